@@ -1,0 +1,89 @@
+"""What can be asked: providers' endpoints, models and their versions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from xrouter.domain.secret import Secret
+
+Kind = Literal["chat", "embeddings"]
+
+
+class Timeouts(Struct, frozen=True):
+    """Seconds. first_token: from sending to the first delta; idle: between two reads."""
+
+    connect: float = 5.0
+    first_token: float = 60.0
+    idle: float = 60.0
+    total: float = 600.0
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """One base URL with one credential of a provider.
+
+    adapter_class: dotted path of the adapter that speaks its language.
+    credential: what the adapter needs to authenticate, by name (`api_key`, `folder_id`, ...).
+    options: what it needs besides (`scope`, `auth_url`, ...), not secret.
+    priority: smaller is tried first.
+    ca_bundle: PEM file to trust besides the system's; client_cert/client_key: PEM files for mTLS.
+    proxy: URL of an HTTP proxy. None for all of these means: not used.
+    """
+
+    id: int
+    provider: str
+    name: str
+    adapter_class: str
+    base_url: str
+    credential: dict[str, Secret] = {}
+    options: dict[str, str] = {}
+    priority: int = 0
+    timeouts: Timeouts = Timeouts()
+    ca_bundle: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    proxy: str | None = None
+
+
+class Version(Struct, frozen=True, kw_only=True):
+    """What a model is at one time. `upstream` is the provider's own name for it.
+
+    channel: moving name that leads here (`latest`, `rc`, `deprecated`), or None.
+    """
+
+    label: str
+    upstream: str
+    channel: str | None = None
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A row of the catalog. `model_id` is canonical: `provider/name`.
+
+    versions: at least one; the first is what the bare model id means.
+    context_length: tokens, prompt and answer together; None when unknown.
+    created: unix seconds.
+    """
+
+    model_id: str
+    provider: str
+    adapter_class: str
+    display_name: str
+    kind: Kind = "chat"
+    context_length: int | None = None
+    is_available: bool = True
+    created: int = 0
+    versions: tuple[Version, ...]
+
+
+class ModelDescription(Struct, frozen=True, kw_only=True):
+    """A model as its adapter describes it, shipped (`supported_models`) or found (`discover`).
+
+    name: without the provider; the canonical id is `provider/name`.
+    """
+
+    name: str
+    display_name: str
+    kind: Kind = "chat"
+    context_length: int | None = None
+    versions: tuple[Version, ...]

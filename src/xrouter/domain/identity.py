@@ -1,0 +1,61 @@
+"""Who asks."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+
+from msgspec import Struct
+
+PREFIX = "sk-xr-"
+_SECRET_BYTES = 32
+_CHECKSUM_BYTES = 4
+
+
+class Principal(Struct, frozen=True, kw_only=True):
+    """The owner of a request: an API key of a project.
+
+    key_id: public id of the key, safe to log. rpm: requests a minute, None for no limit.
+    """
+
+    key_id: str
+    name: str
+    project: str = "default"
+    rpm: int | None = None
+
+
+class KeyRecord(Struct, frozen=True, kw_only=True):
+    """What the data plane knows of a key: its MAC (HMAC-SHA-256 with the pepper), never the key.
+
+    expires_at: unix seconds or None.
+    """
+
+    mac: bytes
+    principal: Principal
+    expires_at: float | None = None
+
+
+def new_key() -> str:
+    """A fresh API key: `sk-xr-` + 256 random bits + a checksum, base64url without padding."""
+    secret = secrets.token_bytes(_SECRET_BYTES)
+    return PREFIX + base64.urlsafe_b64encode(secret + _checksum(secret)).decode().rstrip("=")
+
+
+def well_formed(key: str) -> bool:
+    """Whether the text can be one of our keys: prefix, length and checksum. Cheap; no secret."""
+    if not key.startswith(PREFIX) or not key.isascii():
+        return False
+    text = key[len(PREFIX) :]
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    if len(raw) != _SECRET_BYTES + _CHECKSUM_BYTES:
+        return False
+    return raw[_SECRET_BYTES:] == _checksum(raw[:_SECRET_BYTES])
+
+
+def _checksum(secret: bytes) -> bytes:
+    return hashlib.sha256(b"xrouter-key-v1" + secret).digest()[:_CHECKSUM_BYTES]

@@ -1,0 +1,118 @@
+"""What the flow needs from outside; `stores` and `edge` make it real, `app` joins them.
+
+A class that implements a port names it as its base, so that "go to implementation" works.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from msgspec import Struct
+
+from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
+from xrouter.domain.embeddings import EmbeddingsAnswer
+from xrouter.domain.errors import XRouterError
+from xrouter.domain.identity import Principal
+from xrouter.domain.snapshot import Snapshot
+from xrouter.domain.usage import UsageEvent
+
+
+class SnapshotSource(ABC):
+    """Holds the current snapshot. Reading never waits."""
+
+    @property
+    @abstractmethod
+    def current(self) -> Snapshot:
+        """The newest snapshot, `snapshot.EMPTY` before the first one."""
+
+
+class KeyBook(ABC):
+    """Knows API keys."""
+
+    @abstractmethod
+    def find(self, key: str, snapshot: Snapshot) -> Principal:
+        """The owner of the key. Raises Unauthenticated, or NotReady when it cannot be known."""
+
+
+class Allowance(Struct, frozen=True):
+    """The state of a request limit after a request: for the x-ratelimit headers.
+
+    limit and remaining: requests in the window; reset_s: seconds until it is full again.
+    """
+
+    limit: int
+    remaining: int
+    reset_s: float
+
+
+class Limiter(ABC):
+    """Counts requests against limits."""
+
+    @abstractmethod
+    def take(self, principal: Principal) -> Allowance | None:
+        """Count one request; None when there is no limit. Raises RateLimited when it is passed."""
+
+
+class Journal(ABC):
+    """The local append-only file of usage events."""
+
+    @abstractmethod
+    def append(self, event: UsageEvent) -> None:
+        """Put the event into the file before returning; never waits for the database or fsync."""
+
+
+class Served(Struct, frozen=True):
+    """Who answered: for the x-xrouter headers and the `model` field."""
+
+    model: str
+    version: str
+    provider: str
+    endpoint: str
+    attempts: int
+    dropped: tuple[str, ...] = ()
+    upstream_request_id: str | None = None
+
+
+class Reply(ABC):
+    """The way back to one caller. Made by the door, driven by the flow.
+
+    Exactly one of `refuse`, `answer`, `embeddings`, or: `start`, `deltas`..., then `end` or `fail`.
+    Every method may wait for a slow caller, and is cancelled when the caller leaves.
+    """
+
+    @property
+    @abstractmethod
+    def started(self) -> bool:
+        """Whether a status line has already been sent."""
+
+    @abstractmethod
+    def allow(self, allowance: Allowance) -> None:
+        """Remember the limit's state for the headers."""
+
+    @abstractmethod
+    async def start(self, served: Served) -> None:
+        """Open the stream: status 200 and headers."""
+
+    @abstractmethod
+    async def deltas(self, deltas: list[ChatDelta]) -> None:
+        """Pass pieces on at once."""
+
+    @abstractmethod
+    async def end(self, usage: Usage | None) -> None:
+        """Finish the stream properly."""
+
+    @abstractmethod
+    async def fail(self, error: XRouterError) -> None:
+        """Tell the caller that the open stream broke: an error frame, then the end."""
+
+    @abstractmethod
+    async def refuse(self, error: XRouterError) -> None:
+        """Answer with the error's status and body; nothing was sent before."""
+
+    @abstractmethod
+    async def answer(self, answer: ChatAnswer, served: Served) -> None:
+        """Send a whole chat answer."""
+
+    @abstractmethod
+    async def embeddings(self, answer: EmbeddingsAnswer, served: Served) -> None:
+        """Send vectors."""

@@ -1,0 +1,103 @@
+"""The reading end of the journal: batches for the database, then the end of drained segments.
+
+Nothing is remembered between runs: after a restart what is still there is read again, and the
+database ignores the events that it has.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from xrouter.domain.usage import UsageEvent
+from xrouter.stores.journal.frames import SUFFIX, read_frame
+from xrouter.telemetry.logs import log
+
+DAMAGED = ".damaged"
+
+
+class Batch(Struct, frozen=True):
+    """Events and, for `commit`, where each segment has been read to."""
+
+    events: list[UsageEvent]
+    position: dict[Path, int]
+
+
+class JournalReader:
+    """Reads all segments in a folder, whoever wrote them, oldest first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read_to: dict[Path, int] = {}
+
+    def batch(self, limit: int) -> Batch:
+        """Up to `limit` events that were not committed yet; none when all are drained."""
+        events: list[UsageEvent] = []
+        position: dict[Path, int] = {}
+        for path in sorted(self._folder.glob("*" + SUFFIX)):
+            if len(events) >= limit:
+                break
+            position[path] = self._read(path, limit, events)
+        return Batch(events, position)
+
+    def commit(self, position: dict[Path, int]) -> None:
+        """The events of a batch are safe; segments that are over and drained are deleted."""
+        for path, offset in position.items():
+            self._read_to[path] = offset
+            if _is_over(path, offset):
+                path.unlink(missing_ok=True)
+                self._read_to.pop(path, None)
+
+    def _read(self, path: Path, limit: int, events: list[UsageEvent]) -> int:
+        at = self._read_to.get(path, 0)
+        try:
+            with path.open("rb") as file:
+                file.seek(at)
+                data = file.read()
+        except FileNotFoundError:
+            return at
+        offset = 0
+        while len(events) < limit:
+            try:
+                found = read_frame(data, offset)
+            except ValueError as error:
+                return self._set_aside(path, at + offset, error)
+            if found is None:
+                break
+            event, offset = found
+            events.append(event)
+        return at + offset
+
+    def _set_aside(self, path: Path, offset: int, error: Exception) -> int:
+        """Keep a damaged segment for a person to look at; its later records are not trusted."""
+        log.error("journal_damaged", segment=path.name, offset=offset, error=str(error))
+        path.rename(path.with_suffix(SUFFIX + DAMAGED))
+        return offset
+
+
+def _is_over(path: Path, offset: int) -> bool:
+    """Whether the writer has let go of the segment and all of it was read (a torn end aside)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _nothing_whole_after(fd, offset)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _nothing_whole_after(fd: int, offset: int) -> bool:
+    rest = os.pread(fd, os.fstat(fd).st_size - offset, offset)
+    if not rest:
+        return True
+    try:
+        return read_frame(rest, 0) is None
+    except ValueError:
+        return False

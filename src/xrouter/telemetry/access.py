@@ -1,0 +1,35 @@
+"""The access log: one line for each request, with what its usage event says."""
+
+from __future__ import annotations
+
+import msgspec
+
+from xrouter.domain.errors import XRouterError
+from xrouter.domain.usage import UsageEvent
+from xrouter.telemetry.logs import LineWriter
+
+_SERVER_ERROR = 500
+
+
+class AccessLog:
+    """Writes `{"event":"request","level":...,"request":{usage event}}` lines."""
+
+    def __init__(self, writer: LineWriter, *, enabled: bool = True) -> None:
+        self._put = writer.put
+        self._enabled = enabled
+        self._encode = msgspec.json.Encoder().encode
+
+    def write(self, event: UsageEvent, error: XRouterError | None) -> None:
+        """One line; never waits. Errors add their message and, for operators, the hint."""
+        if not self._enabled:
+            return
+        if error is None:
+            head = b'{"event":"request","level":"info","request":'
+            self._put(head + self._encode(event) + b"}")
+            return
+        level = b"error" if error.status >= _SERVER_ERROR else b"warning"
+        shown = {"message": error.message, "hint": error.hint, "blame": error.blame}
+        self._put(
+            b'{"event":"request","level":"%b","error":%b,"request":%b}'
+            % (level, self._encode(shown), self._encode(event))
+        )

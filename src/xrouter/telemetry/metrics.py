@@ -1,0 +1,111 @@
+"""Prometheus metrics. Label values come from the catalog only, so that series stay bounded."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from xrouter.domain.catalog import Endpoint
+from xrouter.domain.errors import XRouterError
+from xrouter.domain.usage import UsageEvent
+
+MAX_MODELS = 1000
+"""Models with series of their own; further ones share the label "other"."""
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class _ModelSeries:
+    """The bound children of one (operation, model, provider): looking labels up is dear."""
+
+    __slots__ = ("by_status", "cached", "duration", "first_token", "tokens_in", "tokens_out")
+
+    def __init__(self, meters: Meters, operation: str, model: str, provider: str) -> None:
+        self.by_status: dict[int, Counter] = {}
+        self.duration = meters.duration.labels(operation, model, provider)
+        self.first_token = meters.first_token.labels(model, provider)
+        self.tokens_in = meters.tokens.labels(model, provider, "input")
+        self.tokens_out = meters.tokens.labels(model, provider, "output")
+        self.cached = meters.tokens.labels(model, provider, "cached")
+
+
+class Meters:
+    """All metrics of the data plane. Updating costs a few microseconds and never waits."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        labels = ("operation", "model", "provider")
+        self.requests = self._counter(
+            "xrouter_requests", "Requests by outcome", (*labels, "status")
+        )
+        self.tokens = self._counter(
+            "xrouter_tokens", "Tokens by kind", ("model", "provider", "kind")
+        )
+        self.upstream_errors = self._counter(
+            "xrouter_upstream_errors",
+            "Failed attempts at providers",
+            ("provider", "endpoint", "code"),
+        )
+        self.duration = Histogram(
+            "xrouter_request_seconds",
+            "Time of a request, to its end",
+            labels,
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.first_token = Histogram(
+            "xrouter_first_token_seconds",
+            "Time to the first piece of a stream",
+            ("model", "provider"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._series: dict[tuple[str, str, str], _ModelSeries] = {}
+
+    def settled(self, event: UsageEvent) -> None:
+        """A request is over."""
+        operation = event.operation
+        key = (operation, event.model_served or "none", event.provider or "none")
+        series = self._series.get(key) or self._new_series(key)
+        counter = series.by_status.get(event.status)
+        if counter is None:
+            labels = (*self._bounded(key), str(event.status))
+            counter = series.by_status[event.status] = self.requests.labels(*labels)
+        counter.inc()
+        series.duration.observe(event.total_ms / 1000)
+        if event.first_token_ms is not None:
+            series.first_token.observe(event.first_token_ms / 1000)
+        if event.tokens_in:
+            series.tokens_in.inc(event.tokens_in)
+        if event.tokens_out:
+            series.tokens_out.inc(event.tokens_out)
+        if event.tokens_cached:
+            series.cached.inc(event.tokens_cached)
+
+    def upstream_failed(self, endpoint: Endpoint, error: XRouterError) -> None:
+        """An attempt at a target failed; codes of providers are not labels, ours are."""
+        code = error.default_code or type(error).__name__
+        self.upstream_errors.labels(endpoint.provider, endpoint.name, code).inc()
+
+    def gauge(self, name: str, about: str) -> Gauge:
+        """A further gauge, for those who hold the number: `set_function` it."""
+        return Gauge(name, about, registry=self.registry)
+
+    def render(self) -> bytes:
+        """The text that Prometheus reads. Takes milliseconds: call it in a thread."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, about: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(name, about, labels, registry=self.registry)
+
+    def _new_series(self, key: tuple[str, str, str]) -> _ModelSeries:
+        series = _ModelSeries(self, *self._bounded(key))
+        if len(self._series) < MAX_MODELS:
+            self._series[key] = series
+        return series
+
+    def _bounded(self, key: tuple[str, str, str]) -> tuple[str, str, str]:
+        if key in self._series or len(self._series) < MAX_MODELS:
+            return key
+        return (key[0], "other", key[2])

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xrouter.domain.usage import UsageEvent, new_id
+from xrouter.stores.journal.frames import SUFFIX, frame, read_frame
+from xrouter.stores.journal.reader import DAMAGED, JournalReader
+from xrouter.stores.journal.writer import MAX_WAITING, JournalWriter
+
+SRC = Path(__file__).parents[2] / "src"
+
+
+def event(number: int = 0) -> UsageEvent:
+    return UsageEvent(
+        event_id=new_id(), request_id=f"req-{number}", at=1.0, operation="chat", tokens_in=number
+    )
+
+
+def drain(reader: JournalReader, limit: int = 100) -> list[UsageEvent]:
+    found: list[UsageEvent] = []
+    while (batch := reader.batch(limit)).events:
+        found += batch.events
+        reader.commit(batch.position)
+    reader.commit(batch.position)
+    return found
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*" + SUFFIX))
+
+
+def test_what_is_appended_can_be_read_at_once(tmp_path: Path) -> None:
+    writer, reader = JournalWriter(tmp_path), JournalReader(tmp_path)
+    events = [event(i) for i in range(10)]
+    for each in events:
+        writer.append(each)
+    assert drain(reader) == events
+    assert drain(reader) == []
+
+
+def test_a_batch_that_was_not_committed_comes_again(tmp_path: Path) -> None:
+    writer, reader = JournalWriter(tmp_path), JournalReader(tmp_path)
+    writer.append(event(1))
+    first = reader.batch(10)
+    assert reader.batch(10).events == first.events
+    reader.commit(first.position)
+    assert reader.batch(10).events == []
+
+
+def test_a_limit_cuts_batches_across_segments(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path, segment_bytes=700)
+    events = [event(i) for i in range(20)]
+    for each in events:
+        writer.append(each)
+    assert len(segments(tmp_path)) > 2
+    reader = JournalReader(tmp_path)
+    assert len(reader.batch(7).events) == 7
+    assert drain(reader, limit=7) == events
+
+
+def test_drained_segments_are_deleted_but_not_the_one_in_use(tmp_path: Path) -> None:
+    writer, reader = JournalWriter(tmp_path, segment_bytes=700), JournalReader(tmp_path)
+    for i in range(20):
+        writer.append(event(i))
+    drain(reader)
+    assert len(segments(tmp_path)) == 1
+    writer.close()
+    drain(reader)
+    assert segments(tmp_path) == []
+
+
+def test_a_torn_end_is_left_out_and_the_segment_ends(tmp_path: Path) -> None:
+    whole = event(1)
+    record = frame(b'{"event_id":"x"}')
+    path = tmp_path / f"{new_id()}{SUFFIX}"
+    writer = JournalWriter(tmp_path)
+    writer.append(whole)
+    writer.close()
+    path = segments(tmp_path)[0]
+    path.write_bytes(path.read_bytes() + record[:-3])
+    reader = JournalReader(tmp_path)
+    assert drain(reader) == [whole]
+    assert segments(tmp_path) == []
+
+
+def test_a_damaged_segment_is_set_aside(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path)
+    events = [event(i) for i in range(3)]
+    for each in events:
+        writer.append(each)
+    writer.close()
+    path = segments(tmp_path)[0]
+    raw = bytearray(path.read_bytes())
+    raw[-10] ^= 0xFF
+    path.write_bytes(bytes(raw))
+    assert drain(JournalReader(tmp_path)) == events[:2]
+    assert [p.name.endswith(DAMAGED) for p in tmp_path.iterdir()] == [True]
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=200, deadline=None)
+def test_garbage_is_never_taken_for_an_event(data: bytes) -> None:
+    try:
+        found = read_frame(data, 0)
+    except ValueError:
+        found = None
+    assert found is None
+
+
+def test_a_refusing_disk_keeps_events_in_memory_in_order(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    writer = JournalWriter(folder, max_bytes=0)
+    events = [event(i) for i in range(3)]
+    for each in events:
+        writer.append(each)
+    assert writer.waiting == 3
+    writer._max_bytes = 1 << 20
+    writer.retry()
+    assert writer.waiting == 0
+    assert drain(JournalReader(folder)) == events
+
+
+def test_memory_for_refused_events_is_bounded_and_losses_are_counted(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "journal", max_bytes=0)
+    one = event()
+    for _ in range(MAX_WAITING + 5):
+        writer.append(one)
+    assert writer.waiting == MAX_WAITING
+    assert writer.events_lost == 5
+
+
+def test_killed_writer_loses_nothing_it_has_appended(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from xrouter.domain.usage import UsageEvent
+from xrouter.stores.journal.writer import JournalWriter
+writer = JournalWriter(Path({str(tmp_path)!r}))
+for i in range(10**9):
+    writer.append(UsageEvent(event_id=str(i), request_id="r", at=0.0, operation="chat"))
+    print(i, flush=True)
+"""
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+        text=True,
+    )
+    assert child.stdout is not None
+    last = -1
+    for line in child.stdout:
+        last = int(line)
+        if last >= 500:
+            break
+    child.send_signal(signal.SIGKILL)
+    last = max([last, *[int(line) for line in child.stdout.read().split("\n")[:-1]]])
+    child.wait()
+    child.stdout.close()
+    found = [e.event_id for e in drain(JournalReader(tmp_path), limit=1000)]
+    assert found[: last + 1] == [str(i) for i in range(last + 1)]
+    assert len(found) == len(set(found))
+    assert segments(tmp_path) == []
+
+
+def test_two_writers_share_a_folder(tmp_path: Path) -> None:
+    one, two, reader = JournalWriter(tmp_path), JournalWriter(tmp_path), JournalReader(tmp_path)
+    events = [event(i) for i in range(6)]
+    for index, each in enumerate(events):
+        (one if index % 2 else two).append(each)
+    assert sorted(e.event_id for e in drain(reader)) == sorted(e.event_id for e in events)
+    one.close()
+    drain(reader)
+    assert len(segments(tmp_path)) == 1

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xrouter.domain.errors import NotReady, RateLimited, Unauthenticated
+from xrouter.domain.identity import KeyRecord, Principal, new_key, well_formed
+from xrouter.domain.snapshot import EMPTY, Snapshot
+from xrouter.stores.memory.keys import MemoryKeyBook
+from xrouter.stores.memory.limits import MemoryLimiter
+from xrouter.stores.memory.snapshots import MemorySnapshots
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def mac(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def snapshot(*records: KeyRecord, stale: bool = False) -> Snapshot:
+    keys = {record.mac: record for record in records}
+    return Snapshot(revision=1, built_at=0.0, models={}, endpoints={}, keys=keys, stale=stale)
+
+
+ME = Principal(key_id="k1", name="me")
+
+
+def test_a_known_key_is_found() -> None:
+    key = new_key()
+    found = MemoryKeyBook(mac).find(key, snapshot(KeyRecord(mac=mac(key), principal=ME)))
+    assert found is ME
+
+
+def test_an_expired_key_is_refused() -> None:
+    key, clock = new_key(), Clock()
+    record = KeyRecord(mac=mac(key), principal=ME, expires_at=1001.0)
+    book = MemoryKeyBook(mac, clock)
+    assert book.find(key, snapshot(record)) is ME
+    clock.now = 1001.0
+    with pytest.raises(Unauthenticated, match="expired"):
+        book.find(key, snapshot(record))
+
+
+def test_an_unknown_key_is_refused_and_masked() -> None:
+    key = new_key()
+    with pytest.raises(Unauthenticated) as refused:
+        MemoryKeyBook(mac).find(key, snapshot())
+    assert refused.value.status == 401
+    assert key not in refused.value.message
+
+
+@pytest.mark.parametrize("state", [EMPTY, snapshot(stale=True)], ids=["empty", "stale"])
+def test_an_unknown_key_is_503_while_the_database_is_away(state: Snapshot) -> None:
+    with pytest.raises(NotReady):
+        MemoryKeyBook(mac).find(new_key(), state)
+
+
+@pytest.mark.parametrize("state", [EMPTY, snapshot(stale=True)], ids=["empty", "stale"])
+@pytest.mark.parametrize(
+    "key", ["", "x", "sk-xr-short", "sk-xr-" + "A" * 48, "k" * 10_000, "ключ\n"]
+)
+def test_what_cannot_be_a_key_is_401_at_any_time(state: Snapshot, key: str) -> None:
+    with pytest.raises(Unauthenticated):
+        MemoryKeyBook(mac).find(key, state)
+
+
+@given(st.text())
+def test_only_real_keys_are_well_formed(text: str) -> None:
+    assert not well_formed(text)
+    key = new_key()
+    assert well_formed(key)
+    assert not well_formed(key[:-1])
+    assert not well_formed(key + "A")
+    assert not well_formed(key[:20] + ("A" if key[20] != "A" else "B") + key[21:])
+
+
+def test_limits_allow_a_burst_then_a_steady_flow() -> None:
+    clock = Clock()
+    limiter, who = MemoryLimiter(clock), Principal(key_id="k", name="n", rpm=60)
+    for left in range(59, -1, -1):
+        allowance = limiter.take(who)
+        assert allowance is not None
+        assert (allowance.limit, allowance.remaining) == (60, left)
+    with pytest.raises(RateLimited) as refused:
+        limiter.take(who)
+    assert refused.value.retry_after == pytest.approx(1.0)
+    clock.now += 1.0
+    assert limiter.take(who) is not None
+    with pytest.raises(RateLimited):
+        limiter.take(who)
+
+
+def test_a_refused_request_costs_nothing() -> None:
+    clock = Clock()
+    limiter, who = MemoryLimiter(clock), Principal(key_id="k", name="n", rpm=1)
+    limiter.take(who)
+    for _ in range(100):
+        with pytest.raises(RateLimited):
+            limiter.take(who)
+    clock.now += 60.0
+    assert limiter.take(who) is not None
+
+
+def test_no_limit_no_headers() -> None:
+    assert MemoryLimiter().take(ME) is None
+
+
+@given(st.integers(1, 1000), st.lists(st.floats(0, 30), max_size=300))
+def test_never_more_than_twice_the_limit_in_any_minute(rpm: int, pauses: list[float]) -> None:
+    """A burst and the flow of one minute: the known bound of GCRA."""
+    clock, taken = Clock(), []
+    limiter, who = MemoryLimiter(clock), Principal(key_id="k", name="n", rpm=rpm)
+    for pause in pauses:
+        clock.now += pause
+        try:
+            limiter.take(who)
+        except RateLimited:
+            continue
+        taken.append(clock.now)
+    for start in taken:
+        assert sum(start <= at < start + 60 for at in taken) <= 2 * rpm
+
+
+def test_snapshots_are_swapped_and_marked() -> None:
+    held = MemorySnapshots()
+    assert held.current is EMPTY
+    held.mark_stale(stale=True)
+    assert held.current is EMPTY
+    one = snapshot()
+    held.replace(one)
+    held.mark_stale(stale=True)
+    assert held.current.stale
+    assert held.current.keys is one.keys
+    held.mark_stale(stale=False)
+    assert not held.current.stale
