@@ -1,0 +1,244 @@
+"""The simulated llama.cpp server: routes, key, prices. It has one model loaded and four slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import msgspec
+from typing_extensions import override
+
+from xrouter.sandbox.kit import (
+    Charge,
+    SandboxRequest,
+    SandboxResponse,
+    Simulator,
+    count_tokens,
+    json_response,
+)
+from xrouter.sandbox.llamacpp_chat import compose, stream, whole
+from xrouter.sandbox.llamacpp_checks import check_chat, check_count
+from xrouter.sandbox.llamacpp_errors import ServerError
+from xrouter.sandbox.llamacpp_model import (
+    ALIAS,
+    EMBEDDER,
+    SLOTS,
+    Vocabulary,
+    models,
+    props,
+    rendered,
+    slots,
+)
+from xrouter.sandbox.llamacpp_native import (
+    completions,
+    detokenize,
+    embeddings,
+    openai_embeddings,
+    tokenize,
+)
+
+Body = dict[str, Any]
+
+_SERVER = {"server": "llama.cpp"}
+_JSON = _SERVER | {"content-type": "application/json; charset=utf-8"}
+
+
+class LlamaCppSimulator(Simulator):
+    """A llama.cpp server: its native routes, and OpenAI's under /v1. No key is needed.
+
+    While a model loads every route answers 503: add the fault server_error with status 503.
+    """
+
+    name: ClassVar[str] = "llamacpp"
+    environment: ClassVar[dict[str, str]] = {"LLAMACPP_BASE_URL": "{origin}/llamacpp"}
+    api_key: ClassVar[str | None] = None
+
+    def __init__(self, bill: list[Charge]) -> None:
+        super().__init__(bill)
+        self._busy = 0
+        self._vocabulary = Vocabulary()
+        gets: dict[str, Callable[[SandboxRequest], Any]] = {
+            "/health": lambda _: {"status": "ok"},
+            "/v1/health": lambda _: {"status": "ok"},
+            "/models": lambda _: models(),
+            "/v1/models": lambda _: models(),
+            "/props": lambda _: props(),
+            "/slots": self._slots,
+        }
+        posts: dict[str, Callable[[Body], SandboxResponse]] = {
+            "/tokenize": lambda body: _json(tokenize(body, self._vocabulary)),
+            "/detokenize": lambda body: _json(detokenize(body, self._vocabulary)),
+            "/apply-template": _template,
+            "/completion": self._complete,
+            "/completions": self._complete,
+            "/embedding": self._native_embeddings,
+            "/embeddings": self._native_embeddings,
+            "/v1/embeddings": self._embeddings,
+        }
+        for prefix in ("", "/v1"):
+            posts[f"{prefix}/chat/completions"] = self._chat
+            posts[f"{prefix}/chat/completions/input_tokens"] = _count
+        self._gets = gets
+        self._posts = posts
+
+    @override
+    async def handle(self, request: SandboxRequest) -> SandboxResponse:
+        """Answer as llama-server does."""
+        try:
+            return self._route(request)
+        except ServerError as error:
+            return _json(error.envelope, error.code)
+
+    @override
+    def failure(self, status: int, message: str | None = None) -> SandboxResponse:
+        """The error of this status; of 503: the model is loading."""
+        return _json(ServerError(status, message).envelope, status)
+
+    @override
+    def error_frame(self) -> bytes:
+        """What kills a stream when the slots share a full context."""
+        error = ServerError(500, "Context size has been exceeded.")
+        return b"data: " + msgspec.json.encode(error.envelope) + b"\n\n"
+
+    def _route(self, request: SandboxRequest) -> SandboxResponse:
+        self._check_key(request)
+        if request.method in ("GET", "HEAD") and request.path in self._gets:
+            return _json(self._gets[request.path](request))
+        if request.method == "POST" and request.path in self._posts:
+            return self._posts[request.path](_body(request))
+        raise ServerError(404)
+
+    def _check_key(self, request: SandboxRequest) -> None:
+        if self.api_key is None or request.path in ("/health", "/v1/health"):
+            return
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        given = key if scheme == "Bearer" else request.headers.get("x-api-key", "")
+        if given != self.api_key:
+            raise ServerError(401)
+
+    def _slots(self, request: SandboxRequest) -> Any:
+        if self._busy >= SLOTS and request.query.get("fail_on_no_slot"):
+            raise ServerError(503, "no slot available")
+        return slots(self._busy)
+
+    def _chat(self, body: Body) -> SandboxResponse:
+        check_chat(body)
+        answer = compose(body)
+        pause = answer.wish.pause
+        if body.get("stream") is not True:
+            response = _json(whole(answer))
+            response.delay = pause * answer.size
+            return self._charged(response, "chat", answer.prompt, answer.size, [])
+        frames, costs = stream(answer, body)
+        response = _events(frames, pause)
+        return self._charged(response, "chat", answer.prompt, answer.size, costs)
+
+    def _complete(self, body: Body) -> SandboxResponse:
+        check_count(body)
+        made = completions(body, self._vocabulary)
+        evaluated = sum(one.evaluated for one in made)
+        predicted = sum(len(one.tokens) for one in made)
+        pause = made[0].wish.pause
+        if body.get("stream") is not True:
+            results = [one.whole() for one in made]
+            response = _json(results if len(results) > 1 else results[0])
+            response.delay = pause * predicted
+            return self._charged(response, "completion", evaluated, predicted, [])
+        frames = [frame for one in made for frame in one.frames()]
+        costs = [
+            sum(len(one.tokens) for one in made[:place]) + min(count, len(made[place].tokens))
+            for place in range(len(made))
+            for count in range(1, len(made[place].tokens) + 2)
+        ]
+        response = _events(frames, pause)
+        return self._charged(response, "completion", evaluated, predicted, costs)
+
+    def _charged(
+        self,
+        response: SandboxResponse,
+        operation: str,
+        prompt: int,
+        predicted: int,
+        costs: list[int],
+    ) -> SandboxResponse:
+        """Take a slot until the response is over; then charge what was made until then."""
+        self._busy += 1
+
+        def close(sent: int) -> None:
+            self._busy -= 1
+            spent = predicted
+            if response.frames is not None:
+                spent = costs[min(sent, len(costs)) - 1] if sent else 0
+            self.bill.append(
+                Charge(
+                    provider=self.name,
+                    model=ALIAS,
+                    operation=operation,
+                    tokens_in=prompt,
+                    tokens_out=spent,
+                    streamed=response.frames is not None,
+                    key=self.api_key or "",
+                )
+            )
+
+        response.on_close = close
+        return response
+
+    def _embed(self, body: Body) -> tuple[list[list[float]], int]:
+        if "embed" not in str(body.get("model", "")):
+            raise ServerError(
+                501, "This server does not support embeddings. Start it with `--embeddings`"
+            )
+        vectors, counts = embeddings(body, self._vocabulary)
+        total = sum(counts)
+        self.bill.append(Charge(self.name, EMBEDDER, "embeddings", total, 0))
+        return vectors, total
+
+    def _embeddings(self, body: Body) -> SandboxResponse:
+        vectors, total = self._embed(body)
+        return _json(openai_embeddings(body, vectors, total))
+
+    def _native_embeddings(self, body: Body) -> SandboxResponse:
+        vectors, _ = self._embed(body)
+        return _json([{"index": i, "embedding": [floats]} for i, floats in enumerate(vectors)])
+
+
+class LockedLlamaCppSimulator(LlamaCppSimulator):
+    """The same llama.cpp server started with --api-key sk-sandbox."""
+
+    name: ClassVar[str] = "llamacpp-locked"
+    environment: ClassVar[dict[str, str]] = {}
+    api_key: ClassVar[str | None] = "sk-sandbox"
+
+
+def _json(value: Any, status: int = 200) -> SandboxResponse:
+    return json_response(value, status, _JSON)
+
+
+def _events(frames: list[bytes], pause: float) -> SandboxResponse:
+    headers = _SERVER | {"content-type": "text/event-stream"}
+    return SandboxResponse(headers=headers, frames=frames, stream_pause=pause)
+
+
+def _body(request: SandboxRequest) -> Body:
+    """The body's fields; null is absent; what is no JSON object is a server error there."""
+    try:
+        body = request.json()
+    except ValueError as error:
+        raise ServerError(
+            500, f"[json.exception.parse_error.101] parse error at line 1: {error}"
+        ) from error
+    if not isinstance(body, dict):
+        raise ServerError(500, "[json.exception.type_error.306] the body is not an object")
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _template(body: Body) -> SandboxResponse:
+    check_chat(body)
+    return _json({"prompt": rendered(body["messages"], body.get("tools"))})
+
+
+def _count(body: Body) -> SandboxResponse:
+    check_chat(body)
+    prompt = rendered(body["messages"], body.get("tools"))
+    return _json({"input_tokens": count_tokens(prompt), "object": "response.input_tokens"})
