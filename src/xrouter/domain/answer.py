@@ -88,12 +88,15 @@ class ChatAnswer(Struct):
 class ToolCallDelta(Struct):
     """A piece of a tool call. The first piece of each `index` has `id` and `name`, later ones only
     `arguments` (a piece of JSON text). Indexes start at 0 and have no gaps.
+
+    custom: a call of a custom tool; `arguments` is a piece of its free text then.
     """
 
     index: int
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    custom: bool = False
 
 
 class ChatDelta(Struct):

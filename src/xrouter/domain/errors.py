@@ -9,6 +9,7 @@ XRouterError                      carries status, type, code, param, message, hi
 │   │   └── ModelNotFound         404  model_not_found
 │   ├── MethodNotAllowed          405
 │   ├── RequestTimeout            408  the body did not arrive in time
+│   ├── Conflict                  409  it exists already
 │   ├── PayloadTooLarge           413
 │   ├── UnsupportedMedia          415
 │   ├── ContextLengthExceeded     400  context_length_exceeded
@@ -28,7 +29,8 @@ XRouterError                      carries status, type, code, param, message, hi
 │   └── NotReady                  503  no catalog yet; an unknown key while it cannot be checked
 └── InternalError                 us: a defect                                          500
 
-`fallback` says whether another target may be tried for the same request.
+`fallback` says whether another target may be tried for the same request; `hint_is_public` whether
+the hint is for the caller, or only for the log.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class XRouterError(Exception):
     """Base of all errors that may leave the router.
 
     message: for the caller, one or two sentences, no secrets.
-    hint: what the one who can fix it should do; logged and shown with the message.
+    hint: what the one who can fix it should do; logged, and shown if it is the caller's business.
     param: the request field at fault, as a path such as `messages[0].content`.
     retry_after: seconds after which a repetition makes sense, or None.
     """
@@ -50,6 +52,7 @@ class XRouterError(Exception):
     default_code: ClassVar[str | None] = None
     fallback: ClassVar[bool] = False
     blame: ClassVar[str] = "us"
+    hint_is_public: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class XRouterError(Exception):
             "param": self.param,
             "code": self.code,
         }
-        if self.hint is not None:
+        if self.hint is not None and self.hint_is_public:
             error["hint"] = self.hint
         return {"error": error}
 
@@ -117,9 +120,10 @@ class NotFound(CallerError):
 
 
 class ModelNotFound(NotFound):
-    """404: the model is not in the catalog, or the caller may not see it."""
+    """404: the model is not in the catalog, the caller may not see it, or a provider lacks it."""
 
     default_code = "model_not_found"
+    fallback = True
 
 
 class MethodNotAllowed(CallerError):
@@ -134,6 +138,13 @@ class RequestTimeout(CallerError):
 
     status = 408
     default_code = "request_timeout"
+
+
+class Conflict(CallerError):
+    """409: something of this name exists already."""
+
+    status = 409
+    default_code = "already_exists"
 
 
 class PayloadTooLarge(CallerError):
@@ -232,6 +243,7 @@ class UpstreamDenied(OperatorError):
     """502: the provider refused our credential. Never shown as the caller's 401."""
 
     default_code = "upstream_auth_failed"
+    hint_is_public = False
 
 
 class UpstreamQuotaExhausted(OperatorError):
@@ -240,6 +252,7 @@ class UpstreamQuotaExhausted(OperatorError):
     status = 429
     type = "insufficient_quota"
     default_code = "insufficient_quota"
+    hint_is_public = False
 
 
 class ModelUnavailable(OperatorError):

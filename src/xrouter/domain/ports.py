@@ -10,11 +10,16 @@ from abc import ABC, abstractmethod
 from msgspec import Struct
 
 from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
-from xrouter.domain.embeddings import EmbeddingsAnswer
+from xrouter.domain.catalog import Model
+from xrouter.domain.chat import ChatRequest
+from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.identity import Principal
 from xrouter.domain.snapshot import Snapshot
 from xrouter.domain.usage import UsageEvent
+
+SERVER_SHUTDOWN = "server_shutdown"
+"""The message with which a request's task is cancelled when the server leaves."""
 
 
 class SnapshotSource(ABC):
@@ -116,3 +121,39 @@ class Reply(ABC):
     @abstractmethod
     async def embeddings(self, answer: EmbeddingsAnswer, served: Served) -> None:
         """Send vectors."""
+
+
+class CallInfo(Struct, frozen=True):
+    """One request at the door. received_at: `time.monotonic()` seconds when its head was in."""
+
+    request_id: str
+    received_at: float
+    operation: str
+    client: str | None = None
+
+
+class Flow(ABC):
+    """What happens to a request behind the door. Implemented by the pipeline.
+
+    credential: the key as the caller sent it, None when there was none.
+    """
+
+    @abstractmethod
+    async def chat(
+        self, request: ChatRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        """Answer a chat request through `reply`; errors of ours are told there too."""
+
+    @abstractmethod
+    async def embeddings(
+        self, request: EmbeddingsRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        """Answer an embeddings request through `reply`."""
+
+    @abstractmethod
+    def models(self, credential: str | None) -> list[Model]:
+        """The models that answer now. Raises Unauthenticated or NotReady."""
+
+    @abstractmethod
+    def model(self, credential: str | None, model_id: str) -> Model:
+        """One model, also a switched-off one. Raises ModelNotFound."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 
 class Secret:
     """Holds a credential; `repr`, `str` and formatting show a mask. `reveal()` gives the text."""
@@ -15,14 +17,17 @@ class Secret:
         """The credential itself: only to be put into a request or to be sealed."""
         return self._text
 
+    @override
     def __repr__(self) -> str:
         return "Secret(***)"
 
     __str__ = __repr__
 
+    @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._text == self._text
 
+    @override
     def __hash__(self) -> int:
         return hash((Secret, self._text))
 

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 import msgspec
 import structlog
+from typing_extensions import override
 
 MAX_LINES = 20_000
 WAKE_S = 0.1
@@ -114,6 +115,7 @@ class _StandardHandler(logging.Handler):
         super().__init__()
         self._writer = writer
 
+    @override
     def emit(self, record: logging.LogRecord) -> None:
         event = {
             "level": record.levelname.lower(),

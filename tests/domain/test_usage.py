@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import re
+
+from xrouter.domain import usage
+from xrouter.domain.usage import new_id
+
+
+def test_ids_are_ulids() -> None:
+    assert re.fullmatch(r"req_[0-7][0-9A-HJKMNP-TV-Z]{25}", new_id("req_"))
+
+
+def test_ids_hold_the_time_in_milliseconds() -> None:
+    before = usage.time.time_ns() // 1_000_000
+    number = 0
+    for character in new_id()[:10]:
+        number = number * 32 + "0123456789ABCDEFGHJKMNPQRSTVWXYZ".index(character)
+    assert before <= number <= usage.time.time_ns() // 1_000_000
+
+
+def test_ids_do_not_repeat() -> None:
+    assert len({new_id() for _ in range(100_000)}) == 100_000

@@ -1,0 +1,138 @@
+"""What any transport must keep: the pool of connections."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.wire.rawserver import (
+    CHUNKED,
+    Conn,
+    RawServer,
+    assert_no_secret,
+    head,
+    piece,
+    sockets_to,
+    until,
+)
+from tests.wire.talk import ROUTE, fetch, polite, post
+
+from xrouter.domain.errors import UpstreamError, UpstreamUnreachable
+from xrouter.wire.client import Client
+from xrouter.wire.types import WireReply, WireRequest
+
+
+async def test_connections_are_used_again(client: Client) -> None:
+    async with RawServer(polite).listening() as server:
+        for number in range(1, 6):
+            assert (await fetch(client, server.url)).body == b"%d" % number
+        assert len(server.conns) == 1
+
+
+async def test_a_streamed_answer_read_to_its_end_keeps_its_connection(client: Client) -> None:
+    async def stream(conn: Conn) -> None:
+        while True:
+            await conn.request()
+            await conn.send(head(CHUNKED), piece(b"a"), piece(b"b"), piece(b""))
+
+    async with RawServer(stream).listening() as server:
+        for _ in range(3):
+            exchange = await client.open(post(server.url), ROUTE)
+            body = b""
+            while chunk := await exchange.chunk():
+                body += chunk
+            assert body == b"ab"
+            exchange.close()
+        assert len(server.conns) == 1
+
+
+async def test_a_connection_closed_while_idle_is_not_used(
+    client: Client, server: RawServer
+) -> None:
+    for _ in range(2):
+        task = asyncio.create_task(fetch(client, server.url))
+        conn = await server.accept()
+        await conn.request()
+        await conn.reply(b"ok")
+        assert (await task).body == b"ok"
+        conn.finish()
+        await until(lambda: sockets_to(server.port) == 0)
+
+
+async def once_reused(client: Client, server: RawServer) -> tuple[asyncio.Task[WireReply], Conn]:
+    """A second request on a kept connection, that has arrived and is not answered."""
+    first = asyncio.create_task(fetch(client, server.url))
+    conn = await server.accept()
+    await conn.request()
+    await conn.reply(b"one")
+    assert (await first).body == b"one"
+    second = asyncio.create_task(fetch(client, server.url))
+    await conn.request()
+    return second, conn
+
+
+@pytest.mark.parametrize("way", ["finish", "reset"])
+async def test_a_kept_connection_that_was_just_dropped_is_replaced_once(
+    client: Client, server: RawServer, way: str
+) -> None:
+    task, conn = await once_reused(client, server)
+    conn.finish() if way == "finish" else conn.reset()
+    fresh = await server.accept()
+    assert (await fresh.request()).body == b'{"a":1}'
+    await fresh.reply(b"two")
+    assert (await task).body == b"two"
+
+
+async def test_the_second_try_is_the_last(client: Client, server: RawServer) -> None:
+    task, conn = await once_reused(client, server)
+    conn.finish()
+    fresh = await server.accept()
+    await fresh.request()
+    fresh.finish()
+    with pytest.raises(UpstreamUnreachable) as caught:
+        await task
+    assert_no_secret(caught.value)
+    assert len(server.conns) == 2
+
+
+@pytest.mark.parametrize(
+    "sent", [b"H", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n", head(status="100 Continue")]
+)
+async def test_no_second_try_once_a_byte_has_come(
+    client: Client, server: RawServer, sent: bytes
+) -> None:
+    task, conn = await once_reused(client, server)
+    await conn.send(sent)
+    await asyncio.sleep(0.02)
+    conn.finish()
+    with pytest.raises(UpstreamError) as caught:
+        await task
+    assert_no_secret(caught.value)
+    assert len(server.conns) == 1
+
+
+async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next(
+    client: Client, server: RawServer
+) -> None:
+    task, conn = await once_reused(client, server)
+    await conn.reply(b"two")
+    assert (await task).body == b"two"
+    await conn.reply(b"for nobody")
+    await asyncio.sleep(0.02)
+    task = asyncio.create_task(fetch(client, server.url))
+    fresh = await server.accept()
+    await fresh.request()
+    await fresh.reply(b"three")
+    assert (await task).body == b"three"
+
+
+async def test_an_answer_before_the_whole_request_was_sent(
+    client: Client, server: RawServer
+) -> None:
+    request = WireRequest("POST", server.url, {}, b"x" * (32 << 20))
+    task = asyncio.create_task(client.fetch(request, ROUTE, timeout=20))
+    conn = await server.accept()
+    await conn.head()
+    await conn.reply(b"too large", status="413 Payload Too Large")
+    assert (await task).status == 413
+    await until(conn.is_gone)
