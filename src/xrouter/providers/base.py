@@ -1,0 +1,246 @@
+"""The contract of a provider: a pure translator without sockets.
+
+An adapter is made for one endpoint. For each call it makes an exchange: what to send, and how to
+read what comes back. The flow does the sending. Nothing here waits or keeps time.
+
+    exchange = adapter.encode_chat(request, target)
+    adapter.authorize(exchange.wire, token)      # token: the result of `auth`, or None
+    ... wire sends exchange.wire ...
+    status >= 400   ->  raise adapter.decode_error(reply)
+    not streaming   ->  exchange.answer(reply)   -> ChatAnswer
+    streaming       ->  exchange.feed(name, data) -> deltas, for each event; exchange.end() at EOF
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from msgspec import Struct
+
+from xrouter.domain.answer import ChatAnswer, ChatDelta
+from xrouter.domain.catalog import Endpoint, ModelDescription
+from xrouter.domain.chat import ChatRequest
+from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
+from xrouter.domain.errors import InvalidRequest, XRouterError
+from xrouter.domain.plan import Target
+from xrouter.domain.secret import Secret
+from xrouter.wire.types import Framing, TokenFlow, WireReply, WireRequest
+
+
+class ChatExchange(ABC):
+    """One chat call: what goes out, how its answer is read. Used once, keeps state.
+
+    dropped: names of request parameters that were accepted but could not be mapped.
+    The wire request asks for a stream exactly when the chat request does.
+    """
+
+    wire: WireRequest
+    framing: Framing = Framing.SSE
+    dropped: tuple[str, ...] = ()
+
+    @abstractmethod
+    def answer(self, reply: WireReply) -> ChatAnswer:
+        """Read a whole answer of status 2xx. Raises UpstreamError when it is not one."""
+
+    @abstractmethod
+    def feed(self, name: str, data: bytes) -> list[ChatDelta]:
+        """Read one event. [] when it says nothing. Raises UpstreamError when it reports one."""
+
+    @abstractmethod
+    def end(self) -> list[ChatDelta]:
+        """At the end of the body: what was held back. Raises UpstreamMalformed if it was cut."""
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether the provider has said its last word: nothing more need be read."""
+
+
+class EmbeddingsExchange(ABC):
+    """One embeddings call, which may take several requests; the flow sends all of them."""
+
+    wires: list[WireRequest]
+    dropped: tuple[str, ...] = ()
+
+    @abstractmethod
+    def answer(self, replies: Sequence[WireReply]) -> EmbeddingsAnswer:
+        """Read the replies (status 2xx, one for each wire, in order)."""
+
+
+class CountExchange(ABC):
+    """A count of tokens by the provider's own tokenizer."""
+
+    wires: list[WireRequest]
+
+    @abstractmethod
+    def answer(self, replies: Sequence[WireReply]) -> list[int]:
+        """Tokens of each text, in order."""
+
+
+class EnvironmentSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """The environment variables that make an endpoint of a provider, as data.
+
+    required: groups of names; of every group at least one must be set, or there is no endpoint.
+    credential, options: name of the field -> name of the variable that holds its value.
+    credential_files: name of the credential field -> variable that holds the path of a file whose
+    text is the value. The others: the variable for the field of `Endpoint` of the same name.
+    """
+
+    required: tuple[tuple[str, ...], ...]
+    credential: dict[str, str] = {}
+    credential_files: dict[str, str] = {}
+    options: dict[str, str] = {}
+    base_url: str | None = None
+    ca_bundle: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    proxy: str | None = None
+
+
+class EndpointFields(Struct, frozen=True, kw_only=True):
+    """Fields of `domain.catalog.Endpoint` as the environment gives them.
+
+    base_url: None when it is not set: the provider's default holds then.
+    credential_files: credential fields whose value is the text of the file at this path.
+    """
+
+    base_url: str | None
+    credential: dict[str, Secret]
+    credential_files: dict[str, str]
+    options: dict[str, str]
+    ca_bundle: str | None
+    client_cert: str | None
+    client_key: str | None
+    proxy: str | None
+
+
+def from_environment(spec: EnvironmentSpec, environ: Mapping[str, str]) -> EndpointFields | None:
+    """The endpoint that the variables describe, or None when a required one is not set.
+
+    A variable that holds nothing but blanks counts as not set. Reads no files.
+    """
+    given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    if not all(any(name in given for name in group) for group in spec.required):
+        return None
+
+    def found(variables: Mapping[str, str]) -> dict[str, str]:
+        return {field: given[name] for field, name in variables.items() if name in given}
+
+    def single(variable: str | None) -> str | None:
+        return None if variable is None else given.get(variable)
+
+    return EndpointFields(
+        base_url=single(spec.base_url),
+        credential={field: Secret(text) for field, text in found(spec.credential).items()},
+        credential_files=found(spec.credential_files),
+        options=found(spec.options),
+        ca_bundle=single(spec.ca_bundle),
+        client_cert=single(spec.client_cert),
+        client_key=single(spec.client_key),
+        proxy=single(spec.proxy),
+    )
+
+
+class BaseAPIAdapter(ABC):
+    """Translates between our chat types and one wire language, for one endpoint.
+
+    provider: the provider it belongs to by default; the same adapter may serve rows of others.
+    display_name: the provider's name for people; "" where `provider` will do.
+    default_base_url: "" where only the operator can know it.
+    environment: the variables that register an endpoint; None where there are none.
+    detect_rank: when an unknown base URL is probed, adapters of smaller rank are asked first; a
+    language that many services speak comes last.
+    """
+
+    provider: ClassVar[str]
+    display_name: ClassVar[str] = ""
+    default_base_url: ClassVar[str] = ""
+    environment: ClassVar[EnvironmentSpec | None] = None
+    detect_rank: ClassVar[int] = 0
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.base_url = endpoint.base_url.rstrip("/")
+
+    # --- what it knows by itself
+
+    @classmethod
+    @abstractmethod
+    def supported_models(cls) -> list[ModelDescription]:
+        """The models that ship with the adapter; [] where only the live list can tell."""
+
+    @classmethod  # noqa: B027 - many adapters need nothing
+    def validate(cls, endpoint: Endpoint) -> None:
+        """Raise InvalidRequest when a credential or an option is missing."""
+
+    @classmethod
+    def detect_probe(cls, base_url: str) -> WireRequest | None:  # noqa: ARG003
+        """A request without credential whose answer tells whether this is the right adapter.
+
+        None where the adapter cannot be recognised from outside.
+        """
+        return None
+
+    @classmethod
+    def recognises(cls, reply: WireReply) -> bool:  # noqa: ARG003
+        """Whether the answer to `detect_probe`, of any status, is one of this adapter's servers."""
+        return False
+
+    # --- who we are to the provider
+
+    def auth(self, now: float) -> TokenFlow | None:  # noqa: ARG002
+        """A fresh token exchange, or None when the credential itself goes into each request.
+
+        now: unix seconds, for signed assertions.
+        """
+        return None
+
+    @abstractmethod
+    def authorize(self, wire: WireRequest, token: str | None) -> None:
+        """Put the credential (or the token of `auth`) into the headers."""
+
+    # --- the calls
+
+    @abstractmethod
+    def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:
+        """Translate. Raises InvalidRequest, naming the parameter, for what cannot be mapped."""
+
+    def encode_embeddings(
+        self,
+        request: EmbeddingsRequest,  # noqa: ARG002
+        target: Target,
+    ) -> EmbeddingsExchange:
+        """Translate an embeddings request."""
+        raise InvalidRequest(
+            f"The model '{target.model.model_id}' does not make embeddings.",
+            param="model",
+            code="unsupported_operation",
+        )
+
+    def encode_count(self, texts: Sequence[str], target: Target) -> CountExchange:  # noqa: ARG002
+        """Count tokens with the provider's tokenizer."""
+        raise InvalidRequest(
+            f"The provider of '{target.model.model_id}' does not count tokens.",
+            param="model",
+            code="unsupported_operation",
+        )
+
+    @abstractmethod
+    def decode_error(self, reply: WireReply) -> XRouterError:
+        """Turn an answer of status >= 300 into an error of ours: status first, then text."""
+
+    # --- is it there, what has it got
+
+    @abstractmethod
+    def probe(self) -> WireRequest:
+        """The cheapest request that shows that the endpoint and the credential work."""
+
+    @abstractmethod
+    def discover(self) -> WireRequest | None:
+        """Ask for the live list of models; None where the provider has none."""
+
+    def decode_models(self, reply: WireReply) -> list[ModelDescription]:  # noqa: ARG002
+        """Read the live list."""
+        return []

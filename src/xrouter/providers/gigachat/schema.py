@@ -1,0 +1,272 @@
+"""From JSON Schema to the subset that GigaChat accepts for functions. Lossy, and bounded.
+
+The backend answers 422 to anything else: an object needs `properties`, an array needs typed
+`items`, every property a single `type`; there are no references, unions or `null`; `enum` holds
+strings only; `format` is a date or a time (facts: what its own proxy is known to rewrite).
+
+What is lost: all but one variant of a union, conditions, patterns of property names, the inside of
+a recursive reference. Nothing else is thrown away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from xrouter.domain.errors import InvalidRequest
+
+Schema = dict[str, Any]
+
+MAX_DEPTH = 32
+MAX_BYTES = 4 << 20
+"""Of all schemas of a request together, about, when references are inlined."""
+
+_ENTRY_BYTES = 64
+"""What a schema or a name costs at least: it bounds the work as well as the size."""
+
+_FORMATS = frozenset({"date", "date-time", "time"})
+_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean"})
+_UNIONS = ("anyOf", "oneOf")
+_SIZED = ("properties", "required", "enum")
+_PLAIN = frozenset(
+    {
+        "title",
+        "description",
+        "default",
+        "examples",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "minProperties",
+        "maxProperties",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+    }
+)
+"""Keywords that hold no schema and are kept as they are."""
+
+
+class Budget:
+    """How much the schemas of one request may still grow to."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_BYTES
+
+    def spend(self, amount: int) -> bool:
+        """Take some bytes; whether there were as many."""
+        self._left -= amount
+        return self._left >= 0
+
+
+def normalise(schema: Schema | None, param: str, budget: Budget) -> Schema:
+    """The parameters of a function as an object schema of the subset; None means no parameters.
+
+    Raises InvalidRequest naming `param` when it is not an object's schema or too large.
+    """
+    if not schema:
+        return {"type": "object", "properties": {}}
+    root = schema if schema.get("type") else {**schema, "type": "object"}
+    done = _Normaliser(root, param, budget).node(root, 0, ())
+    if done["type"] != "object":
+        raise InvalidRequest(
+            f"'{param}' must be the schema of an object, not of a {done['type']}.",
+            code="invalid_type",
+            param=param,
+        )
+    return done
+
+
+class _Normaliser:
+    """Walks one schema once; `root` is where references point into."""
+
+    def __init__(self, root: Schema, param: str, budget: Budget) -> None:
+        self._root = root
+        self._param = param
+        self._budget = budget
+
+    def node(self, schema: Any, depth: int, trail: tuple[str, ...]) -> Schema:
+        """The normal form of one schema. trail: the references being followed."""
+        self._enter(depth)
+        if not isinstance(schema, dict):
+            return {"type": "string"}
+        flat, trail = self._flatten(schema, depth, trail)
+        kind = _type_of(flat)
+        done: Schema = {"type": kind}
+        done.update((k, v) for k, v in flat.items() if k in _PLAIN and v is not None)
+        _put_format_and_enum(flat, done)
+        self._spend(len(msgspec.json.encode(done)))
+        if kind == "object":
+            self._put_properties(flat, done, depth, trail)
+        elif kind == "array":
+            done["items"] = self.node(_items_of(flat), depth + 1, trail)
+        return done
+
+    def _enter(self, depth: int) -> None:
+        """Go one schema further. Raises InvalidRequest when that is too deep."""
+        if depth > MAX_DEPTH:
+            raise self._too_large()
+        self._spend(_ENTRY_BYTES)
+
+    def _spend(self, amount: int) -> None:
+        if not self._budget.spend(amount):
+            raise self._too_large()
+
+    def _too_large(self) -> InvalidRequest:
+        return InvalidRequest(
+            f"The schema in '{self._param}' is too large once its references are inlined.",
+            code="invalid_value",
+            param=self._param,
+            hint=f"All tools together: {MAX_BYTES >> 20} MiB, nested at most {MAX_DEPTH} deep.",
+        )
+
+    def _put_properties(
+        self, flat: Schema, done: Schema, depth: int, trail: tuple[str, ...]
+    ) -> None:
+        given = flat.get("properties")
+        properties = given if isinstance(given, dict) else {}
+        done["properties"] = {
+            name: self.node(child, depth + 1, trail)
+            for name, child in properties.items()
+            if child is not False
+        }
+        required = flat.get("required")
+        if isinstance(required, list):
+            self._spend(_ENTRY_BYTES * len(required))
+            known = [n for n in required if isinstance(n, str) and n in done["properties"]]
+            if known:
+                done["required"] = known
+        if isinstance(flat.get("additionalProperties"), bool):
+            done["additionalProperties"] = flat["additionalProperties"]
+
+    def _flatten(
+        self, schema: Schema, depth: int, trail: tuple[str, ...]
+    ) -> tuple[Schema, tuple[str, ...]]:
+        """Without $ref, allOf and unions: what they lead to is merged under the schema itself."""
+        own = {
+            key: value
+            for key, value in schema.items()
+            if key not in ("$ref", "allOf", "anyOf", "oneOf")
+        }
+        parts: list[Any] = []
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            if reference in trail:
+                own.setdefault("type", "object")
+            else:
+                trail = (*trail, reference)
+                parts.append(self._lookup(reference))
+        merged = schema.get("allOf")
+        parts += merged if isinstance(merged, list) else []
+        parts += [variant for key in _UNIONS if (variant := _first_variant(schema.get(key)))]
+        for part in parts:
+            if isinstance(part, dict):
+                self._enter(depth + 1)
+                inner, trail = self._flatten(part, depth + 1, trail)
+                own = _merge(inner, own)
+                self._spend(_ENTRY_BYTES * _entries(own))
+        return own, trail
+
+    def _lookup(self, reference: str) -> Any:
+        """What a reference of this document (`#/$defs/Name`) points to."""
+        found: Any = self._root
+        if reference.startswith("#"):
+            for step in reference[1:].split("/")[1:]:
+                key = step.replace("~1", "/").replace("~0", "~")
+                found = found.get(key) if isinstance(found, dict) else None
+            if isinstance(found, dict):
+                return found
+        raise InvalidRequest(
+            f"The schema in '{self._param}' refers to '{reference[:80]}', which is not in it.",
+            code="invalid_value",
+            param=self._param,
+        )
+
+
+def _first_variant(union: Any) -> Schema | None:
+    """The first variant of a union that is not null."""
+    for variant in union if isinstance(union, list) else ():
+        if isinstance(variant, dict) and variant.get("type") != "null":
+            return variant
+    return None
+
+
+def _merge(under: Schema, over: Schema) -> Schema:
+    """Both schemas in one; `over` wins, except that properties and required names are united."""
+    both = {**under, **over}
+    if isinstance(under.get("properties"), dict) and isinstance(over.get("properties"), dict):
+        both["properties"] = {**over["properties"], **under["properties"], **over["properties"]}
+    if isinstance(under.get("required"), list) and isinstance(over.get("required"), list):
+        names = [n for n in (*over["required"], *under["required"]) if isinstance(n, str)]
+        both["required"] = list(dict.fromkeys(names))
+    return both
+
+
+def _entries(schema: Schema) -> int:
+    return sum(len(schema[k]) for k in _SIZED if isinstance(schema.get(k), dict | list))
+
+
+def _type_of(schema: Schema) -> str:
+    """The one type: as said, the first that is not null, or what the other keywords mean."""
+    said = schema.get("type")
+    for kind in said if isinstance(said, list) else [said]:
+        if isinstance(kind, str) and kind in _TYPES:
+            return kind
+    if "properties" in schema:
+        return "object"
+    if "items" in schema or "prefixItems" in schema:
+        return "array"
+    for example in _allowed(schema):
+        return _type_of_value(example)
+    return "string"
+
+
+def _type_of_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int):
+        return "integer"
+    return "number" if isinstance(value, float) else "string"
+
+
+def _items_of(schema: Schema) -> Any:
+    """The schema of an array's items; of a tuple's, the first."""
+    items = schema.get("items")
+    if isinstance(items, dict):
+        return items
+    several = items if isinstance(items, list) else schema.get("prefixItems")
+    return several[0] if isinstance(several, list) and several else {}
+
+
+def _allowed(schema: Schema) -> list[Any]:
+    """The values of `enum` or `const`, without null."""
+    values = schema.get("enum")
+    if not isinstance(values, list):
+        values = [schema["const"]] if "const" in schema else []
+    return [value for value in values if value is not None]
+
+
+def _put_format_and_enum(flat: Schema, done: Schema) -> None:
+    """Values that are not strings cannot be an `enum` here: the description tells them instead."""
+    if isinstance(flat.get("format"), str) and flat["format"] in _FORMATS:
+        done["format"] = flat["format"]
+    values = _allowed(flat)
+    if not values:
+        return
+    if all(isinstance(value, str) for value in values):
+        done["enum"] = values
+        return
+    told = "Allowed values: " + ", ".join(msgspec.json.encode(v).decode() for v in values) + "."
+    before = done.get("description")
+    done["description"] = f"{before} {told}" if isinstance(before, str) and before else told

@@ -1,0 +1,276 @@
+"""The OpenAI-compatible API's answers, with the habits of both families behind it.
+
+own models     ids of calls are function names; no usage in streams; markers leak; Alice AI may
+               end a stream without a finish reason
+open models    continuation pieces repeat empty strings; usage comes in a chunk of its own
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from typing_extensions import override
+
+from xrouter.domain.answer import (
+    AnswerMessage,
+    AnswerMeta,
+    ChatAnswer,
+    ChatDelta,
+    Choice,
+    ToolCallDelta,
+    Usage,
+)
+from xrouter.domain.chat import FunctionCall, ToolCall
+from xrouter.domain.errors import UpstreamFailed, UpstreamMalformed
+from xrouter.providers.base import ChatExchange
+from xrouter.providers.yandexgpt.payload import (
+    arguments_text,
+    as_count,
+    as_dict,
+    as_list,
+    as_text,
+    read_object,
+)
+from xrouter.providers.yandexgpt.pieces import CallPieces, outward_id
+from xrouter.providers.yandexgpt.terms import Terms
+from xrouter.providers.yandexgpt.text import estimate
+from xrouter.providers.yandexgpt.uri import without_folder
+from xrouter.wire.types import Framing, WireReply, WireRequest
+
+_KNOWN_TOP = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "system_fingerprint"}
+)
+_KNOWN_MESSAGE = frozenset(
+    {
+        "role", "content", "reasoning_content", "reasoning", "refusal", "tool_calls",
+        "function_call",
+    }
+)  # fmt: skip
+_BROKEN_OFF = ("error", "abort")
+
+
+class CompatibleChat(ChatExchange):
+    """One chat completion."""
+
+    framing = Framing.SSE
+
+    def __init__(self, wire: WireRequest, dropped: tuple[str, ...], terms: Terms) -> None:
+        self.wire = wire
+        self.dropped = dropped
+        self._terms = terms
+        self._choices: dict[int, _Stream] = {}
+        self._usage: Usage | None = None
+        self._meta: AnswerMeta | None = None
+        self._done = False
+
+    @override
+    def answer(self, reply: WireReply) -> ChatAnswer:
+        body = _read(reply.body, self._terms)
+        choices = [read_choice(as_dict(item), self._terms) for item in as_list(body.get("choices"))]
+        if not choices:
+            raise UpstreamMalformed("The provider's answer has no choices.")
+        said = sum(_length(choice.message) for choice in choices)
+        usage = usage_of(body.get("usage")) or estimate(self._terms.prompt_chars, said)
+        return ChatAnswer(choices, usage, meta_of(body, self._terms))
+
+    @override
+    def feed(self, name: str, data: bytes) -> list[ChatDelta]:
+        if self._done:
+            return []
+        if data.strip() == b"[DONE]":
+            return self._close()
+        body = _read(data, self._terms)
+        self._usage = usage_of(body.get("usage")) or self._usage
+        deltas: list[ChatDelta] = []
+        for item in as_list(body.get("choices")):
+            choice = as_dict(item)
+            index = as_count(choice.get("index"))
+            stream = self._choices.setdefault(index, _Stream(index, self._terms))
+            deltas += stream.feed(choice)
+        if deltas and self._meta is None:
+            self._meta = deltas[0].meta = meta_of(body, self._terms)
+        return deltas
+
+    @override
+    def end(self) -> list[ChatDelta]:
+        """Without `[DONE]` only a stream whose alternatives have all ended is whole."""
+        if self._done:
+            return []
+        if not self._choices or not all(stream.finished for stream in self._choices.values()):
+            raise UpstreamMalformed("The provider's stream ended in the middle.")
+        return self._close()
+
+    @property
+    @override
+    def finished(self) -> bool:
+        return self._done
+
+    def _close(self) -> list[ChatDelta]:
+        if not self._choices:
+            raise UpstreamMalformed("The provider's stream ended without an answer.")
+        self._done = True
+        deltas: list[ChatDelta] = []
+        for stream in self._choices.values():
+            deltas += stream.close(None)
+        said = sum(stream.length for stream in self._choices.values())
+        usage = self._usage or estimate(self._terms.prompt_chars, said)
+        return [*deltas, ChatDelta(usage=usage)]
+
+
+class _Stream:
+    """One alternative of a stream."""
+
+    def __init__(self, index: int, terms: Terms) -> None:
+        self._index = index
+        self._terms = terms
+        self._gate = terms.gate()
+        self._calls = CallPieces(terms)
+        self._reasoned = 0
+        self.finished = False
+
+    @property
+    def length(self) -> int:
+        """Characters passed on, for estimates."""
+        return self._gate.length + self._calls.length + self._reasoned
+
+    def feed(self, choice: dict[str, Any]) -> list[ChatDelta]:
+        if self.finished:
+            return []
+        delta = as_dict(choice.get("delta"))
+        piece = ChatDelta(
+            choice=self._index,
+            text=self._gate.feed(as_text(delta.get("content")) or "") or None,
+            reasoning=as_text(delta.get("reasoning_content")) or as_text(delta.get("reasoning")),
+            refusal=as_text(delta.get("refusal")),
+            logprobs=None if self._gate.stopped else choice.get("logprobs"),
+            extra=_extra(delta, _KNOWN_MESSAGE),
+        )
+        self._reasoned += len(piece.reasoning or "")
+        if not self._gate.stopped:
+            self._put_calls(piece, self._calls.feed(_call_items(delta)))
+        deltas = [piece] if _says_something(piece) else []
+        reason = as_text(choice.get("finish_reason"))
+        return deltas if reason is None else deltas + self.close(reason)
+
+    def close(self, reason: str | None) -> list[ChatDelta]:
+        """What was held back, and the finish reason; nothing the second time."""
+        if self.finished:
+            return []
+        if reason in _BROKEN_OFF:
+            raise UpstreamFailed("The provider broke the answer off.")
+        self.finished = True
+        held = self._gate.flush()
+        finish = self._terms.finish(reason, self._gate, called=self._calls.count > 0)
+        return [
+            *([ChatDelta(choice=self._index, text=held)] if held else []),
+            ChatDelta(choice=self._index, finish_reason=finish),
+        ]
+
+    def _put_calls(self, piece: ChatDelta, calls: list[ToolCallDelta]) -> None:
+        if not calls:
+            return
+        if self._terms.legacy:
+            arguments = "".join(call.arguments for call in calls)
+            piece.legacy_call = FunctionCall(calls[0].name or "", arguments)
+        else:
+            piece.tool_calls = calls
+
+
+def read_choice(choice: dict[str, Any], terms: Terms) -> Choice:
+    """One alternative of a whole answer."""
+    message = as_dict(choice.get("message"))
+    gate = terms.gate()
+    text = gate.feed(as_text(message.get("content")) or "") + gate.flush()
+    functions = [] if gate.stopped else _whole_calls(message)
+    if terms.single_call or terms.legacy:
+        functions = functions[:1]
+    answer = AnswerMessage(
+        content=text if text or not functions else None,
+        reasoning=as_text(message.get("reasoning_content")) or as_text(message.get("reasoning")),
+        refusal=as_text(message.get("refusal")),
+        extra=_extra(message, _KNOWN_MESSAGE),
+    )
+    if functions and terms.legacy:
+        answer.function_call = functions[0][1]
+    elif functions:
+        taken: set[str] = set()
+        answer.tool_calls = [
+            ToolCall(id=outward_id(given, taken, terms), function=function)
+            for given, function in functions
+        ]
+    reason = as_text(choice.get("finish_reason"))
+    if reason in _BROKEN_OFF:
+        raise UpstreamFailed("The provider broke the answer off.")
+    return Choice(
+        message=answer,
+        finish_reason=terms.finish(reason, gate, called=bool(functions)),
+        index=as_count(choice.get("index")),
+        logprobs=choice.get("logprobs"),
+    )
+
+
+def _whole_calls(message: dict[str, Any]) -> list[tuple[str | None, FunctionCall]]:
+    found = []
+    for item in map(as_dict, _call_items(message)):
+        function = as_dict(item.get("function"))
+        name = as_text(function.get("name"))
+        if name is None:
+            raise UpstreamMalformed("The provider called a tool without a name.")
+        call = FunctionCall(name, arguments_text(function.get("arguments")))
+        found.append((as_text(item.get("id")), call))
+    return found
+
+
+def _call_items(message: dict[str, Any]) -> list[Any]:
+    """Tool calls; a legacy call counts as one without an id."""
+    legacy = message.get("function_call")
+    calls = as_list(message.get("tool_calls"))
+    return calls or ([{"index": 0, "function": legacy}] if isinstance(legacy, dict) else [])
+
+
+def meta_of(body: dict[str, Any], terms: Terms) -> AnswerMeta:
+    """What the provider said of itself, without our folder."""
+    model = as_text(body.get("model"))
+    return AnswerMeta(
+        model=terms.ref if model is None else without_folder(model, terms.folder),
+        fingerprint=as_text(body.get("system_fingerprint")),
+        extra=_extra(body, _KNOWN_TOP),
+    )
+
+
+def usage_of(value: Any) -> Usage | None:
+    """OpenAI's usage object; None when it counts nothing."""
+    if not isinstance(value, dict) or not as_count(value.get("prompt_tokens")):
+        return None
+    prompt = as_dict(value.get("prompt_tokens_details"))
+    completion = as_dict(value.get("completion_tokens_details"))
+    return Usage(
+        prompt_tokens=as_count(value.get("prompt_tokens")),
+        completion_tokens=as_count(value.get("completion_tokens")),
+        cached_tokens=as_count(prompt.get("cached_tokens")),
+        reasoning_tokens=as_count(completion.get("reasoning_tokens")),
+        details=value,
+    )
+
+
+def _read(data: bytes, terms: Terms) -> dict[str, Any]:
+    body = read_object(data)
+    if body.get("error"):
+        raise terms.errors.from_object(body)
+    return body
+
+
+def _extra(given: dict[str, Any], known: frozenset[str]) -> dict[str, Any] | None:
+    return {k: v for k, v in given.items() if k not in known and v is not None} or None
+
+
+def _says_something(delta: ChatDelta) -> bool:
+    silent = ChatDelta(choice=delta.choice)
+    return msgspec.structs.astuple(delta) != msgspec.structs.astuple(silent)
+
+
+def _length(message: AnswerMessage) -> int:
+    calls = message.tool_calls or []
+    said = sum(len(call.function.arguments) for call in calls if call.function is not None)
+    return said + len(message.content or "") + len(message.reasoning or "")

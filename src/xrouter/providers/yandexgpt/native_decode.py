@@ -1,0 +1,208 @@
+"""The native API's answers: whole, or as lines that each repeat all of the text so far."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+from typing_extensions import override
+
+from xrouter.domain.answer import (
+    AnswerMessage,
+    AnswerMeta,
+    ChatAnswer,
+    ChatDelta,
+    Choice,
+    ToolCallDelta,
+    Usage,
+)
+from xrouter.domain.chat import FunctionCall, ToolCall
+from xrouter.domain.errors import UpstreamMalformed
+from xrouter.providers.base import ChatExchange
+from xrouter.providers.yandexgpt.payload import (
+    arguments_text,
+    as_count,
+    as_dict,
+    as_list,
+    as_text,
+    read_object,
+)
+from xrouter.providers.yandexgpt.terms import Terms, new_call_id
+from xrouter.providers.yandexgpt.text import Snapshots, estimate
+from xrouter.wire.types import Framing, WireReply, WireRequest
+
+_PARTIAL = "ALTERNATIVE_STATUS_PARTIAL"
+_UNSPECIFIED = "ALTERNATIVE_STATUS_UNSPECIFIED"
+_FINISH = {
+    "ALTERNATIVE_STATUS_FINAL": "stop",
+    "ALTERNATIVE_STATUS_TRUNCATED_FINAL": "length",
+    "ALTERNATIVE_STATUS_CONTENT_FILTER": "content_filter",
+    "ALTERNATIVE_STATUS_TOOL_CALLS": "tool_calls",
+    _UNSPECIFIED: "stop",
+}
+
+
+class Line(Struct, frozen=True):
+    """One `result`. `text` is None when the message has none; protobuf leaves out a zero status."""
+
+    text: str | None
+    calls: list[FunctionCall]
+    status: str
+    usage: Usage | None
+    build: str | None
+
+
+class NativeChat(ChatExchange):
+    """One completion."""
+
+    framing = Framing.NDJSON
+
+    def __init__(self, wire: WireRequest, dropped: tuple[str, ...], terms: Terms) -> None:
+        self.wire = wire
+        self.dropped = dropped
+        self._terms = terms
+        self._gate = terms.gate()
+        self._snapshots = Snapshots()
+        self._last: Line | None = None
+        self._started = False
+        self._done = False
+
+    @override
+    def answer(self, reply: WireReply) -> ChatAnswer:
+        """The whole answer; the last line counts, should there be several."""
+        lines = [line for line in reply.body.splitlines() if line.strip()]
+        joined = lines[-1:] if all(line.lstrip().startswith(b"{") for line in lines) else lines
+        line = read_line(b"\n".join(joined), self._terms)
+        if line.status == _PARTIAL:
+            raise UpstreamMalformed("The provider's answer ends in the middle.")
+        text = self._gate.feed(line.text or "") + self._gate.flush()
+        calls = [] if self._gate.stopped else line.calls
+        message = AnswerMessage(content=text if text or not calls else None)
+        if calls and self._terms.legacy:
+            message.function_call = calls[0]
+        elif calls:
+            message.tool_calls = [ToolCall(id=new_call_id(), function=call) for call in calls]
+        reason = self._terms.finish(_FINISH.get(line.status), self._gate, called=bool(calls))
+        return ChatAnswer([Choice(message, reason)], self._usage(line), self._meta(line))
+
+    @override
+    def feed(self, name: str, data: bytes) -> list[ChatDelta]:
+        if self._done:
+            return []
+        self._last = line = read_line(data, self._terms)
+        if line.status == _PARTIAL or line.status not in _FINISH or line.status == _UNSPECIFIED:
+            piece = self._snapshots.feed(line.text) if line.text is not None else ""
+            return self._text(self._gate.feed(piece), line)
+        return self._finish(line)
+
+    @override
+    def end(self) -> list[ChatDelta]:
+        """A stream that ends without a last status was cut.
+
+        Inferred: one whose lines have no status at all (zero, which protobuf leaves out) is whole.
+        """
+        if self._done:
+            return []
+        if self._last is None or self._last.status != _UNSPECIFIED or not self._last.text:
+            raise UpstreamMalformed("The provider's stream ended in the middle.")
+        return self._finish(self._last)
+
+    @property
+    @override
+    def finished(self) -> bool:
+        return self._done
+
+    def _finish(self, line: Line) -> list[ChatDelta]:
+        self._done = True
+        reason = _FINISH[line.status]
+        replaced = line.text is not None and not self._snapshots.continues(line.text)
+        tail = ""
+        if not (reason == "content_filter" and replaced):
+            tail = self._gate.feed(self._snapshots.finish(line.text)) + self._gate.flush()
+        deltas = self._text(tail, line)
+        calls = [] if self._gate.stopped else line.calls
+        if calls:
+            deltas.append(self._calls(calls))
+        finish = self._terms.finish(reason, self._gate, called=bool(calls))
+        deltas.append(ChatDelta(finish_reason=finish, usage=self._usage(line)))
+        if not self._started:
+            deltas[0].meta = self._meta(line)
+        return deltas
+
+    def _text(self, text: str, line: Line) -> list[ChatDelta]:
+        if not text:
+            return []
+        meta = None if self._started else self._meta(line)
+        self._started = True
+        return [ChatDelta(text=text, meta=meta)]
+
+    def _calls(self, calls: list[FunctionCall]) -> ChatDelta:
+        if self._terms.legacy:
+            return ChatDelta(legacy_call=calls[0])
+        return ChatDelta(
+            tool_calls=[
+                ToolCallDelta(index, new_call_id(), call.name, call.arguments)
+                for index, call in enumerate(calls)
+            ]
+        )
+
+    def _usage(self, line: Line) -> Usage:
+        said = self._gate.length + sum(len(call.arguments) for call in line.calls)
+        return line.usage or estimate(self._terms.prompt_chars, said)
+
+    def _meta(self, line: Line) -> AnswerMeta:
+        return AnswerMeta(model=self._terms.ref, fingerprint=line.build)
+
+
+def read_line(data: bytes, terms: Terms) -> Line:
+    """One line of a stream, or a whole answer. Raises the error that it reports.
+
+    That an error in a stream is a line of the same shape as a whole one is inferred.
+    """
+    body = read_object(data)
+    if body.get("error"):
+        raise terms.errors.from_object(body)
+    result = as_dict(body.get("result", body))
+    alternatives = as_list(result.get("alternatives"))
+    if not alternatives:
+        raise UpstreamMalformed("The provider's answer has no alternatives.")
+    alternative = as_dict(alternatives[0])
+    message = as_dict(alternative.get("message"))
+    text = message.get("text")
+    calls = _calls_of(message)
+    return Line(
+        text=text if isinstance(text, str) else None,
+        calls=calls[:1] if terms.single_call or terms.legacy else calls,
+        status=as_text(alternative.get("status")) or _UNSPECIFIED,
+        usage=_usage_of(result.get("usage")),
+        build=as_text(result.get("modelVersion")),
+    )
+
+
+def _calls_of(message: dict[str, Any]) -> list[FunctionCall]:
+    calls = []
+    for item in as_list(as_dict(message.get("toolCallList")).get("toolCalls")):
+        call = as_dict(as_dict(item).get("functionCall"))
+        name = as_text(call.get("name"))
+        if name is None:
+            raise UpstreamMalformed("The provider called a tool without a name.")
+        calls.append(FunctionCall(name, arguments_text(call.get("arguments"))))
+    return calls
+
+
+def _usage_of(value: Any) -> Usage | None:
+    """Token counts, which come as strings.
+
+    Whether `completionTokens` includes the hidden reasoning is not documented; the total is taken
+    for right when it is larger than the sum.
+    """
+    if not isinstance(value, dict):
+        return None
+    prompt = as_count(value.get("inputTextTokens"))
+    said = as_count(value.get("completionTokens"))
+    details = as_dict(value.get("completionTokensDetails"))
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=max(said, as_count(value.get("totalTokens")) - prompt),
+        reasoning_tokens=as_count(details.get("reasoningTokens")),
+    )

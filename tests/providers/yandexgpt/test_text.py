@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xrouter.providers.yandexgpt.text import FILTER_STUB, Snapshots, TextGate, estimate
+
+WORDS = st.text(alphabet="ab😀é\ufffdя 👨\u200d👩", max_size=30)
+STOPS = st.lists(st.text(alphabet="abc", min_size=1, max_size=4), max_size=3)
+
+
+def pieces_of(text: str, cuts: list[int]) -> list[str]:
+    borders = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
+    return [text[a:b] for a, b in pairwise(borders)]
+
+
+@given(WORDS, st.lists(st.integers(0, 400), max_size=8))
+def test_snapshots_cut_inside_characters_give_the_text(text: str, cuts: list[int]) -> None:
+    """Snapshots of a text in bytes, decoded as they stand: broken at the end, then mended."""
+    raw = text.encode()
+    snapshots = Snapshots()
+    said = [
+        snapshots.feed(raw[:cut].decode("utf-8", "replace"))
+        for cut in sorted(cut % (len(raw) + 1) for cut in cuts)
+    ]
+    assert "".join([*said, snapshots.finish(text)]) == text
+    assert all(text.startswith("".join(said[:count])) for count in range(len(said) + 1))
+
+
+@given(st.lists(st.text(alphabet="ab\ufffd", max_size=8), min_size=1, max_size=8))
+def test_any_snapshots_pass_each_position_once(texts: list[str]) -> None:
+    snapshots = Snapshots()
+    said = "".join([*map(snapshots.feed, texts[:-1]), snapshots.finish(texts[-1])])
+    safe = [len(text.rstrip("\ufffd")) for text in texts[:-1]]
+    assert len(said) == max([*safe, len(texts[-1])])
+
+
+def test_the_last_text_counts_when_the_last_message_has_none() -> None:
+    snapshots = Snapshots()
+    assert snapshots.feed("Hi \ufffd") == "Hi "
+    assert snapshots.finish(None) == "\ufffd"
+
+
+@given(st.text(alphabet="abcd", max_size=40), STOPS, st.lists(st.integers(0, 99), max_size=8))
+def test_stops_cut_the_same_whatever_the_pieces(
+    text: str, stops: list[str], cuts: list[int]
+) -> None:
+    whole, pieced = TextGate(stops), TextGate(stops)
+    expected = whole.feed(text) + whole.flush()
+    said = "".join(pieced.feed(piece) for piece in pieces_of(text, cuts)) + pieced.flush()
+    assert (said, pieced.stopped) == (expected, whole.stopped)
+    assert text.startswith(said)
+    assert pieced.length == len(said)
+    assert pieced.stopped == any(stop in text for stop in stops)
+    assert not any(stop in said for stop in stops)
+
+
+@given(st.lists(st.integers(0, 99), max_size=8))
+def test_a_marker_in_pieces_is_taken_out(cuts: list[int]) -> None:
+    gate = TextGate(markers=("[END]",))
+    pieces = pieces_of("one[END] [EN two[END]", cuts)
+    assert "".join(map(gate.feed, pieces)) + gate.flush() == "one [EN two"
+
+
+def test_only_a_text_that_begins_with_the_stub_is_filtered() -> None:
+    gates = {text: TextGate() for text in (FILTER_STUB + ".", " " + FILTER_STUB, FILTER_STUB[:-1])}
+    for text, gate in gates.items():
+        gate.feed(text[:10])
+        gate.feed(text[10:])
+    assert [gate.filtered for gate in gates.values()] == [True, False, False]
+
+
+def test_an_estimate_rounds_up_and_says_so() -> None:
+    usage = estimate(9, 0)
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.estimated) == (3, 0, True)
