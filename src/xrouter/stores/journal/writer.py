@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections import deque
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import msgspec
 from typing_extensions import override
 
 from xrouter.domain.ports import Journal
-from xrouter.domain.usage import UsageEvent, new_id
+from xrouter.domain.usage import UsageEvent
 from xrouter.stores.journal.frames import SUFFIX, frame
 from xrouter.telemetry.logs import log
 
@@ -102,7 +103,7 @@ class JournalWriter(Journal):
         held = sum(path.stat().st_size for path in self._folder.glob("*" + SUFFIX))
         if held >= self._max_bytes:
             raise OSError(28, f"the journal holds {held} bytes, its limit is {self._max_bytes}")
-        path = self._folder / f"{new_id()}{SUFFIX}"
+        path = self._folder / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         fd = os.open(path, flags, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

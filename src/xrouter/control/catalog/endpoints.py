@@ -1,0 +1,138 @@
+"""The catalog's API: providers, endpoints, models, adapters."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from xrouter.control.catalog.adapters import Adapters
+from xrouter.control.catalog.models import ModelService
+from xrouter.control.catalog.schemas import (
+    AdapterOut,
+    EndpointIn,
+    EndpointOut,
+    EndpointPatch,
+    ModelIn,
+    ModelOut,
+    ModelPatch,
+    ModelQuery,
+    ProviderIn,
+    ProviderOut,
+    ProviderPatch,
+    SyncIn,
+    SyncOut,
+)
+from xrouter.control.catalog.service import ProviderService
+from xrouter.control.catalog.sync import SyncService
+from xrouter.control.kit.rooms import room
+from xrouter.control.kit.schemas import Deleted, Id, Page
+
+router = APIRouter(tags=["catalog"])
+
+Providers = Annotated[ProviderService, room(ProviderService)]
+Models = Annotated[ModelService, room(ModelService)]
+Sync = Annotated[SyncService, room(SyncService)]
+Supported = Annotated[Adapters, room(Adapters)]
+
+
+@router.get("/adapters")
+async def list_adapters(adapters: Supported) -> Page[AdapterOut]:
+    """List the supported adapter classes."""
+    return Page(
+        data=[
+            AdapterOut(
+                adapter_class=path, provider=kind.provider, models=len(kind.supported_models())
+            )
+            for path, kind in sorted(adapters.classes.items())
+        ]
+    )
+
+
+@router.get("/providers")
+async def list_providers(providers: Providers) -> Page[ProviderOut]:
+    """List providers with their endpoints."""
+    return Page(data=await providers.all())
+
+
+@router.post("/providers", status_code=201)
+async def create_provider(given: ProviderIn, providers: Providers) -> ProviderOut:
+    """Register a provider with its primary endpoint."""
+    return await providers.create(given)
+
+
+@router.get("/providers/{provider}")
+async def get_provider(provider: Id, providers: Providers) -> ProviderOut:
+    """Show a provider."""
+    return await providers.get(provider)
+
+
+@router.patch("/providers/{provider}")
+async def update_provider(provider: Id, patch: ProviderPatch, providers: Providers) -> ProviderOut:
+    """Change a provider, or switch it off and on."""
+    return await providers.update(provider, patch)
+
+
+@router.delete("/providers/{provider}")
+async def delete_provider(provider: Id, providers: Providers) -> Deleted:
+    """Delete a provider with its endpoints and models."""
+    await providers.delete(provider)
+    return Deleted(id=provider)
+
+
+@router.post("/providers/{provider}/endpoints", status_code=201)
+async def create_endpoint(provider: Id, given: EndpointIn, providers: Providers) -> EndpointOut:
+    """Add a standby endpoint to a provider."""
+    return await providers.add_endpoint(provider, given)
+
+
+@router.patch("/providers/{provider}/endpoints/{endpoint}")
+async def update_endpoint(
+    provider: Id, endpoint: Id, patch: EndpointPatch, providers: Providers
+) -> EndpointOut:
+    """Change an endpoint; give it a new credential."""
+    return await providers.update_endpoint(provider, endpoint, patch)
+
+
+@router.delete("/providers/{provider}/endpoints/{endpoint}")
+async def delete_endpoint(provider: Id, endpoint: Id, providers: Providers) -> Deleted:
+    """Delete an endpoint."""
+    await providers.delete_endpoint(provider, endpoint)
+    return Deleted(id=endpoint)
+
+
+@router.get("/models")
+async def list_models(models: Models, query: Annotated[ModelQuery, Query()]) -> Page[ModelOut]:
+    """List models by id, also those that are switched off."""
+    return await models.page(query)
+
+
+@router.post("/models", status_code=201)
+async def create_model(given: ModelIn, models: Models) -> ModelOut:
+    """Add a model by hand."""
+    return await models.create(given)
+
+
+@router.post("/models/sync")
+async def sync_models(sync: Sync, given: SyncIn | None = None) -> SyncOut:
+    """Fill the list of models from the adapters and, if asked to, from the providers."""
+    return await sync.sync(given or SyncIn())
+
+
+@router.get("/models/{model_id:path}")
+async def get_model(model_id: Id, models: Models) -> ModelOut:
+    """Show a model."""
+    return await models.get(model_id)
+
+
+@router.patch("/models/{model_id:path}")
+async def update_model(model_id: Id, patch: ModelPatch, models: Models) -> ModelOut:
+    """Change a model, or switch it off and on."""
+    return await models.update(model_id, patch)
+
+
+@router.delete("/models/{model_id:path}")
+async def delete_model(model_id: Id, models: Models) -> Deleted:
+    """Delete a model."""
+    await models.delete(model_id)
+    return Deleted(id=model_id)

@@ -1,0 +1,113 @@
+"""Models and their versions, as the operator sees and changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sqlalchemy.exc import IntegrityError
+
+from xrouter.control.catalog import repository
+from xrouter.control.catalog.adapters import Adapters
+from xrouter.control.catalog.schemas import ModelIn, ModelOut, ModelPatch, ModelQuery, VersionIn
+from xrouter.control.db.engine import Database
+from xrouter.control.db.tables.catalog import ModelRow, VersionRow
+from xrouter.control.kit.schemas import Page
+from xrouter.domain.errors import Conflict, InvalidRequest
+
+DEFAULT_LABEL = "default"
+
+
+class ModelService:
+    """Every method is one transaction. changed: called after each that wrote something."""
+
+    def __init__(self, db: Database, adapters: Adapters, changed: Callable[[], None]) -> None:
+        self._db = db
+        self._adapters = adapters
+        self._changed = changed
+
+    async def page(self, query: ModelQuery) -> Page[ModelOut]:
+        """Models by id, behind the id `after`."""
+        limit = query.limit
+        async with self._db.read() as session:
+            found = await repository.models(
+                session,
+                provider=query.provider,
+                available=query.available,
+                after=query.after,
+                limit=limit + 1,
+            )
+            data = [ModelOut.model_validate(row) for row in found[:limit]]
+        return Page(data=data, next=data[-1].model_id if len(found) > limit else None)
+
+    async def get(self, model_id: str) -> ModelOut:
+        """One model. Raises ModelNotFound."""
+        async with self._db.read() as session:
+            return ModelOut.model_validate(await repository.model(session, model_id))
+
+    async def create(self, given: ModelIn) -> ModelOut:
+        """Make a model. Raises NotFound, Conflict, InvalidRequest."""
+        name = _name(given)
+        fields = given.model_dump(exclude={"versions", "adapter_class", "display_name"})
+        versions = given.versions or [VersionIn(label=DEFAULT_LABEL, upstream=name)]
+        try:
+            async with self._db.write() as session:
+                provider = await repository.provider(session, given.provider)
+                adapter_class = given.adapter_class or provider.adapter_class
+                self._adapters.require(adapter_class)
+                row = ModelRow(
+                    **fields,
+                    adapter_class=adapter_class,
+                    display_name=given.display_name or name,
+                    versions=_rows(versions),
+                )
+                session.add(row)
+        except IntegrityError:
+            raise Conflict(
+                f"The model '{given.model_id}' exists already.",
+                param="model_id",
+                hint=f"PATCH /control/v1/models/{given.model_id} changes it.",
+            ) from None
+        self._changed()
+        return await self.get(given.model_id)
+
+    async def update(self, model_id: str, patch: ModelPatch) -> ModelOut:
+        """Change a model. Raises ModelNotFound, InvalidRequest."""
+        new = patch.sent()
+        if "adapter_class" in new:
+            self._adapters.require(new["adapter_class"])
+        versions = new.pop("versions", None)
+        async with self._db.write() as session:
+            row = await repository.model(session, model_id)
+            for name, value in new.items():
+                setattr(row, name, value)
+            if versions is not None:
+                row.versions.clear()
+                await session.flush()
+                row.versions.extend(_rows(versions))
+        self._changed()
+        return await self.get(model_id)
+
+    async def delete(self, model_id: str) -> None:
+        """Delete a model; a later sync may bring it back. Raises ModelNotFound."""
+        async with self._db.write() as session:
+            await session.delete(await repository.model(session, model_id))
+        self._changed()
+
+
+def _name(given: ModelIn) -> str:
+    prefix = given.provider + "/"
+    name = given.model_id.removeprefix(prefix)
+    if not name or name == given.model_id:
+        raise InvalidRequest(
+            f"Invalid value for 'model_id': it must be '{prefix}<name>'.",
+            param="model_id",
+            code="invalid_value",
+        )
+    return name
+
+
+def _rows(versions: Iterable[VersionIn]) -> list[VersionRow]:
+    return [
+        VersionRow(**version.model_dump(), position=position, origin="operator")
+        for position, version in enumerate(versions)
+    ]

@@ -1,0 +1,109 @@
+"""Queries of the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import ScalarSelect, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute, selectinload
+
+from xrouter.control.db.tables.catalog import CatalogState, EndpointRow, ModelRow, ProviderRow
+from xrouter.domain.errors import ModelNotFound, NotFound
+
+
+async def providers(session: AsyncSession, name: str | None = None) -> Sequence[ProviderRow]:
+    """Providers by name, with their endpoints; one of them when `name` is given."""
+    query = select(ProviderRow).options(selectinload(ProviderRow.endpoints))
+    if name is not None:
+        query = query.where(ProviderRow.name == name)
+    return (await session.scalars(query.order_by(ProviderRow.name))).all()
+
+
+async def provider(session: AsyncSession, name: str, *, lock: bool = False) -> ProviderRow:
+    """One provider with its endpoints. Raises NotFound.
+
+    lock: others who add something to the provider wait until this transaction ends.
+    """
+    if lock:
+        await session.execute(
+            select(ProviderRow.id).where(ProviderRow.name == name).with_for_update()
+        )
+    found = await providers(session, name)
+    if not found:
+        raise NotFound(
+            f"There is no provider '{name}'.",
+            param="provider",
+            code="provider_not_found",
+            hint="GET /control/v1/providers lists them.",
+        )
+    return found[0]
+
+
+def endpoint_of(row: ProviderRow, name: str) -> EndpointRow:
+    """The endpoint of this name. Raises NotFound."""
+    for found in row.endpoints:
+        if found.name == name:
+            return found
+    raise NotFound(
+        f"The provider '{row.name}' has no endpoint '{name}'.",
+        param="endpoint",
+        code="endpoint_not_found",
+        hint=f"It has: {', '.join(e.name for e in row.endpoints) or 'none'}.",
+    )
+
+
+async def models(
+    session: AsyncSession,
+    *,
+    provider: str | None = None,
+    available: bool | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+) -> Sequence[ModelRow]:
+    """Models by id, with their versions."""
+    query = _models().order_by(ModelRow.model_id).limit(limit)
+    if provider is not None:
+        query = query.where(ModelRow.provider == provider)
+    if available is not None:
+        query = query.where(ModelRow.is_available.is_(available))
+    if after is not None:
+        query = query.where(ModelRow.model_id > after)
+    return (await session.scalars(query)).all()
+
+
+async def model(session: AsyncSession, model_id: str) -> ModelRow:
+    """One model with its versions. Raises ModelNotFound."""
+    found = await session.scalar(_models().where(ModelRow.model_id == model_id))
+    if found is None:
+        raise ModelNotFound(
+            f"There is no model '{model_id}'.",
+            param="model_id",
+            hint="GET /control/v1/models lists them.",
+        )
+    return found
+
+
+async def revision(session: AsyncSession) -> int:
+    """The number that every change of the catalog or the keys raises."""
+    return (await session.scalars(select(CatalogState.revision))).one()
+
+
+async def counts(session: AsyncSession) -> dict[str, int]:
+    """How many rows there are, by what they are."""
+    available = select(func.count()).where(ModelRow.is_available)
+    query = select(
+        _all(ProviderRow.id).label("providers"),
+        _all(EndpointRow.id).label("endpoints"),
+        _all(ModelRow.id).label("models"),
+        available.scalar_subquery().label("models_available"),
+    )
+    return dict((await session.execute(query)).mappings().one())
+
+
+def _all(key: InstrumentedAttribute[int]) -> ScalarSelect[int]:
+    return select(func.count(key)).scalar_subquery()
+
+
+def _models() -> Select[ModelRow]:
+    return select(ModelRow).options(selectinload(ModelRow.versions))

@@ -1,0 +1,24 @@
+"""All tables in one place, for migrations to be compared with."""
+
+from __future__ import annotations
+
+from sqlalchemy import MetaData
+
+from xrouter.control.db.tables import catalog, identity, usage
+from xrouter.control.db.tables.base import Base
+
+WATCHED = (
+    catalog.ProviderRow.__tablename__,
+    catalog.EndpointRow.__tablename__,
+    catalog.ModelRow.__tablename__,
+    catalog.VersionRow.__tablename__,
+    identity.KeyRow.__tablename__,
+)
+"""Tables whose every change raises the catalog's revision."""
+
+EVENTS = usage.UsageRow.__tablename__
+
+
+def metadata() -> MetaData:
+    """The tables as the code knows them."""
+    return Base.metadata

@@ -1,0 +1,94 @@
+"""The control API as an ASGI application; every route lies under /control/v1."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter, FastAPI
+from msgspec import Struct
+
+from xrouter.control.catalog import endpoints as catalog
+from xrouter.control.catalog.adapters import Adapters
+from xrouter.control.catalog.live import LiveLists
+from xrouter.control.catalog.models import ModelService
+from xrouter.control.catalog.service import ProviderService
+from xrouter.control.catalog.sync import SyncService
+from xrouter.control.db.engine import Database
+from xrouter.control.identity import endpoints as identity
+from xrouter.control.identity.service import KeyService
+from xrouter.control.kit import errors
+from xrouter.control.kit.guard import Guard
+from xrouter.control.kit.rooms import Rooms
+from xrouter.control.kit.schemas import ErrorBody
+from xrouter.control.state import endpoints as state
+from xrouter.control.state.service import StateService
+from xrouter.control.usage import endpoints as usage
+from xrouter.control.usage.service import UsageService
+from xrouter.domain.secret import Secret
+from xrouter.stores.vault import Vault
+from xrouter.wire.client import Client
+from xrouter.wire.tokens import TokenBook
+
+PREFIX = "/control/v1"
+_ROOMS: tuple[APIRouter, ...] = (catalog.router, identity.router, usage.router, state.router)
+
+
+def nothing() -> None:
+    """For those who need not know of changes."""
+
+
+class Services(Struct, frozen=True):
+    """What the control API is made of. changed: called after each change (`Publisher.poke`)."""
+
+    db: Database
+    vault: Vault
+    adapters: Adapters
+    client: Client
+    tokens: TokenBook
+    changed: Callable[[], None] = nothing
+
+
+def create_app(services: Services, *, admin_token: Secret) -> FastAPI:
+    """The application. It opens nothing and closes nothing: the services are the caller's.
+
+    Raises ValueError for an empty admin token.
+    """
+    app = FastAPI(
+        title="XRouter control API",
+        version=own_version(),
+        openapi_url=PREFIX + "/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
+    )
+    app.state.rooms = _rooms(services)
+    for router in _ROOMS:
+        app.include_router(router, prefix=PREFIX)
+    errors.install(app, _ROOMS, PREFIX)
+    app.add_middleware(Guard, admin_token=admin_token)
+    return app
+
+
+def own_version() -> str:
+    """The version of this installation."""
+    try:
+        return version("xrouter")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _rooms(s: Services) -> Rooms:
+    live = LiveLists(s.client, s.tokens)
+    versions = {"xrouter": own_version(), "python": platform.python_version()}
+    return Rooms(
+        s.adapters,
+        ProviderService(s.db, s.vault, s.adapters, s.client, changed=s.changed),
+        ModelService(s.db, s.adapters, s.changed),
+        SyncService(s.db, s.vault, s.adapters, live, changed=s.changed),
+        KeyService(s.db, s.vault, s.changed),
+        UsageService(s.db),
+        StateService(s.db, versions),
+    )

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tests.control.conftest import Api
+
+from xrouter.control.publish import build_snapshot
+from xrouter.control.server import Services
+from xrouter.domain.identity import well_formed
+from xrouter.domain.snapshot import Snapshot
+
+
+async def snapshot(services: Services) -> Snapshot:
+    return await build_snapshot(services.db, services.vault, services.adapters)
+
+
+async def test_a_key_is_shown_once_and_found_in_the_snapshot(api: Api, services: Services) -> None:
+    made = await api.ask("POST", "/keys", json={"name": "Бот", "rpm": 60}, status=201)
+    key = made.pop("key")
+    assert well_formed(key)
+    assert made["key_id"].startswith("key_")
+    assert made["last4"] == key[-4:]
+    listed = (await api.ask("GET", "/keys"))["data"]
+    assert listed == [made]
+    record = (await snapshot(services)).keys[services.vault.mac(key)]
+    assert record.principal.key_id == made["key_id"]
+    assert (record.principal.name, record.principal.project) == ("Бот", "default")
+    assert (record.principal.rpm, record.expires_at) == (60, None)
+
+
+async def test_a_revoked_key_leaves_the_snapshot(api: Api, services: Services) -> None:
+    made = await api.ask("POST", "/keys", json={"name": "n"}, status=201)
+    before = await snapshot(services)
+    path = f"/keys/{made['key_id']}/revoke"
+    first = await api.ask("POST", path)
+    assert first["revoked_at"] is not None
+    after = await snapshot(services)
+    assert len(before.keys) == 1
+    assert after.keys == {}
+    assert after.revision > before.revision
+    assert await api.ask("POST", path) == first
+    error = await api.error("POST", "/keys/key_nobody/revoke", status=404)
+    assert error["code"] == "key_not_found"
+
+
+async def test_a_key_expires(api: Api, services: Services) -> None:
+    at = datetime.now(UTC) + timedelta(days=1)
+    given = {"name": "n", "expires_at": at.isoformat()}
+    key = (await api.ask("POST", "/keys", json=given, status=201))["key"]
+    record = (await snapshot(services)).keys[services.vault.mac(key)]
+    assert record.expires_at == pytest.approx(at.timestamp())
+
+
+async def test_keys_are_listed_in_pages_the_newest_first(api: Api) -> None:
+    ids = [
+        (await api.ask("POST", "/keys", json={"name": f"n{n}"}, status=201))["key_id"]
+        for n in range(5)
+    ]
+    found: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = await api.ask("GET", "/keys", params={"limit": 2, **after})
+        found += [key["key_id"] for key in page["data"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert found == sorted(ids, reverse=True)
