@@ -72,7 +72,7 @@ def load() -> Settings:
     if unknown:
         raise SettingsError("\n".join(f"{name}: there is no such setting" for name in unknown))
     try:
-        return Settings()  # type: ignore[call-arg] # the fields come from the environment
+        return Settings()
     except ValidationError as error:
         lines = [
             f"{PREFIX}{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"

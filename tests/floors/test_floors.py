@@ -108,6 +108,21 @@ def test_no_async_generator_on_the_way_of_a_stream(path: Path) -> None:
     assert not guilty
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if name_of(path).split("/")[0] not in {"cli", "sandbox", "wire"}],
+    ids=name_of,
+)
+def test_only_wire_speaks_http_to_the_outside(path: Path) -> None:
+    """What import-linter cannot say of parts of the standard library."""
+    banned = {"urllib.request", "http.client", "asyncio.open_connection"}
+    tree = tree_of(path)
+    named = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    named |= {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    named |= {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not named & banned
+
+
 def _yields(function: ast.AsyncFunctionDef) -> Iterator[bool]:
     stack: list[ast.AST] = list(function.body)
     while stack:

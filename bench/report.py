@@ -1,0 +1,96 @@
+"""The figures as one page of Markdown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+Result = dict[str, Any]
+
+HEAD = """# Benchmarks
+
+Made by `make bench` on {day}. Machine: {machine}.
+
+Each proxy ran alone on one core; the load (wrk) and the mock provider on the other. A 1 kB question,
+a small answer. All figures come from one run: compare within this page only.
+"""
+
+
+def render(results: list[Result], machine: str) -> str:
+    """The page."""
+    day = datetime.now(UTC).strftime("%Y-%m-%d")
+    parts = [HEAD.format(day=day, machine=machine), _requests(results), _costs(results)]
+    parts += [_streams(results), _ratios(results)]
+    return "\n".join(part for part in parts if part)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _requests(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        loads = result["load"].values()
+        rates = " / ".join(f"{run['requests_s']:,.0f}" for run in loads)
+        delays = " / ".join(f"{run['p50_ms']:.1f}" for run in result["load"].values())
+        late = " / ".join(f"{run['p99_ms']:.1f}" for run in result["load"].values())
+        failed = sum(run["failed"] for run in result["load"].values())
+        rows.append([result["name"], rates, delays, late, str(failed)])
+    head = ["proxy", "requests/s at 1 / 8 / 32 / 128", "p50 ms", "p99 ms", "failed"]
+    return "## Requests\n\n" + table(head, rows)
+
+
+def _costs(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        cpu = " / ".join(f"{run['cpu_us']:,.0f}" for run in result["load"].values())
+        rows.append([result["name"], cpu, f"{result['start_s']:.2f}", f"{result['idle_mb']:.0f}"])
+    head = ["proxy", "CPU µs a request at 1 / 8 / 32 / 128", "start to first answer, s", "idle, MB"]
+    return "## What it costs\n\n" + table(head, rows)
+
+
+def _streams(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        run, many = result["stream"], result["many"]
+        rows.append(
+            [
+                result["name"],
+                f"{run['asked']}",
+                f"{run['cpu_us_chunk']:.0f}",
+                f"{run['first_p50_ms']:.0f} / {run['first_p99_ms']:.0f}",
+                f"{run['gap_p50_ms']:.1f} / {run['gap_p99_ms']:.1f}",
+                f"{many['open']} of {many['asked']}",
+                f"{many['memory_mb']:.0f}",
+            ]
+        )
+    head = [
+        "proxy",
+        "streams",
+        "CPU µs a chunk",
+        "first chunk p50 / p99, ms",
+        "gap p50 / p99, ms (paced at 20)",
+        "of 1,000 streams open",
+        "memory then, MB",
+    ]
+    return "## Streams\n\n" + table(head, rows)
+
+
+def _ratios(results: list[Result]) -> str:
+    by_name = {result["name"]: result for result in results}
+    ours = by_name.get("XRouter")
+    if ours is None:
+        return ""
+    rows = []
+    for name, other in by_name.items():
+        if other is ours:
+            continue
+        rates = [ours["load"][c]["requests_s"] / other["load"][c]["requests_s"] for c in (8, 32)]
+        cpu = ours["load"][32]["cpu_us"] / other["load"][32]["cpu_us"]
+        chunk = ours["stream"]["cpu_us_chunk"] / other["stream"]["cpu_us_chunk"]
+        rows.append([name, " / ".join(f"{r:.2f}" for r in rates), f"{cpu:.2f}", f"{chunk:.2f}"])
+    head = ["XRouter compared with", "requests/s at 8 / 32", "CPU a request at 32", "CPU a chunk"]
+    return "## Ratios\n\n" + table(head, rows)

@@ -1,0 +1,162 @@
+"""Both planes in one process: `xrouter serve`.
+
+The data plane starts first, from the snapshot on disk where there is one, and answers even when
+the database does not; then the control plane is joined to it by its two pipes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from xrouter.app import memory, playground, registration
+from xrouter.app.control import JOURNAL, ControlPlane, vault_of
+from xrouter.app.gateway import DataPlane, GatewayConfig
+from xrouter.app.presence import ServerLock
+from xrouter.app.welcome import Welcome
+from xrouter.control.db import schema
+from xrouter.domain.errors import XRouterError
+from xrouter.edge.health import Health
+from xrouter.edge.limits import DoorLimits
+from xrouter.edge.run import DoorServer, RunOptions
+from xrouter.edge.server import Door
+from xrouter.settings import Settings
+from xrouter.telemetry.logs import LineWriter, log
+
+RETRY_S = 5.0
+
+
+class AllInOne:
+    """One process with everything. `run` serves until it is told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        writer: LineWriter,
+        say: Callable[[str], None],
+    ) -> None:
+        """environ: where providers' credentials are looked for. say: prints the welcome.
+
+        Raises AlreadyRunning, VaultError, DatabaseError.
+        """
+        self._lock = ServerLock(settings.data_dir)
+        self._settings = settings
+        self._environ = environ
+        vault = vault_of(settings)
+        config = GatewayConfig(
+            settings.data_dir,
+            access_log=settings.access_log,
+            journal_max_bytes=settings.journal_max_bytes,
+        )
+        self._data = DataPlane(config, vault, writer)
+        self._control = ControlPlane(settings, vault, self._data.client, self._data.tokens)
+        self._welcome = Welcome(self._control, say)
+        self._playground: playground.Playground | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        door = Door(
+            self._data.flow,
+            self._data.snapshots,
+            self._data.keys,
+            self._data.meters.render,
+            Health(self._data.snapshots),
+            limits=DoorLimits(max_body=settings.max_body, body_timeout=settings.body_timeout),
+            fallback=self._control.app,
+            lifespan=self._life,
+            other_openapi=self._control.app.openapi,
+        )
+        self._data.measure_running(lambda: door.running)
+        options = RunOptions(host=settings.host, port=settings.port, grace=settings.grace)
+        self._server = DoorServer(door, options)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        try:
+            await self._server.serve()
+        finally:
+            self._lock.release()
+
+    @asynccontextmanager
+    async def _life(self) -> AsyncIterator[None]:
+        """From before the first request until after the last."""
+        self._data.start()
+        try:
+            await self._join()
+            self._spawn(self._greet())
+            memory.settle()
+            yield
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._leave()
+
+    async def _join(self) -> None:
+        """Bring the database up; without it, go on if the last snapshot is there."""
+        publisher = self._control.publish_to(
+            self._data.deliver, lambda stale: self._data.snapshots.mark_stale(stale=stale)
+        )
+        try:
+            await schema.ensure(self._settings.database)
+            await self._provide()
+            await publisher.turn()
+        except XRouterError as error:
+            if self._data.snapshots.current.revision < 0:
+                raise
+            log.error("database_away", error=error.message, hint=error.hint)
+            self._spawn(self._ensure_later())
+        self._spawn(publisher.run())
+        self._spawn(self._control.drain.run())
+
+    async def _ensure_later(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_S)
+            try:
+                await schema.ensure(self._settings.database)
+            except XRouterError:
+                continue
+            return
+
+    async def _provide(self) -> None:
+        """Register what the environment configures; with nothing at all, the sandbox."""
+        given = registration.configured(self._environ)
+        before = playground.remembered(self._settings.data_dir)
+        listed = await registration.request(self._control, "GET", "/providers")
+        known = {provider["name"] for provider in listed["data"]}
+        wanted = self._settings.sandbox == "on" or (not given and known <= before)
+        if self._settings.sandbox != "off" and wanted:
+            self._playground = await playground.Playground.start()
+            simulated = registration.configured(self._playground.environment)
+            playground.remember(self._settings.data_dir, set(simulated) - set(given))
+            await registration.register(self._control, simulated)
+        elif before & known:
+            for name in before & known - set(given):
+                await registration.request(self._control, "DELETE", f"/providers/{name}")
+            playground.remember(self._settings.data_dir, set())
+        await registration.register(self._control, given)
+
+    async def _greet(self) -> None:
+        """Once the port is open: say where, and on the first start give out a key."""
+        while not self._server.started:
+            await asyncio.sleep(0.01)
+        host, port = self._server.address
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self._lock.announce(url)
+        await self._welcome.say(
+            url, self._data.snapshots.current, sandbox=self._playground is not None
+        )
+
+    async def _leave(self) -> None:
+        try:
+            await self._control.drain_all()
+        except (XRouterError, OSError) as error:
+            log.error("usage_stays_in_journal", error=str(error), folder=JOURNAL)
+        await self._data.stop()
+        await self._control.close()
+        if self._playground is not None:
+            await self._playground.stop()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))

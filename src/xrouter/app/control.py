@@ -1,0 +1,141 @@
+"""The control plane of one process, joined from its parts.
+
+The server runs it beside the data plane (`publish_to`); a command opens it for one question when
+no server runs (`opened`, `ask`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import unquote
+
+from fastapi import FastAPI
+
+from xrouter.app import presence
+from xrouter.control.catalog.adapters import Adapters
+from xrouter.control.db import schema
+from xrouter.control.db.engine import Database
+from xrouter.control.drain import Drain
+from xrouter.control.publish import Publisher
+from xrouter.control.server import Services, create_app
+from xrouter.domain.snapshot import Snapshot
+from xrouter.providers import factory
+from xrouter.settings import Settings
+from xrouter.stores.journal.reader import JournalReader
+from xrouter.stores.vault import Vault, load_or_create
+from xrouter.wire.client import Client
+from xrouter.wire.tokens import TokenBook
+
+MASTER_KEY = "master.key"
+JOURNAL = "journal"
+
+
+def vault_of(settings: Settings) -> Vault:
+    """The vault of the data folder; its key is made on first use. Raises VaultError."""
+    return load_or_create(settings.data_dir / MASTER_KEY)
+
+
+def adapters() -> Adapters:
+    """The supported adapter classes, and which one a provider's name stands for."""
+
+    def of_provider(name: str) -> str | None:
+        known = factory.providers().get(name)
+        return known.adapter_class if known else None
+
+    return Adapters(factory.adapter_classes(), of_provider)
+
+
+class ControlPlane:
+    """The database, the control API, and what feeds the data plane. `close` it at the end."""
+
+    def __init__(self, settings: Settings, vault: Vault, client: Client, tokens: TokenBook) -> None:
+        self.db = Database(settings.database)
+        self.adapters = adapters()
+        self.publisher: Publisher | None = None
+        self._vault = vault
+        self._token = presence.admin_token(settings.data_dir)
+        services = Services(self.db, vault, self.adapters, client, tokens, self._changed)
+        self.app: FastAPI = create_app(services, admin_token=self._token)
+        self.drain = Drain(self.db, JournalReader(settings.data_dir / JOURNAL))
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, settings: Settings) -> AsyncIterator[ControlPlane]:
+        """For one command: the database is brought up to date, all is closed at the end."""
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        await schema.ensure(settings.database)
+        client = Client()
+        plane = cls(settings, vault_of(settings), client, TokenBook())
+        try:
+            await plane.drain_all()
+            yield plane
+        finally:
+            await plane.close()
+            await client.close()
+
+    def publish_to(
+        self, deliver: Callable[[Snapshot], Awaitable[None]], stale: Callable[[bool], None]
+    ) -> Publisher:
+        """Begin to know where snapshots go."""
+        self.publisher = Publisher(self.db, self._vault, self.adapters, deliver, stale=stale)
+        return self.publisher
+
+    async def drain_all(self) -> None:
+        """Move what the journal holds into the database."""
+        while await self.drain.drain_once():
+            pass
+
+    async def ask(self, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
+        """One request to the control API, in this process. Returns status and body."""
+        path, _, query = target.partition("?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": query.encode(),
+            "headers": [
+                (b"host", b"xrouter"),
+                (b"authorization", f"Bearer {self._token.reveal()}".encode()),
+                (b"content-type", b"application/json"),
+            ],
+        }
+        exchange = _Exchange(body)
+        await self.app(scope, exchange.receive, exchange.send)
+        return exchange.status, b"".join(exchange.parts)
+
+    async def close(self) -> None:
+        """Close the database."""
+        await self.db.close()
+
+    def _changed(self) -> None:
+        if self.publisher is not None:
+            self.publisher.poke()
+
+
+class _Exchange:
+    """The two ends of an ASGI call."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+        self.status = 0
+        self.parts: list[bytes] = []
+
+    async def receive(self) -> dict[str, Any]:
+        if self._body is None:
+            await asyncio.Event().wait()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif message["type"] == "http.response.body":
+            self.parts.append(message.get("body", b""))

@@ -1,0 +1,185 @@
+"""The data plane of one process, joined from its parts. It needs no database.
+
+Fed either by the control plane in the same process (`deliver`), or by the snapshot file that the
+control plane of another process writes (`follow_file`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from xrouter.app import memory
+from xrouter.domain.snapshot import Snapshot
+from xrouter.edge.health import Health
+from xrouter.edge.limits import DoorLimits
+from xrouter.edge.run import DoorServer, RunOptions
+from xrouter.edge.server import Door
+from xrouter.flow.dispatch import Dispatcher
+from xrouter.flow.pipeline import Gear, Pipeline
+from xrouter.flow.settle import Settler
+from xrouter.flow.upstreams import Upstreams
+from xrouter.providers import factory
+from xrouter.stores.journal.writer import JournalWriter
+from xrouter.stores.memory.keys import MemoryKeyBook
+from xrouter.stores.memory.limits import MemoryLimiter
+from xrouter.stores.memory.snapshots import MemorySnapshots
+from xrouter.stores.snapshot_file import SnapshotFile
+from xrouter.stores.vault import Vault
+from xrouter.telemetry.access import AccessLog
+from xrouter.telemetry.logs import LineWriter, log
+from xrouter.telemetry.metrics import Meters
+from xrouter.wire.client import Client
+from xrouter.wire.tokens import TokenBook
+
+SYNC_EVERY_S = 0.1
+FILE_LOOK_EVERY_S = 0.5
+
+
+class GatewayConfig(Struct, frozen=True):
+    """data_dir: holds the journal and the snapshot file. Sizes in bytes."""
+
+    data_dir: Path
+    access_log: bool = True
+    journal_max_bytes: int = 2 << 30
+
+
+class DataPlane:
+    """Everything between the door and the providers."""
+
+    def __init__(self, config: GatewayConfig, vault: Vault, writer: LineWriter) -> None:
+        self.snapshots = MemorySnapshots()
+        self.keys = MemoryKeyBook(vault.mac)
+        self.meters = Meters()
+        self.journal = JournalWriter(
+            config.data_dir / "journal", max_bytes=config.journal_max_bytes
+        )
+        self.client = Client()
+        self.tokens = TokenBook()
+        upstreams = Upstreams(factory.build, self.client, self.tokens)
+        access = AccessLog(writer, enabled=config.access_log)
+        self.flow = Pipeline(
+            Gear(
+                self.snapshots,
+                self.keys,
+                MemoryLimiter(),
+                Dispatcher(upstreams, self.meters),
+                Settler(self.journal, self.meters, access),
+            )
+        )
+        self._file = SnapshotFile(config.data_dir / "snapshot.sealed", vault)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._measure(writer)
+
+    def start(self) -> None:
+        """Load the last snapshot from disk and begin to sync the journal."""
+        last = self._file.load()
+        if last is not None:
+            self.snapshots.replace(last)
+        self._tasks.append(asyncio.create_task(self._sync_journal()))
+
+    async def stop(self) -> None:
+        """Stop the tasks, close the journal and the connections. No request is running any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.client.close()
+        self.journal.close()
+
+    async def deliver(self, snapshot: Snapshot) -> None:
+        """Take a new snapshot into use at once, then keep it on disk."""
+        self.snapshots.replace(snapshot)
+        try:
+            await asyncio.to_thread(self._file.save, snapshot)
+        except OSError as error:
+            log.error("snapshot_not_saved", error=str(error))
+
+    def follow_file(self) -> None:
+        """Take over what another process's control plane writes, within half a second."""
+        self._tasks.append(asyncio.create_task(self._follow_file()))
+
+    async def _follow_file(self) -> None:
+        changed = self._file.changed()
+        while True:
+            await asyncio.sleep(FILE_LOOK_EVERY_S)
+            if changed():
+                snapshot = await asyncio.to_thread(self._file.load)
+                if snapshot is not None:
+                    self.snapshots.replace(snapshot)
+                    log.info("snapshot_taken", revision=snapshot.revision)
+
+    async def _sync_journal(self) -> None:
+        while True:
+            await asyncio.sleep(SYNC_EVERY_S)
+            self.journal.retry()
+            try:
+                await asyncio.to_thread(self.journal.sync)
+            except OSError as error:
+                log.error("journal_not_synced", error=str(error))
+
+    def measure_running(self, running: Callable[[], int]) -> None:
+        """Show the number of requests being answered."""
+        self.meters.gauge("xrouter_requests_running", "Requests being answered").set_function(
+            running
+        )
+
+    def _measure(self, writer: LineWriter) -> None:
+        gauge = self.meters.gauge
+        gauge("xrouter_catalog_revision", "Revision of the snapshot in use").set_function(
+            lambda: self.snapshots.current.revision
+        )
+        gauge("xrouter_catalog_stale", "1 while the database cannot be asked").set_function(
+            lambda: self.snapshots.current.stale
+        )
+        gauge("xrouter_journal_events_waiting", "Events the disk refused").set_function(
+            lambda: self.journal.waiting
+        )
+        gauge("xrouter_journal_events_lost", "Events that could not be kept").set_function(
+            lambda: self.journal.events_lost
+        )
+        gauge("xrouter_log_lines_lost", "Log lines that did not fit").set_function(
+            lambda: writer.lines_lost
+        )
+
+
+class Gateway:
+    """The data plane alone in a process, behind its own door."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        vault: Vault,
+        writer: LineWriter,
+        limits: DoorLimits,
+        options: RunOptions,
+    ) -> None:
+        self._data = DataPlane(config, vault, writer)
+        door = Door(
+            self._data.flow,
+            self._data.snapshots,
+            self._data.keys,
+            self._data.meters.render,
+            Health(self._data.snapshots),
+            limits=limits,
+            lifespan=self._life,
+        )
+        self._data.measure_running(lambda: door.running)
+        self._server = DoorServer(door, options)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        await self._server.serve()
+
+    @asynccontextmanager
+    async def _life(self) -> AsyncIterator[None]:
+        self._data.start()
+        self._data.follow_file()
+        memory.settle()
+        try:
+            yield
+        finally:
+            await self._data.stop()

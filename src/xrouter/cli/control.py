@@ -1,0 +1,84 @@
+"""How commands reach the control API: the running server's, else one of their own in this process.
+
+So each command has one code path, and a SQLite file never has two writers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from xrouter.app import presence
+from xrouter.app.control import ControlPlane
+from xrouter.cli.output import fail
+from xrouter.domain.errors import XRouterError
+from xrouter.settings import Settings, SettingsError, load
+
+PREFIX = "/control/v1"
+TIMEOUT_S = 120.0
+
+
+def settings() -> Settings:
+    """The settings, or a message that names each wrong one."""
+    try:
+        return load()
+    except SettingsError as error:
+        raise fail(f"The settings are wrong:\n{error}") from None
+
+
+def call(
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    query: dict[str, Any] | None = None,
+) -> Any:
+    """The JSON answer of `/control/v1<path>`. An error ends the command with its message."""
+    current = settings()
+    given = {key: value for key, value in (query or {}).items() if value is not None}
+    target = PREFIX + quote(path, safe="/:") + (f"?{urlencode(given)}" if given else "")
+    data = b"" if body is None else json.dumps(body).encode()
+    server = presence.find(current.data_dir)
+    try:
+        if server is not None:
+            status, answer = _remote(server.url, method, target, data, current)
+        else:
+            status, answer = asyncio.run(_local(method, target, data, current))
+    except XRouterError as error:
+        raise fail(error.message, error.hint) from None
+    except OSError as error:
+        raise fail(f"The server could not be asked: {error}") from None
+    return _read(status, answer)
+
+
+def _read(status: int, answer: bytes) -> Any:
+    value = json.loads(answer) if answer else None
+    if status < 400:  # noqa: PLR2004 - HTTP's first error
+        return value
+    error = value.get("error", {}) if isinstance(value, dict) else {}
+    raise fail(str(error.get("message", f"The server answered {status}.")), error.get("hint"))
+
+
+def _remote(
+    url: str, method: str, target: str, data: bytes, current: Settings
+) -> tuple[int, bytes]:
+    token = presence.admin_token(current.data_dir).reveal()
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    request = urllib.request.Request(  # noqa: S310 - our own server's address
+        url + target, data=data or None, headers=headers, method=method
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=TIMEOUT_S) as reply:
+            return int(reply.status), bytes(reply.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+async def _local(method: str, target: str, data: bytes, current: Settings) -> tuple[int, bytes]:
+    async with ControlPlane.opened(current) as plane:
+        return await plane.ask(method, target, data)

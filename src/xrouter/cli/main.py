@@ -1,0 +1,114 @@
+"""xrouter: the command line."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+import uvloop
+
+from xrouter.app.allinone import AllInOne
+from xrouter.app.control import vault_of
+from xrouter.app.gateway import Gateway, GatewayConfig
+from xrouter.app.presence import AlreadyRunning
+from xrouter.cli import db, doctor, keys, models, providers
+from xrouter.cli.control import settings
+from xrouter.cli.output import fail
+from xrouter.cli.usage import usage
+from xrouter.control.server import own_version
+from xrouter.domain.errors import XRouterError
+from xrouter.edge.limits import DoorLimits
+from xrouter.edge.run import RunOptions
+from xrouter.sandbox import server as sandbox_server
+from xrouter.settings import Settings, provider_environment
+from xrouter.telemetry import logs
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    help="XRouter: one OpenAI-compatible door for all your language models.",
+)
+app.add_typer(providers.app, name="providers")
+app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
+app.add_typer(db.app, name="db")
+app.command("usage")(usage)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"xrouter {own_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool | None,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = None,
+) -> None:
+    """XRouter: one OpenAI-compatible door for all your language models."""
+
+
+class Role(StrEnum):
+    """What a process does."""
+
+    all = "all"
+    gateway = "gateway"
+
+
+@app.command()
+def serve(
+    role: Annotated[
+        Role, typer.Option(help="all: everything; gateway: the data plane, without a database.")
+    ] = Role.all,
+) -> None:
+    """Serve the door, the catalog and the control API, in one process.
+
+    A gateway answers from the snapshot that a server with all roles keeps in the data folder.
+    """
+    current = settings()
+    current.data_dir.mkdir(parents=True, exist_ok=True)
+    writer = logs.console_writer()
+    logs.configure(writer, current.log_level)
+    writer.start()
+    try:
+        uvloop.run(_serve(current, writer, role))
+    except AlreadyRunning as error:
+        raise fail(str(error), "Stop it, or set XROUTER_DATA_DIR to another folder.") from None
+    except XRouterError as error:
+        raise fail(error.message, error.hint) from None
+    finally:
+        writer.stop()
+
+
+@app.command()
+def sandbox(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 8090,
+) -> None:
+    """Simulate the providers, faults on demand included."""
+    sandbox_server.main(host, port, announce=True)
+
+
+async def _serve(current: Settings, writer: logs.LineWriter, role: Role) -> None:
+    if role is Role.all:
+        await AllInOne(current, provider_environment(), writer, _say).run()
+        return
+    config = GatewayConfig(current.data_dir, current.access_log, current.journal_max_bytes)
+    limits = DoorLimits(max_body=current.max_body, body_timeout=current.body_timeout)
+    options = RunOptions(host=current.host, port=current.port, grace=current.grace)
+    await Gateway(config, vault_of(current), writer, limits, options).run()
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,107 @@
+"""Reading a request body: bounded in size, in time, and in what it inflates to."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+
+from xrouter.domain.errors import (
+    ClientGone,
+    InvalidRequest,
+    PayloadTooLarge,
+    RequestTimeout,
+    UnsupportedMedia,
+)
+from xrouter.edge.asgi import Headers, Receive
+from xrouter.edge.limits import DoorLimits
+
+_MAX_DIGITS = 19
+_GZIP = 16 + zlib.MAX_WBITS
+_DEFLATE = zlib.MAX_WBITS
+_RAW_DEFLATE = -zlib.MAX_WBITS
+_WINDOWS = {b"gzip": (_GZIP,), b"x-gzip": (_GZIP,), b"deflate": (_DEFLATE, _RAW_DEFLATE)}
+
+
+async def read_body(receive: Receive, headers: Headers, limits: DoorLimits) -> bytes:
+    """The whole body, inflated.
+
+    Raises PayloadTooLarge (before anything is read where the length is declared), RequestTimeout,
+    UnsupportedMedia, InvalidRequest for a broken encoding, ClientGone.
+    """
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
+    if encoding and encoding != b"identity" and encoding not in _WINDOWS:
+        raise _unknown(encoding)
+    if declared_length(headers) > limits.max_body:
+        raise _too_large(limits.max_body)
+    try:
+        async with asyncio.timeout(limits.body_timeout):
+            body = await _collect(receive, limits.max_body)
+    except TimeoutError:
+        raise RequestTimeout(
+            f"The request body did not arrive within {limits.body_timeout:g} s."
+        ) from None
+    if encoding in _WINDOWS:
+        return await asyncio.to_thread(_inflate, body, encoding, limits.max_body)
+    return body
+
+
+def declared_length(headers: Headers) -> int:
+    """`content-length` in bytes; 0 when there is none. Raises InvalidRequest."""
+    text = headers.get(b"content-length")
+    if text is None:
+        return 0
+    if not text.isdigit() or len(text) > _MAX_DIGITS:
+        raise InvalidRequest("The content-length header is not a number.")
+    return int(text)
+
+
+async def _collect(receive: Receive, cap: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone("The caller left while sending the request.")
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size > cap:
+            raise _too_large(cap)
+        if not message.get("more_body", False):
+            if not pieces:
+                return piece
+            pieces.append(piece)
+            return b"".join(pieces)
+        pieces.append(piece)
+
+
+def _inflate(body: bytes, encoding: bytes, cap: int) -> bytes:
+    """Runs in a thread: a body may inflate to a thousand times its size."""
+    for window in _WINDOWS[encoding]:
+        inflater = zlib.decompressobj(window)
+        try:
+            plain = inflater.decompress(body, cap + 1)
+        except zlib.error:
+            continue
+        if len(plain) > cap:
+            raise _too_large(cap)
+        if inflater.eof and not inflater.unused_data:
+            return plain
+    raise InvalidRequest(
+        f"The request body is not valid {encoding.decode()} data.", code="invalid_encoding"
+    )
+
+
+def _too_large(cap: int) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"The request body is larger than the {cap} bytes allowed.",
+        hint="XROUTER_MAX_BODY sets the limit.",
+    )
+
+
+def _unknown(encoding: bytes) -> UnsupportedMedia:
+    name = encoding[:40].decode("latin-1")
+    return UnsupportedMedia(
+        f"The content encoding '{name}' is not supported.",
+        code="unsupported_content_encoding",
+        hint="Send the body plain, or with gzip or deflate.",
+    )

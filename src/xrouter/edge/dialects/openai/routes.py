@@ -1,0 +1,74 @@
+"""OpenAI's API: the routes of this dialect."""
+
+from __future__ import annotations
+
+from xrouter.domain.chat import ChatRequest
+from xrouter.edge.dialects.openai.chat import read_chat
+from xrouter.edge.dialects.openai.codec import chat_voice
+from xrouter.edge.dialects.openai.embeddings import (
+    EmbeddingsBody,
+    EmbeddingsVoice,
+    read_embeddings,
+)
+from xrouter.edge.dialects.openai.models import ModelList, ModelObject, shown
+from xrouter.edge.dialects.openai.schema import Completion, EmbeddingList
+from xrouter.edge.outlet import JSON
+from xrouter.edge.routes import Route
+from xrouter.edge.visit import Visit
+from xrouter.edge.voice import encode
+
+_OK = 200
+
+
+async def chat(visit: Visit) -> None:
+    """POST /chat/completions."""
+    key = visit.credential()
+    request = read_chat(await visit.body())
+    reply = visit.answer_with(chat_voice(request, visit.serial))
+    await visit.means.flow.chat(request, key, visit.info("chat"), reply)
+
+
+async def embeddings(visit: Visit) -> None:
+    """POST /embeddings."""
+    key = visit.credential()
+    request = read_embeddings(await visit.body())
+    reply = visit.answer_with(EmbeddingsVoice(request.encoding_format))
+    await visit.means.flow.embeddings(request, key, visit.info("embeddings"), reply)
+
+
+async def models(visit: Visit) -> None:
+    """GET /models."""
+    found = visit.means.flow.models(visit.credential())
+    body = encode(ModelList(data=[shown(model) for model in found]))
+    await visit.out.whole(_OK, JSON, body)
+
+
+async def model(visit: Visit) -> None:
+    """GET /models/{id}; ids contain slashes and colons."""
+    found = visit.means.flow.model(visit.credential(), visit.rest)
+    await visit.out.whole(_OK, JSON, encode(shown(found)))
+
+
+ROUTES = [
+    Route(
+        method="POST",
+        path="/chat/completions",
+        serve=chat,
+        summary="Answer a conversation",
+        request=ChatRequest,
+        answer=Completion,
+        streams=True,
+    ),
+    Route(
+        method="POST",
+        path="/embeddings",
+        serve=embeddings,
+        summary="Turn texts into vectors",
+        request=EmbeddingsBody,
+        answer=EmbeddingList,
+    ),
+    Route(method="GET", path="/models", serve=models, summary="List models", answer=ModelList),
+    Route(
+        method="GET", path="/models/*", serve=model, summary="Describe a model", answer=ModelObject
+    ),
+]

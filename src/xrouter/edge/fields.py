@@ -1,0 +1,76 @@
+"""Response headers: what is told about the answer, the limits and the errors."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from xrouter.domain.errors import XRouterError
+from xrouter.domain.ports import Allowance, Served
+from xrouter.edge.asgi import Header
+
+_MAX_VALUE = 2000
+_FINAL_TYPES = ("insufficient_quota",)
+_MS = 1000
+_MINUTE = 60
+
+
+def clean(text: str) -> bytes:
+    """Text as a header value: one line of Latin-1, at most 2000 bytes; the rest becomes `?`."""
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(c if c.isprintable() else "?" for c in text)
+    return text[:_MAX_VALUE].encode("latin-1", "replace")
+
+
+_name = lru_cache(maxsize=4096)(clean)
+
+
+def served(who: Served) -> list[Header]:
+    """Who answered."""
+    headers = [
+        (b"x-xrouter-model", _name(who.model)),
+        (b"x-xrouter-version", _name(who.version)),
+        (b"x-xrouter-provider", _name(who.provider)),
+        (b"x-xrouter-endpoint", _name(who.endpoint)),
+        (b"x-xrouter-attempts", b"%d" % who.attempts),
+    ]
+    if who.upstream_request_id:
+        headers.append((b"x-xrouter-upstream-id", clean(who.upstream_request_id)))
+    if who.dropped:
+        headers.append((b"x-xrouter-dropped", clean(", ".join(who.dropped))))
+    return headers
+
+
+def allowance(state: Allowance) -> list[Header]:
+    """The request limit, the way clients of OpenAI read it."""
+    return [
+        (b"x-ratelimit-limit-requests", b"%d" % state.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % max(0, state.remaining)),
+        (b"x-ratelimit-reset-requests", go_duration(state.reset_s).encode()),
+    ]
+
+
+def error(reason: XRouterError) -> list[Header]:
+    """Whether and when to try again."""
+    headers: list[Header] = []
+    wait = reason.retry_after
+    if wait is not None and math.isfinite(wait):
+        wait = max(0.0, wait)
+        headers.append((b"retry-after", b"%d" % math.ceil(wait)))
+        headers.append((b"retry-after-ms", b"%d" % math.ceil(wait * _MS)))
+    if reason.type in _FINAL_TYPES:
+        headers.append((b"x-should-retry", b"false"))
+    return headers
+
+
+def go_duration(seconds: float) -> str:
+    """Seconds in Go's notation: `12ms`, `1.5s`, `6m0s`, `1h2m3s`."""
+    milliseconds = max(0, round(seconds * _MS))
+    if milliseconds < _MS:
+        return f"{milliseconds}ms" if milliseconds else "0s"
+    minutes, rest = divmod(milliseconds, _MINUTE * _MS)
+    hours, minutes = divmod(minutes, _MINUTE)
+    text = f"{rest / _MS:g}s"
+    if hours or minutes:
+        text = f"{minutes}m{text}"
+    return f"{hours}h{text}" if hours else text

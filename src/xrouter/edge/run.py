@@ -1,0 +1,131 @@
+"""Running the door: uvicorn with our guard, our deadlines and our way to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from msgspec import Struct
+from typing_extensions import override
+
+from xrouter.edge.asgi import App
+from xrouter.edge.guard import GuardedConfig, GuardProtocol, sweep
+from xrouter.edge.limits import GuardLimits
+from xrouter.edge.server import Door
+
+_SWEEP_TICKS = 10
+"""uvicorn ticks ten times a second."""
+
+_FINAL_S = 5.0
+_LOOK_S = 0.05
+
+
+class RunOptions(Struct, frozen=True, kw_only=True):
+    """Where and how to serve. Times in seconds.
+
+    port: 0 for any free one. grace: how long running requests may take after the process was told
+    to stop; then they are cut. drain_delay: how long new ones are still accepted meanwhile, so
+    that a load balancer can look away. keep_alive: how long an idle connection stays open.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    grace: float = 25.0
+    drain_delay: float = 0.0
+    keep_alive: int = 75
+    backlog: int = 2048
+    guard: GuardLimits = GuardLimits()
+
+
+class DoorServer(uvicorn.Server):
+    """Serves until it is told to stop, then lets running requests finish.
+
+    The first signal makes the process not ready and begins the drain, a second one ends the grace.
+    """
+
+    def __init__(self, door: Door, options: RunOptions, app: App | None = None) -> None:
+        """app: what is served, when the door stands behind something else."""
+        config = GuardedConfig(
+            app or door,
+            host=options.host,
+            port=options.port,
+            http=GuardProtocol,
+            ws="none",
+            lifespan="on",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=options.keep_alive,
+            backlog=options.backlog,
+        )
+        config.guard = options.guard
+        super().__init__(config)
+        self._door = door
+        self._options = options
+        self._accepts_until = 0.0
+        self._hurried = False
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that are listened on. Only once `started`."""
+        name = self.servers[0].sockets[0].getsockname()
+        return name[0], name[1]
+
+    def stop(self) -> None:
+        """Begin to leave; the second time, hurry."""
+        if self.should_exit:
+            self._hurried = True
+            return
+        self._door.health.draining = True
+        self._accepts_until = time.monotonic() + self._options.drain_delay
+        self.should_exit = True
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.stop()
+
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _SWEEP_TICKS == 0:
+            sweep(self.server_state.connections)
+        leaving = await super().on_tick(counter)
+        return leaving and (self._hurried or time.monotonic() >= self._accepts_until)
+
+    @override
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for socket in sockets or []:
+            socket.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._until_idle(self._options.grace)
+        self._hurried = False
+        self._door.cut()
+        await self._until_idle(_FINAL_S)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        await asyncio.sleep(0)
+        await self.lifespan.shutdown()
+
+    async def _until_idle(self, seconds: float) -> None:
+        """Wait for the running requests, at most so long, or until a second signal."""
+        ends_at = time.monotonic() + seconds
+        state = self.server_state
+        while state.tasks or state.connections:
+            if self._hurried or time.monotonic() >= ends_at:
+                return
+            sweep(state.connections)
+            await asyncio.sleep(_LOOK_S)
+
+
+def serve(door: Door, options: RunOptions, app: App | None = None) -> None:
+    """Serve in this thread until SIGTERM or SIGINT; returns when all is done."""
+    DoorServer(door, options, app).run()

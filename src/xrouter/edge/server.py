@@ -1,0 +1,191 @@
+"""Stop 1: the ASGI application. It gives each request an id, a route, and a way to end.
+
+Hot routes are served here; everything else goes to the fallback application, where there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any
+
+from xrouter.domain.errors import InternalError, NotReady, XRouterError
+from xrouter.domain.ports import SERVER_SHUTDOWN, Flow, KeyBook, SnapshotSource
+from xrouter.domain.usage import new_id
+from xrouter.edge import cors, dialects
+from xrouter.edge.asgi import App, Message, Receive, Scope, Send
+from xrouter.edge.health import Health
+from xrouter.edge.heartbeat import Heartbeat
+from xrouter.edge.limits import DoorLimits
+from xrouter.edge.pages import Pages
+from xrouter.edge.routes import PREFIXES, Methods, RouteTable, scan, unknown_url, wrong_method
+from xrouter.edge.visit import Means, Visit
+
+_OURS = "/v1/"
+_NO_CONTENT = 204
+_LEAVING_RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+Lifespan = Callable[[], AbstractAsyncContextManager[None]]
+
+
+class Door:
+    """The ASGI application of the data plane.
+
+    metrics_text: renders the metrics; called in a thread. fallback: gets what no route here serves
+    (paths under /v1/ aside). lifespan: entered before the first request, left after the last.
+    other_openapi: the fallback's document, to be merged into ours.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        snapshots: SnapshotSource,
+        keys: KeyBook,
+        metrics_text: Callable[[], bytes],
+        health: Health,
+        *,
+        limits: DoorLimits | None = None,
+        fallback: App | None = None,
+        lifespan: Lifespan | None = None,
+        other_openapi: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        limits = limits or DoorLimits()
+        self.health = health
+        self._heartbeat = Heartbeat(limits.heartbeat)
+        self._means = Means(flow, snapshots, keys, limits, self._heartbeat)
+        self._fallback = fallback
+        self._lifespan = lifespan
+        self._visits: set[Visit] = set()
+        self._table = RouteTable()
+        routes = scan(dialects)
+        for route in routes:
+            self._table.add(route, PREFIXES)
+        for page in Pages(health, metrics_text, routes, other_openapi).routes():
+            self._table.add(page)
+
+    @property
+    def running(self) -> int:
+        """Requests that are being answered."""
+        return len(self._visits)
+
+    def cut(self) -> None:
+        """End all running requests: each is told that the server leaves, and settled."""
+        for visit in list(self._visits):
+            visit.cancellation.cancel(SERVER_SHUTDOWN)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the life of the process."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        if scope["type"] != "http":
+            if self._fallback is not None:
+                await self._fallback(scope, receive, send)
+            return
+        path: str = scope["path"]
+        found = self._table.find(path)
+        if found is None and self._fallback is not None and not path.startswith(_OURS):
+            await self._fallback(scope, receive, _numbered(send))
+            return
+        visit = Visit(scope, receive, send, self._means)
+        self._visits.add(visit)
+        try:
+            await self._serve(visit, found)
+        finally:
+            visit.leave()
+            self._visits.discard(visit)
+
+    async def _serve(self, visit: Visit, found: tuple[Methods, str] | None) -> None:
+        """Whatever happens, the caller gets one whole answer, or is gone."""
+        try:
+            error = await self._attempt(visit, found)
+            if error is not None:
+                await visit.refuse(error)
+        except asyncio.CancelledError:
+            if not visit.cancellation.is_ours():
+                raise
+            if visit.cancellation.reason == SERVER_SHUTDOWN:
+                await visit.refuse(_leaving())
+
+    async def _attempt(
+        self, visit: Visit, found: tuple[Methods, str] | None
+    ) -> XRouterError | None:
+        """Run the route; what the caller has yet to be told, or None."""
+        try:
+            await self._route(visit, found)
+        except XRouterError as error:
+            return error
+        except Exception:  # noqa: BLE001 - the last line of defence of a request
+            _log.exception("defect at the door, request_id=%s", visit.request_id)
+            return InternalError("XRouter failed to handle the request; it has been recorded.")
+        if visit.out.finished:
+            return None
+        _log.error("no answer was given, request_id=%s", visit.request_id)
+        return InternalError("XRouter did not answer the request; it has been recorded.")
+
+    async def _route(self, visit: Visit, found: tuple[Methods, str] | None) -> None:
+        method: str = visit.scope["method"]
+        path: str = visit.scope["path"]
+        visit.check_head()
+        if found is None:
+            raise unknown_url(method, path)
+        methods, visit.rest = found
+        if b"origin" in visit.headers:
+            if method == "OPTIONS":
+                await visit.out.empty(_NO_CONTENT, *cors.preflight(visit.headers, methods))
+                return
+            visit.out.headers += cors.ANSWER
+        route = methods.get(method)
+        if route is None:
+            visit.out.headers.append((b"allow", ", ".join(methods).encode()))
+            raise wrong_method(method, path)
+        await route.serve(visit)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """The ASGI lifespan: start, wait, stop. What goes wrong is told to the server."""
+        async with AsyncExitStack() as stack:
+            await receive()
+            try:
+                if self._lifespan is not None:
+                    await stack.enter_async_context(self._lifespan())
+            except Exception as error:  # noqa: BLE001 - the server has to be told
+                _log.exception("could not start")
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            self._heartbeat.start()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await self._heartbeat.stop()
+            try:
+                await stack.aclose()
+            except Exception as error:  # noqa: BLE001 - the server has to be told
+                _log.exception("could not stop properly")
+                await send({"type": "lifespan.shutdown.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.shutdown.complete"})
+
+
+def _leaving() -> NotReady:
+    return NotReady(
+        "The server is shutting down and could not finish the answer.",
+        code=SERVER_SHUTDOWN,
+        retry_after=_LEAVING_RETRY_S,
+    )
+
+
+def _numbered(send: Send) -> Send:
+    """Let the fallback's answers have a request id, too."""
+
+    async def numbered(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            if all(name.lower() != b"x-request-id" for name, _ in headers):
+                headers.append((b"x-request-id", new_id("req_").encode()))
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return numbered

@@ -1,0 +1,194 @@
+"""One request at the door, as the routes see it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from msgspec import Struct
+
+from xrouter.domain.errors import ClientGone, InvalidRequest, Unauthenticated, XRouterError
+from xrouter.domain.ports import CallInfo, Flow, KeyBook, SnapshotSource
+from xrouter.domain.usage import new_id
+from xrouter.edge import fields
+from xrouter.edge.asgi import Headers, Receive, Scope, Send
+from xrouter.edge.body import declared_length, read_body
+from xrouter.edge.credential import credential
+from xrouter.edge.disconnect import CLIENT_GONE, GONE, Cancellation, watch
+from xrouter.edge.heartbeat import Heartbeat
+from xrouter.edge.limits import DoorLimits
+from xrouter.edge.outlet import JSON, Outlet
+from xrouter.edge.reply import HttpReply
+from xrouter.edge.voice import Voice, encode
+
+STRANGERS_BODY = 1 << 20
+"""Bytes; for a larger body, or one of unknown length, the key is looked at before it is read."""
+
+_LINGER_S = 1.0
+_LINGER_BYTES = 4 << 20
+_CLOSE = (b"connection", b"close")
+_ONCE = frozenset({b"authorization", b"api-key", b"x-api-key", b"host", b"content-encoding"})
+
+
+class Means(Struct, frozen=True):
+    """What the routes work with, the same for all visits."""
+
+    flow: Flow
+    snapshots: SnapshotSource
+    keys: KeyBook
+    limits: DoorLimits
+    heartbeat: Heartbeat
+
+
+class Visit:
+    """From the head of a request to the end of its answer. Belongs to the task that made it.
+
+    serial: a ULID; ids that the caller sees are made of it. rest: what a `/*` route left open.
+    """
+
+    __slots__ = (
+        "_receive",
+        "_reply",
+        "_watcher",
+        "body_read",
+        "cancellation",
+        "headers",
+        "means",
+        "out",
+        "received_at",
+        "rest",
+        "scope",
+        "serial",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, means: Means) -> None:
+        self.received_at = time.monotonic()
+        self.serial = new_id()
+        self.scope = scope
+        self.means = means
+        self.headers: Headers = dict(scope["headers"])
+        self.out = Outlet(send, self.request_id)
+        self.rest = ""
+        self.body_read = False
+        self.cancellation = Cancellation()
+        self._receive = receive
+        self._reply: HttpReply | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def request_id(self) -> str:
+        """Goes out as `x-request-id`."""
+        return "req_" + self.serial
+
+    @property
+    def reply(self) -> HttpReply | None:
+        """The way back, once the flow has it."""
+        return self._reply
+
+    def check_head(self) -> None:
+        """Raise InvalidRequest when the URL is no text, or a header is twice that must be once."""
+        path: str = self.scope["path"]
+        if not path.isascii() and path != path.encode(errors="replace").decode():
+            raise InvalidRequest("The URL is not valid UTF-8.", code="invalid_url")
+        pairs = self.scope["headers"]
+        if len(pairs) == len(self.headers):
+            return
+        for name, value in pairs:
+            if name in _ONCE and self.headers[name] != value:
+                raise InvalidRequest(
+                    f"The header '{name.decode()}' was sent twice.", code="repeated_header"
+                )
+
+    def credential(self) -> str | None:
+        """The caller's key. Raises InvalidRequest when there are two different ones."""
+        return credential(self.headers)
+
+    def info(self, operation: str) -> CallInfo:
+        """Who calls, for the records. `client` is the address of the connection."""
+        address = self.scope.get("client")
+        return CallInfo(
+            self.request_id, self.received_at, operation, address[0] if address else None
+        )
+
+    async def body(self) -> bytes:
+        """The whole request body. Raises what `read_body` raises, and Unauthenticated."""
+        chunked = b"transfer-encoding" in self.headers
+        if chunked or declared_length(self.headers) > STRANGERS_BODY:
+            self._turn_strangers_away()
+        body = await read_body(self._receive, self.headers, self.means.limits)
+        self.body_read = True
+        return body
+
+    def answer_with(self, voice: Voice) -> HttpReply:
+        """The way back for the flow; from now on the caller's leaving cancels this task."""
+        reply = self._reply = HttpReply(self.out, voice)
+        self._watcher = asyncio.get_running_loop().create_task(watch(self._receive, self._gone))
+        if voice.streaming:
+            self.means.heartbeat.add(reply)
+        return reply
+
+    async def refuse(self, error: XRouterError) -> None:
+        """Answer with an error that no flow told. A broken open answer is cut off instead."""
+        if isinstance(error, ClientGone) or self.out.finished:
+            return
+        if self._reply is not None:
+            await self._reply.refuse(error)
+        elif not self.out.started:
+            await self._refuse(error)
+
+    def leave(self) -> None:
+        """The visit is over."""
+        self.cancellation.disarm()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self._reply is not None:
+            self.means.heartbeat.discard(self._reply)
+
+    async def _refuse(self, error: XRouterError) -> None:
+        body = encode(error.body())
+        headers = fields.error(error)
+        if not self._body_is_coming():
+            await self.out.whole(error.status, JSON, body, *headers)
+            return
+        length = (b"content-length", b"%d" % len(body))
+        await self.out.open(error.status, (b"content-type", JSON), length, _CLOSE, *headers)
+        await self.out.write(body)
+        if b"expect" not in self.headers:
+            await self._linger()
+        await self.out.close()
+
+    def _body_is_coming(self) -> bool:
+        if self.body_read:
+            return False
+        return (
+            b"transfer-encoding" in self.headers
+            or self.headers.get(b"content-length", b"0").strip() != b"0"
+        )
+
+    async def _linger(self) -> None:
+        """Let a caller in the middle of sending come to read the answer, for a bounded while.
+
+        Closing a socket with unread bytes resets it, and the answer is lost on its way.
+        """
+        left = _LINGER_BYTES
+        try:
+            async with asyncio.timeout(_LINGER_S):
+                while left > 0:
+                    message = await self._receive()
+                    if message["type"] == GONE or not message.get("more_body", False):
+                        return
+                    left -= len(message.get("body", b""))
+        except TimeoutError:
+            pass
+
+    def _turn_strangers_away(self) -> None:
+        key = self.credential()
+        if key is None:
+            raise Unauthenticated(
+                "You didn't provide an API key. Send it as 'Authorization: Bearer <key>'."
+            )
+        self.means.keys.find(key, self.means.snapshots.current)
+
+    def _gone(self) -> None:
+        if not self.out.finished:
+            self.cancellation.cancel(CLIENT_GONE)

@@ -1,0 +1,25 @@
+"""Stop 4: who asks, and may they ask now."""
+
+from __future__ import annotations
+
+from xrouter.domain.errors import Unauthenticated
+from xrouter.domain.identity import Principal
+from xrouter.domain.ports import KeyBook, Limiter, Reply
+from xrouter.domain.snapshot import Snapshot
+
+
+def identify(credential: str | None, keys: KeyBook, snapshot: Snapshot) -> Principal:
+    """The owner of the credential. Raises Unauthenticated, or NotReady without a catalog."""
+    if credential is None:
+        raise Unauthenticated(
+            "You didn't provide an API key. Send it as 'Authorization: Bearer sk-xr-...'.",
+            hint="`xrouter keys create` makes a key.",
+        )
+    return keys.find(credential, snapshot)
+
+
+def take(principal: Principal, limiter: Limiter, reply: Reply) -> None:
+    """Count the request against the key's limit. Raises RateLimited."""
+    allowance = limiter.take(principal)
+    if allowance is not None:
+        reply.allow(allowance)

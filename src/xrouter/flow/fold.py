@@ -1,0 +1,32 @@
+"""A whole answer as the deltas of a stream."""
+
+from __future__ import annotations
+
+from xrouter.domain.answer import ChatAnswer, ChatDelta, Choice, ToolCallDelta
+
+
+def deltas_of(answer: ChatAnswer) -> list[ChatDelta]:
+    """The deltas that say the same as the answer: one for each choice, then the usage."""
+    deltas = [_delta_of(choice) for choice in answer.choices]
+    deltas.append(ChatDelta(usage=answer.usage, meta=answer.meta))
+    return deltas
+
+
+def _delta_of(choice: Choice) -> ChatDelta:
+    message = choice.message
+    calls = [
+        ToolCallDelta(index, call.id, call.function.name, call.function.arguments)
+        for index, call in enumerate(message.tool_calls or ())
+        if call.function is not None
+    ]
+    return ChatDelta(
+        choice=choice.index,
+        text=message.content,
+        reasoning=message.reasoning,
+        refusal=message.refusal,
+        tool_calls=calls or None,
+        legacy_call=message.function_call,
+        finish_reason=choice.finish_reason,
+        logprobs=choice.logprobs,
+        extra=message.extra,
+    )

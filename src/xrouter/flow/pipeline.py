@@ -1,0 +1,157 @@
+"""What happens to a request. Read this first.
+
+    1  edge/server             request id, body cap, the route of a dialect
+    2  edge/dialects/openai    bytes -> ChatRequest
+    3  here                    takes one snapshot, calls the verbs
+    4  admit                   key -> principal, request limit
+    5  resolve                 model, channel -> version
+    6  route                   strategy -> plan of targets
+    7  dispatch                tries targets until one has spoken
+    8  providers/*             events -> deltas
+    9  relay, edge/reply       deltas onwards, tally kept
+    10 settle                  usage event into the journal, then the last byte goes out
+
+`work` does 4 to 9 and returns how to end the answer; `_conclude` guarantees 10 on every way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from msgspec import Struct
+from typing_extensions import override
+
+from xrouter.domain.catalog import Kind, Model
+from xrouter.domain.chat import ChatRequest
+from xrouter.domain.embeddings import EmbeddingsRequest
+from xrouter.domain.errors import ClientGone, InternalError, NotReady, XRouterError
+from xrouter.domain.plan import Plan
+from xrouter.domain.ports import (
+    SERVER_SHUTDOWN,
+    CallInfo,
+    Flow,
+    KeyBook,
+    Limiter,
+    Reply,
+    SnapshotSource,
+)
+from xrouter.flow import admit
+from xrouter.flow.dispatch import Dispatcher
+from xrouter.flow.relay import relay
+from xrouter.flow.resolve import find, resolve
+from xrouter.flow.route import route
+from xrouter.flow.settle import Settler
+from xrouter.flow.tally import Tally
+from xrouter.telemetry.logs import log
+
+Ending = Callable[[], Awaitable[None]]
+
+
+class Gear(Struct, frozen=True):
+    """What the pipeline works with; joined in `app`."""
+
+    snapshots: SnapshotSource
+    keys: KeyBook
+    limiter: Limiter
+    dispatcher: Dispatcher
+    settler: Settler
+
+
+class Pipeline(Flow):
+    """The conductor."""
+
+    def __init__(self, gear: Gear) -> None:
+        self._gear = gear
+
+    @override
+    async def chat(
+        self, request: ChatRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        tally = Tally(
+            "chat", request.model, streamed=request.streaming, started_at=call.received_at
+        )
+
+        async def work() -> Ending:
+            plan = self._plan(request.model, "chat", credential, reply, tally)
+            if not request.streaming:
+                answer = await self._gear.dispatcher.answer(request, plan, tally)
+                tally.take(answer)
+                tally.estimate(request)
+                answer.usage = tally.usage
+                return partial(reply.answer, answer, tally.served())
+            stream = await self._gear.dispatcher.stream(request, plan, tally)
+            try:
+                await relay(stream, reply, tally)
+            finally:
+                stream.close()
+                tally.estimate(request)
+            return partial(reply.end, tally.usage)
+
+        await self._conclude(work, call, tally, reply)
+
+    @override
+    async def embeddings(
+        self, request: EmbeddingsRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        tally = Tally("embeddings", request.model, streamed=False, started_at=call.received_at)
+
+        async def work() -> Ending:
+            plan = self._plan(request.model, "embeddings", credential, reply, tally)
+            answer = await self._gear.dispatcher.embeddings(request, plan, tally)
+            tally.usage = answer.usage
+            return partial(reply.embeddings, answer, tally.served())
+
+        await self._conclude(work, call, tally, reply)
+
+    @override
+    def models(self, credential: str | None) -> list[Model]:
+        snapshot = self._gear.snapshots.current
+        admit.identify(credential, self._gear.keys, snapshot)
+        provided = snapshot.endpoints
+        return [m for m in snapshot.models.values() if m.is_available and m.provider in provided]
+
+    @override
+    def model(self, credential: str | None, model_id: str) -> Model:
+        snapshot = self._gear.snapshots.current
+        admit.identify(credential, self._gear.keys, snapshot)
+        return find(model_id, snapshot).model
+
+    def _plan(
+        self, model: str, kind: Kind, credential: str | None, reply: Reply, tally: Tally
+    ) -> Plan:
+        """Stops 4 to 6, on one snapshot."""
+        gear = self._gear
+        snapshot = gear.snapshots.current
+        tally.principal = admit.identify(credential, gear.keys, snapshot)
+        admit.take(tally.principal, gear.limiter, reply)
+        return route(resolve(model, snapshot, kind), snapshot)
+
+    async def _conclude(
+        self, work: Callable[[], Awaitable[Ending]], call: CallInfo, tally: Tally, reply: Reply
+    ) -> None:
+        """Run the work, settle exactly once, then send the end: the answer's or the error's."""
+        try:
+            ending = await work()
+        except asyncio.CancelledError as cancelled:
+            self._gear.settler.settle(call, tally, _abandoned(cancelled))
+            raise
+        except XRouterError as error:
+            ending = partial(reply.fail if reply.started else reply.refuse, error)
+            self._gear.settler.settle(call, tally, error)
+        except Exception:  # noqa: BLE001 - the last line of defence
+            log.exception("defect", request_id=call.request_id)
+            defect = InternalError("XRouter failed to handle the request; it has been recorded.")
+            ending = partial(reply.fail if reply.started else reply.refuse, defect)
+            self._gear.settler.settle(call, tally, defect)
+        else:
+            self._gear.settler.settle(call, tally, None)
+        await ending()
+
+
+def _abandoned(cancelled: asyncio.CancelledError) -> XRouterError:
+    """Why the task was cancelled: the server leaves, or the caller has left."""
+    if SERVER_SHUTDOWN in cancelled.args:
+        return NotReady("The server was shut down.", code=SERVER_SHUTDOWN)
+    return ClientGone("The caller left.")

@@ -1,0 +1,87 @@
+"""Stop 10: what happened, written down before the last byte goes out. Nothing here waits."""
+
+from __future__ import annotations
+
+import time
+
+from xrouter.domain.errors import XRouterError
+from xrouter.domain.ports import CallInfo, Journal
+from xrouter.domain.usage import UsageEvent, new_id
+from xrouter.flow.tally import Tally
+from xrouter.telemetry.access import AccessLog
+from xrouter.telemetry.metrics import Meters
+
+CLIENT_GONE_STATUS = 499
+_OK = 200
+
+
+class Settler:
+    """Writes the usage event, the metrics and the log line of each request."""
+
+    def __init__(self, journal: Journal, meters: Meters, access: AccessLog) -> None:
+        self._journal = journal
+        self._meters = meters
+        self._access = access
+
+    def settle(self, call: CallInfo, tally: Tally, error: XRouterError | None) -> None:
+        """Exactly once for each request; `error` is what the caller is told, None if answered."""
+        event = _event(call, tally, error)
+        self._journal.append(event)
+        self._meters.settled(event)
+        self._access.write(event, error)
+
+
+def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEvent:
+    now = time.monotonic()
+    total_ms = _ms(now - tally.started_at)
+    event = UsageEvent(
+        event_id=new_id(),
+        request_id=call.request_id,
+        at=time.time() - (now - tally.started_at),
+        operation=tally.operation,
+        model_requested=tally.model,
+        attempts=tally.attempts,
+        streamed=tally.streamed,
+        status=_OK if error is None else error.status,
+        upstream_model=tally.upstream_model,
+        upstream_request_id=tally.upstream_request_id,
+        total_ms=total_ms,
+        queue_ms=total_ms
+        if tally.dispatched_at is None
+        else _ms(tally.dispatched_at - tally.started_at),
+    )
+    if tally.first_token_at is not None:
+        event.first_token_ms = _ms(tally.first_token_at - tally.started_at)
+    if error is not None:
+        event.outcome = "cancelled" if error.status == CLIENT_GONE_STATUS else "error"
+        event.error_code = error.code
+    _add_parties(event, tally)
+    _add_usage(event, tally)
+    return event
+
+
+def _add_parties(event: UsageEvent, tally: Tally) -> None:
+    if tally.principal is not None:
+        event.key_id = tally.principal.key_id
+        event.project = tally.principal.project
+    if tally.target is not None:
+        event.model_served = tally.target.model.model_id
+        event.version = tally.target.version.label
+        event.provider = tally.target.endpoint.provider
+        event.endpoint = tally.target.endpoint.name
+
+
+def _add_usage(event: UsageEvent, tally: Tally) -> None:
+    if tally.finish_reasons:
+        event.finish_reason = next(iter(tally.finish_reasons.values()))
+    usage = tally.usage
+    if usage is not None:
+        event.tokens_in = usage.prompt_tokens
+        event.tokens_out = usage.completion_tokens
+        event.tokens_cached = usage.cached_tokens
+        event.tokens_reasoning = usage.reasoning_tokens
+        event.tokens_estimated = usage.estimated
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

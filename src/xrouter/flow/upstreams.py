@@ -1,0 +1,104 @@
+"""Endpoints brought to life: each with its adapter, its way on the wire and its token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from xrouter.domain.catalog import Endpoint
+from xrouter.domain.errors import InternalError, InvalidRequest, OperatorError
+from xrouter.providers.base import BaseAPIAdapter
+from xrouter.wire.client import Client, Route
+from xrouter.wire.client import Exchange as WireExchange
+from xrouter.wire.tokens import TokenBook
+from xrouter.wire.types import TokenFlow, WireReply, WireRequest
+
+TOKEN_TIMEOUT_S = 10.0
+UNAUTHORIZED = 401
+_MAX_UPSTREAMS = 10_000
+
+
+class Upstream:
+    """One endpoint: translates through `adapter`, sends through `open`."""
+
+    def __init__(
+        self, endpoint: Endpoint, adapter: BaseAPIAdapter, client: Client, tokens: TokenBook
+    ) -> None:
+        self.endpoint = endpoint
+        self.adapter = adapter
+        self._client = client
+        self._tokens = tokens
+        self._route = Route(
+            connect=endpoint.timeouts.connect,
+            ca_bundle=endpoint.ca_bundle,
+            client_cert=endpoint.client_cert,
+            client_key=endpoint.client_key,
+            proxy=endpoint.proxy,
+        )
+        self._identity = (endpoint.provider, endpoint.id, _fingerprint(endpoint))
+        flow = adapter.auth(time.time())
+        self._needs_token = flow is not None
+        if flow is not None:
+            flow.close()
+
+    async def open(self, wire: WireRequest) -> WireExchange:
+        """Send with a credential; once more with a fresh token if the provider refuses ours."""
+        token = await self.token()
+        self.adapter.authorize(wire, token)
+        exchange = await self._client.open(wire, self._route)
+        if exchange.status != UNAUTHORIZED or token is None:
+            return exchange
+        exchange.close()
+        self._tokens.drop(self._identity, token)
+        self.adapter.authorize(wire, await self.token())
+        return await self._client.open(wire, self._route)
+
+    async def token(self) -> str | None:
+        """The current access token, None for providers that take the credential itself."""
+        if not self._needs_token:
+            return None
+        return await self._tokens.get(self._identity, self._start, self._fetch)
+
+    def _start(self) -> TokenFlow:
+        flow = self.adapter.auth(time.time())
+        if flow is None:
+            raise InternalError("The adapter changed its mind about tokens.")
+        return flow
+
+    async def _fetch(self, wire: WireRequest) -> WireReply:
+        return await self._client.fetch(wire, self._route, timeout=TOKEN_TIMEOUT_S)
+
+
+class Upstreams:
+    """All endpoints in use; an endpoint whose row changed is brought to life anew."""
+
+    def __init__(
+        self, build: Callable[[Endpoint], BaseAPIAdapter], client: Client, tokens: TokenBook
+    ) -> None:
+        self._build = build
+        self._client = client
+        self._tokens = tokens
+        self._alive: dict[int, Upstream] = {}
+
+    def get(self, endpoint: Endpoint) -> Upstream:
+        """The living endpoint. Raises OperatorError when its configuration is not sound."""
+        found = self._alive.get(endpoint.id)
+        if found is not None and (found.endpoint is endpoint or found.endpoint == endpoint):
+            return found
+        if len(self._alive) >= _MAX_UPSTREAMS:
+            self._alive.clear()
+        try:
+            made = Upstream(endpoint, self._build(endpoint), self._client, self._tokens)
+        except InvalidRequest as error:  # the operator's mistake, not the caller's
+            raise OperatorError(
+                f"The endpoint '{endpoint.provider}/{endpoint.name}' is not configured properly.",
+                code="endpoint_misconfigured",
+                hint=f"For the operator: {error.message}",
+            ) from error
+        self._alive[endpoint.id] = made
+        return made
+
+
+def _fingerprint(endpoint: Endpoint) -> int:
+    secrets = tuple(sorted((k, v.reveal()) for k, v in endpoint.credential.items()))
+    return hash((endpoint.base_url, secrets, tuple(sorted(endpoint.options.items()))))

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xrouter.domain.catalog import Endpoint, Model, Version
+from xrouter.domain.errors import InvalidRequest, ModelNotFound, ModelUnavailable, NotReady
+from xrouter.domain.snapshot import EMPTY, Snapshot
+from xrouter.flow.resolve import find, resolve
+from xrouter.flow.route import route
+
+
+def model(model_id: str, *versions: Version, **changes: object) -> Model:
+    given_versions = versions or (Version(label="default", upstream=model_id),)
+    fields: dict[str, object] = {
+        "model_id": model_id,
+        "provider": model_id.split("/", maxsplit=1)[0],
+        "adapter_class": "x.Y",
+        "display_name": model_id,
+        "versions": given_versions,
+    }
+    return Model(**(fields | changes))  # type: ignore[arg-type] # a builder for tests
+
+
+def endpoint(number: int, provider: str, priority: int) -> Endpoint:
+    return Endpoint(
+        id=number,
+        provider=provider,
+        name=f"e{number}",
+        adapter_class="x.Y",
+        base_url="http://x",
+        priority=priority,
+    )
+
+
+def snapshot(*models: Model, endpoints: tuple[Endpoint, ...] = ()) -> Snapshot:
+    by_provider: dict[str, tuple[Endpoint, ...]] = {}
+    for each in endpoints:
+        by_provider[each.provider] = (*by_provider.get(each.provider, ()), each)
+    return Snapshot(
+        revision=1,
+        built_at=0.0,
+        models={m.model_id: m for m in models},
+        endpoints=by_provider,
+        keys={},
+    )
+
+
+LATEST = Version(label="5", upstream="m/latest", channel="latest")
+RC = Version(label="5.1", upstream="m/rc", channel="rc")
+MOVING = model("north/m", LATEST, RC)
+
+
+@pytest.mark.parametrize(
+    "name,version",
+    [
+        ("north/m", LATEST),
+        ("north/m:latest", LATEST),
+        ("north/m:rc", RC),
+        ("north/m:5.1", RC),
+        ("north/m:5", LATEST),
+    ],
+)
+def test_channels_and_labels_lead_to_versions(name: str, version: Version) -> None:
+    assert resolve(name, snapshot(MOVING), "chat").version is version
+
+
+def test_an_id_with_colons_and_slashes_wins_over_its_parts() -> None:
+    free = model("west/lab/gem:free")
+    plain = model("west/lab/gem", Version(label="free", upstream="other"))
+    found = resolve("west/lab/gem:free", snapshot(free, plain), "chat")
+    assert found.model is free
+
+
+@pytest.mark.parametrize(
+    "name", ["north/x", "m", "north/m:beta", ":", "", "north/m:", "\n", "../m"]
+)
+def test_unknown_names_are_404_and_name_the_parameter(name: str) -> None:
+    with pytest.raises(ModelNotFound) as refused:
+        resolve(name, snapshot(MOVING), "chat")
+    assert refused.value.status == 404
+    assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
+
+
+def test_a_bare_name_gets_the_full_one_as_a_hint() -> None:
+    with pytest.raises(ModelNotFound) as refused:
+        resolve("m", snapshot(MOVING), "chat")
+    assert "north/m" in (refused.value.hint or "")
+
+
+@given(st.text(max_size=3000))
+def test_any_text_is_404_and_never_echoed_whole(name: str) -> None:
+    with pytest.raises(ModelNotFound) as refused:
+        resolve("?" + name, snapshot(MOVING), "chat")
+    assert len(refused.value.message) < 300
+
+
+def test_before_the_first_snapshot_it_is_503() -> None:
+    with pytest.raises(NotReady):
+        find("north/m", EMPTY)
+
+
+def test_a_switched_off_model_says_so() -> None:
+    off = model("north/off", is_available=False)
+    with pytest.raises(ModelUnavailable, match="switched off"):
+        resolve("north/off", snapshot(off), "chat")
+
+
+def test_a_model_of_the_other_kind_is_refused() -> None:
+    vectors = model("north/v", kind="embeddings")
+    with pytest.raises(InvalidRequest) as refused:
+        resolve("north/v", snapshot(vectors, MOVING), "chat")
+    assert refused.value.param == "model"
+    assert "north/m" in (refused.value.hint or "")
+
+
+def test_the_plan_is_ordered_by_priority() -> None:
+    standby, primary = endpoint(1, "north", 10), endpoint(2, "north", 0)
+    state = snapshot(MOVING, endpoints=(standby, primary, endpoint(3, "west", -5)))
+    plan = route(resolve("north/m", state, "chat"), state)
+    assert [target.endpoint for target in plan.targets] == [primary, standby]
+    assert plan.reason == "priority"
+
+
+def test_a_model_without_endpoints_is_unavailable() -> None:
+    state = snapshot(MOVING)
+    with pytest.raises(ModelUnavailable, match="no endpoint"):
+        route(resolve("north/m", state, "chat"), state)
