@@ -46,6 +46,50 @@ async def test_a_streamed_answer_read_to_its_end_keeps_its_connection(client: Cl
         assert len(server.conns) == 1
 
 
+async def test_finishing_early_keeps_the_connection_when_the_body_ends_soon(
+    client: Client, server: RawServer
+) -> None:
+    for _ in range(3):
+        task = asyncio.create_task(client.open(post(server.url), ROUTE))
+        if not server.conns:
+            conn = await server.accept()
+        await conn.request()
+        await conn.send(head(CHUNKED), piece(b"data: [DONE]"))
+        exchange = await task
+        assert await exchange.chunk() == b"data: [DONE]"
+        exchange.finish()
+        await conn.send(piece(b""))
+        await until(lambda: not client._finishing)
+    assert len(server.conns) == 1
+
+
+async def test_finishing_early_gives_up_on_a_body_without_end(
+    client: Client, server: RawServer
+) -> None:
+    task = asyncio.create_task(client.open(post(server.url), ROUTE))
+    conn = await server.accept()
+    await conn.request()
+    await conn.send(head(CHUNKED), piece(b"data: [DONE]"))
+    exchange = await task
+    await exchange.chunk()
+    exchange.finish()
+    await conn.gone()
+    await until(lambda: not client._finishing)
+
+
+async def test_closing_the_client_ends_what_is_finishing(client: Client, server: RawServer) -> None:
+    task = asyncio.create_task(client.open(post(server.url), ROUTE))
+    conn = await server.accept()
+    await conn.request()
+    await conn.send(head(CHUNKED), piece(b"data: [DONE]"))
+    exchange = await task
+    await exchange.chunk()
+    exchange.finish()
+    await client.close()
+    await conn.gone()
+    assert not client._finishing
+
+
 async def test_a_connection_closed_while_idle_is_not_used(
     client: Client, server: RawServer
 ) -> None:

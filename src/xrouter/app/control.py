@@ -15,14 +15,13 @@ from urllib.parse import unquote
 from fastapi import FastAPI
 
 from xrouter.app import presence
-from xrouter.control.catalog.adapters import Adapters
+from xrouter.control.catalog.adapters import supported
 from xrouter.control.db import schema
 from xrouter.control.db.engine import Database
 from xrouter.control.drain import Drain
 from xrouter.control.publish import Publisher
 from xrouter.control.server import Services, create_app
 from xrouter.domain.snapshot import Snapshot
-from xrouter.providers import factory
 from xrouter.settings import Settings
 from xrouter.stores.journal.reader import JournalReader
 from xrouter.stores.vault import Vault, load_or_create
@@ -38,22 +37,12 @@ def vault_of(settings: Settings) -> Vault:
     return load_or_create(settings.data_dir / MASTER_KEY)
 
 
-def adapters() -> Adapters:
-    """The supported adapter classes, and which one a provider's name stands for."""
-
-    def of_provider(name: str) -> str | None:
-        known = factory.providers().get(name)
-        return known.adapter_class if known else None
-
-    return Adapters(factory.adapter_classes(), of_provider)
-
-
 class ControlPlane:
     """The database, the control API, and what feeds the data plane. `close` it at the end."""
 
     def __init__(self, settings: Settings, vault: Vault, client: Client, tokens: TokenBook) -> None:
         self.db = Database(settings.database)
-        self.adapters = adapters()
+        self.adapters = supported()
         self.publisher: Publisher | None = None
         self._vault = vault
         self._token = presence.admin_token(settings.data_dir)
@@ -67,13 +56,14 @@ class ControlPlane:
         """For one command: the database is brought up to date, all is closed at the end."""
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         await schema.ensure(settings.database)
-        client = Client()
-        plane = cls(settings, vault_of(settings), client, TokenBook())
+        client, tokens = Client(), TokenBook()
+        plane = cls(settings, vault_of(settings), client, tokens)
         try:
             await plane.drain_all()
             yield plane
         finally:
             await plane.close()
+            await tokens.close()
             await client.close()
 
     def publish_to(

@@ -87,6 +87,7 @@ class DataPlane:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.tokens.close()
         await self.client.close()
         self.journal.close()
 

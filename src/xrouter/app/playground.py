@@ -19,7 +19,10 @@ STOP_LIMIT_S = 5.0
 
 
 class Playground:
-    """A sandbox in a process of its own. `environment`: what makes its providers known."""
+    """A sandbox in a process of its own, which ends when we do, however that comes about.
+
+    environment: what makes its providers known.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, environment: dict[str, str]) -> None:
         self._process = process
@@ -34,6 +37,8 @@ class Playground:
             "xrouter.sandbox",
             "--port",
             "0",
+            "--leashed",
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
         )

@@ -15,7 +15,8 @@ from typing import Literal
 from msgspec import Struct
 
 from xrouter.app import presence
-from xrouter.app.control import adapters, vault_of
+from xrouter.app.control import vault_of
+from xrouter.control.catalog.adapters import supported
 from xrouter.control.db import schema
 from xrouter.control.db.engine import Database
 from xrouter.control.publish import build_snapshot
@@ -64,6 +65,7 @@ async def examine(settings: Settings) -> list[Finding]:
     try:
         found = await asyncio.gather(*(endpoint(each, client, tokens) for each in endpoints))
     finally:
+        await tokens.close()
         await client.close()
     return [*findings, *found]
 
@@ -168,6 +170,6 @@ def _skew(date: str | None) -> float | None:
 async def _snapshot(settings: Settings) -> Snapshot:
     db = Database(settings.database)
     try:
-        return await build_snapshot(db, vault_of(settings), adapters())
+        return await build_snapshot(db, vault_of(settings), supported())
     finally:
         await db.close()

@@ -60,7 +60,8 @@ def _alone() -> Settings:
 
 
 def _current(current_settings: Settings) -> str | None:
-    return _run(schema.current(current_settings.database))
+    found: str | None = _run(schema.current(current_settings.database))
+    return found
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:

@@ -29,6 +29,7 @@ class UpstreamStream:
         self._first: list[ChatDelta] | None = None
         self._broken: XRouterError | None = None
         self._over = False
+        self._complete = False
 
     async def listen(self) -> None:
         """Wait for the first deltas; they are given out by the next call of `next`."""
@@ -59,8 +60,11 @@ class UpstreamStream:
             raise self._stalled(loop.time()) from None
 
     def close(self) -> None:
-        """Let go of the connection; the provider sees it at once."""
-        self._wire.close()
+        """Let go of the connection: a provider that has not said its last word sees it at once."""
+        if self._complete:
+            self._wire.finish()
+        else:
+            self._wire.close()
 
     async def _read(self) -> list[ChatDelta] | None:
         deltas: list[ChatDelta] = []
@@ -83,6 +87,7 @@ class UpstreamStream:
         if not chunk or exchange.finished:
             self._over = True
             deltas += exchange.end()
+            self._complete = True
 
     def _stalled(self, now: float) -> UpstreamTimeout:
         if now >= self._ends_at:
