@@ -6,7 +6,7 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xrouter.domain.errors import (
@@ -117,6 +117,7 @@ async def test_unknown_encodings(encoding: bytes) -> None:
     assert caught.value.code == "unsupported_content_encoding"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from([b"gzip", b"deflate"]))
 def test_garbage_is_a_400(garbage: bytes, encoding: bytes) -> None:
     codes: set[str | None] = set()

@@ -6,6 +6,7 @@ from xrouter.domain.errors import InvalidRequest
 from xrouter.edge.asgi import Headers
 
 _BEARER = "bearer"
+_USUAL = b"Bearer "
 
 
 def credential(headers: Headers) -> str | None:
@@ -31,6 +32,8 @@ def _bearer(value: bytes | None) -> str | None:
     """`Bearer <key>`, or a bare key without a scheme; other schemes carry no key of ours."""
     if value is None:
         return None
+    if value.startswith(_USUAL):
+        return value[len(_USUAL) :].decode("latin-1").strip() or None
     scheme, _, rest = value.decode("latin-1").strip().partition(" ")
     if scheme.lower() == _BEARER:
         return rest.strip() or None

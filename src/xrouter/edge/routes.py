@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterable
 from types import ModuleType
+from typing import Any
 
 from msgspec import Struct
 
@@ -21,8 +22,8 @@ class Route(Struct, frozen=True, kw_only=True):
     """One operation of a dialect, or a page of the door.
 
     path: without prefix; `/models/*` takes any rest, slashes too. serve: answers, or raises an
-    XRouterError before anything was sent. request and answer: types, for the OpenAPI document.
-    streams: the answer may be an event stream.
+    XRouterError before anything was sent. request, answer and example (of a request body): for the
+    OpenAPI document. streams: the answer may be an event stream.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Route(Struct, frozen=True, kw_only=True):
     summary: str = ""
     request: type | None = None
     answer: type | None = None
+    example: dict[str, Any] | None = None
     streams: bool = False
 
 

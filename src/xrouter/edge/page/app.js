@@ -92,7 +92,7 @@ function shapeOf(spec, title, content) {
     return [
       make("p", {}, make("code", {}, name), make("span", { class: "dim" }, ` as ${kind}`)),
       about ? make("p", { class: "dim" }, about) : null,
-      json ? make("pre", {}, JSON.stringify(sample(spec, media.schema), null, 2)) : null,
+      json ? make("pre", {}, JSON.stringify(media.example ?? sample(spec, media.schema), null, 2)) : null,
       json ? fields(spec, media.schema) : null,
     ];
   });

@@ -282,7 +282,7 @@ def written(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=True).encode()
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(NAMES, JSON, max_size=5),
     st.lists(st.dictionaries(NAMES, JSON, max_size=4), max_size=3) | JSON,
@@ -301,6 +301,7 @@ def test_any_json_is_read_or_refused(more: dict[str, Any], messages: Any) -> Non
                 assert error.message  # noqa: PT017 - both ways out are right
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     for read in (read_chat, read_embeddings):

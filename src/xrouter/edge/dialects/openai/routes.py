@@ -57,6 +57,7 @@ ROUTES = [
         summary="Answer a conversation",
         request=ChatRequest,
         answer=Completion,
+        example={"model": "provider/model", "messages": [{"role": "user", "content": "Hello!"}]},
         streams=True,
     ),
     Route(
@@ -66,6 +67,7 @@ ROUTES = [
         summary="Turn texts into vectors",
         request=EmbeddingsBody,
         answer=EmbeddingList,
+        example={"model": "provider/model", "input": ["one text", "another"]},
     ),
     Route(method="GET", path="/models", serve=models, summary="List models", answer=ModelList),
     Route(
