@@ -17,7 +17,8 @@ and then one of
 
     reply      {status, headers, body}   with  answer (ChatAnswer as data, None left out)
     stream     the raw body as text      with  deltas (ChatDelta as data, None left out)
-    either of them with  error: {type: class name, status, code, param, message (substring)}
+    either of them with  error: {type: class name, status, code, param, retry_after,
+                     message (substring)}
 
 A string value "~regex" in answer or deltas matches by regular expression.
 Streams are replayed at once, byte by byte, and cut at every border into two chunks.
@@ -42,6 +43,7 @@ from xrouter.domain.errors import XRouterError
 from xrouter.domain.plan import Target
 from xrouter.domain.secret import Secret
 from xrouter.providers.base import BaseAPIAdapter, ChatExchange
+from xrouter.providers.factory import adapter_classes
 from xrouter.wire.framing import parser_for
 from xrouter.wire.types import WireReply, WireRequest
 
@@ -86,7 +88,7 @@ def target_of(case: dict[str, Any], adapter: BaseAPIAdapter) -> Target:
 
 def request_of(case: dict[str, Any]) -> Any:
     body = json.dumps(case["request"], ensure_ascii=False).encode()
-    kind = EmbeddingsRequest if case.get("kind") == "embeddings" else ChatRequest
+    kind: Any = EmbeddingsRequest if case.get("kind") == "embeddings" else ChatRequest
     request = msgspec.json.decode(body, type=kind)
     request.fields = msgspec.json.decode(body, type=Fields)
     return request
@@ -116,7 +118,8 @@ def plain(value: Any) -> Any:
 
 def _without_defaults(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _without_defaults(v) for k, v in value.items() if v is not None and v is not False}
+        kept = {k: v for k, v in value.items() if v is not None and v is not False}
+        return {k: _without_defaults(v) for k, v in kept.items()}
     if isinstance(value, list):
         return [_without_defaults(item) for item in value]
     return value
@@ -143,7 +146,7 @@ def assert_wire(expected: dict[str, Any], wire: WireRequest) -> None:
 
 def assert_error(expected: dict[str, Any], error: XRouterError) -> None:
     assert type(error).__name__ == expected["type"], repr(error)
-    for field in ("status", "code", "param"):
+    for field in ("status", "code", "param", "retry_after"):
         if field in expected:
             assert getattr(error, field) == expected[field]
     assert expected.get("message", "") in error.message
@@ -247,7 +250,5 @@ def test_embeddings(path: Path) -> None:
 
 def test_every_adapter_has_golden_cases() -> None:
     """A new provider without golden cases fails here."""
-    from xrouter.providers.factory import adapter_classes  # noqa: PLC0415 - named by this test only
-
     covered = {json.loads(case.read_text())["adapter"] for case in CASES}
     assert set(adapter_classes()) <= covered

@@ -139,14 +139,11 @@ class AllInOne:
 
     async def _greet(self) -> None:
         """Once the port is open: say where, and on the first start give out a key."""
-        while not self._server.started:
-            await asyncio.sleep(0.01)
+        await self._server.listening.wait()
         host, port = self._server.address
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self._lock.announce(url)
-        await self._welcome.say(
-            url, self._data.snapshots.current, sandbox=self._playground is not None
-        )
+        await self._welcome.say(url, self._data.snapshots, sandbox=self._playground is not None)
 
     async def _leave(self) -> None:
         try:

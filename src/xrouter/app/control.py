@@ -73,6 +73,11 @@ class ControlPlane:
         self.publisher = Publisher(self.db, self._vault, self.adapters, deliver, stale=stale)
         return self.publisher
 
+    async def publish_now(self) -> None:
+        """Deliver what has changed before going on."""
+        if self.publisher is not None:
+            await self.publisher.turn()
+
     async def drain_all(self) -> None:
         """Move what the journal holds into the database."""
         while await self.drain.drain_once():

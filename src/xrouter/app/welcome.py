@@ -7,6 +7,7 @@ from collections.abc import Callable
 from xrouter.app import registration
 from xrouter.app.control import ControlPlane
 from xrouter.domain.errors import XRouterError
+from xrouter.domain.ports import SnapshotSource
 from xrouter.domain.snapshot import Snapshot
 from xrouter.telemetry.logs import log
 
@@ -20,8 +21,9 @@ class Welcome:
         self._plane = plane
         self._say = say
 
-    async def say(self, url: str, snapshot: Snapshot, *, sandbox: bool) -> None:
+    async def say(self, url: str, snapshots: SnapshotSource, *, sandbox: bool) -> None:
         """Print the welcome. The first key is made when there is none at all."""
+        snapshot = snapshots.current
         lines = [f"XRouter answers at {url}/v1   docs: {url}/docs"]
         if sandbox:
             lines.append(
@@ -39,10 +41,12 @@ class Welcome:
         self._say("\n".join(lines))
 
     async def _first_key(self) -> str | None:
+        """A key that is already good: the line may be pasted at once."""
         page = await registration.request(self._plane, "GET", "/keys?limit=1")
         if page["data"]:
             return None
         made = await registration.request(self._plane, "POST", "/keys", {"name": FIRST_KEY})
+        await self._plane.publish_now()
         return str(made["key"])
 
 

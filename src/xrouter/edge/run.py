@@ -69,12 +69,19 @@ class DoorServer(uvicorn.Server):
         self._options = options
         self._accepts_until = 0.0
         self._hurried = False
+        self.listening = asyncio.Event()
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that are listened on. Only once `started`."""
         name = self.servers[0].sockets[0].getsockname()
         return name[0], name[1]
+
+    @override
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.listening.set()
 
     def stop(self) -> None:
         """Begin to leave; the second time, hurry."""

@@ -10,5 +10,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="xrouter.sandbox")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)
-    arguments = parser.parse_args()
-    main(arguments.host, arguments.port, announce=True)
+    parser.add_argument("--leashed", action="store_true", help="end when standard input does")
+    given = parser.parse_args()
+    main(given.host, given.port, announce=True, leashed=given.leashed)

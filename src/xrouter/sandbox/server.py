@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -116,10 +117,13 @@ async def running(
         await listener.stop(0)
 
 
-async def serve(host: str = "127.0.0.1", port: int = 8090, *, announce: bool = False) -> None:
+async def serve(
+    host: str = "127.0.0.1", port: int = 8090, *, announce: bool = False, leashed: bool = False
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     announce: print {"url": ..., "environment": {...}} as one line on stdout.
+    leashed: also end when standard input does, that is when who started us is gone.
     """
     sandbox = Sandbox()
     listener = Listener(sandbox)
@@ -128,6 +132,13 @@ async def serve(host: str = "127.0.0.1", port: int = 8090, *, announce: bool = F
     loop = asyncio.get_running_loop()
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
+
+    def pull() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            stop.set()
+
+    if leashed:
+        loop.add_reader(sys.stdin, pull)
     if announce:
         sys.stdout.write(json.dumps({"url": url, "environment": sandbox.environment(url)}) + "\n")
         sys.stdout.flush()
@@ -136,11 +147,15 @@ async def serve(host: str = "127.0.0.1", port: int = 8090, *, announce: bool = F
     finally:
         for number in _STOP_SIGNALS:
             loop.remove_signal_handler(number)
+        if leashed:
+            loop.remove_reader(sys.stdin)
         await listener.stop(_GRACE)
 
 
-def main(host: str = "127.0.0.1", port: int = 8090, *, announce: bool = False) -> None:
+def main(
+    host: str = "127.0.0.1", port: int = 8090, *, announce: bool = False, leashed: bool = False
+) -> None:
     """Run the sandbox until it is told to stop."""
     factory = Config(lambda: None, log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(host, port, announce=announce))
+        runner.run(serve(host, port, announce=announce, leashed=leashed))

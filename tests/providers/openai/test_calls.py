@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def gather(deltas: list[ToolCallDelta]) -> list[tuple[str | None, str]]:
 
 def cut(text: str, at: list[int]) -> list[str]:
     borders = sorted({0, len(text), *(place % (len(text) + 1) for place in at)})
-    return [text[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(borders)]
 
 
 @given(
@@ -88,7 +89,9 @@ def test_whole_calls_with_poor_marks(
 
 
 def test_ids_made_up_are_unique() -> None:
-    calls = whole_calls([{"function": {"name": "f"}}] * 3 + [{"id": "a", "function": {"name": "f"}}] * 2)
+    calls = whole_calls(
+        [{"function": {"name": "f"}}] * 3 + [{"id": "a", "function": {"name": "f"}}] * 2
+    )
     assert calls is not None
     assert len({call.id for call in calls}) == 5
 
@@ -128,7 +131,6 @@ def test_a_call_that_never_got_a_name_is_malformed_at_the_end() -> None:
 
 
 def test_calls_are_bounded() -> None:
-    pieces = CallPieces()
+    many = [{"index": index, "function": {"name": "f"}} for index in range(10_000)]
     with pytest.raises(UpstreamMalformed):
-        for index in range(10_000):
-            pieces.feed([{"index": index, "function": {"name": "f"}}])
+        CallPieces().feed(many)

@@ -42,7 +42,7 @@ def _methods(routers: Iterable[APIRouter], prefix: str) -> _Methods:
 
 
 def response(error: XRouterError) -> JSONResponse:
-    """The error as an answer, with its hint: the caller is the operator. Server faults are logged."""
+    """The error as an answer, with its hint: the caller is the operator. Our faults are logged."""
     if error.status >= _SERVER_FAULT:
         log.error("control_failed", code=error.code, error=error.message, hint=error.hint)
     headers = {}
