@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert, text
-from structlog.testing import capture_logs
 from tests.control.conftest import Api
 from tests.control.fakes import ACME, OTHER, adapters
 from tests.services.postgres import Postgres
@@ -24,6 +23,7 @@ from xrouter.domain.catalog import Timeouts, Version
 from xrouter.domain.secret import Secret
 from xrouter.domain.snapshot import Snapshot
 from xrouter.stores.vault import Vault, WrongMasterKey
+from xrouter.telemetry.logs import log
 
 SOON_S = 20.0
 
@@ -169,7 +169,7 @@ async def test_rows_of_no_sense_are_left_out_and_logged(
     await api.acme_model("bad")
     async with db.write() as session:
         await session.execute(text(statement.replace("'[1]'", "'[1]'")))
-    with capture_logs() as logs:
+    with log.captured() as logs:
         made = await snapshot(db, vault)
     left_out = [entry for entry in logs if entry["event"] == "rows_skipped"]
     assert [entry["count"] for entry in left_out] == [1]
@@ -192,7 +192,7 @@ async def test_a_credential_moved_to_another_row_does_not_open(
                 " provider_endpoints e WHERE e.name = 'primary') WHERE name = 'thief'"
             )
         )
-    with capture_logs() as logs:
+    with log.captured() as logs:
         made = await snapshot(db, vault)
     assert [e.name for e in made.endpoints["acme"]] == ["primary"]
     assert logs[0]["first"] == ["acme/thief"]
@@ -265,7 +265,7 @@ async def test_the_last_snapshot_stays_while_the_database_is_away(
 ) -> None:
     db = Database(postgres_url)
     publisher = Publisher(db, vault, adapters(), plane.deliver, stale=plane.told)
-    with capture_logs() as logs:
+    with log.captured() as logs:
         async with running(publisher):
             await plane.until(lambda: plane.snapshots)
             postgres.stop()
@@ -291,7 +291,7 @@ async def test_a_snapshot_that_cannot_be_delivered_is_delivered_again(
         await plane.deliver(snapshot)
 
     publisher = Publisher(db, vault, adapters(), deliver, stale=plane.told)
-    with capture_logs() as logs:
+    with log.captured() as logs:
         for _ in range(4):
             await publisher.turn()
     assert len(plane.snapshots) == 1
@@ -342,7 +342,7 @@ async def test_the_map_of_models_and_adapters(api: Api, db: Database) -> None:
             text("UPDATE llm_models SET adapter_class = 'no.Such' WHERE model_id = 'acme/bad'")
         )
     classes = adapters().classes
-    with capture_logs() as logs:
+    with log.captured() as logs:
         found = await build_model_adapter_map(db, adapters())
     assert found == {"acme/on": classes[ACME], "acme/other": classes[OTHER]}
     assert logs[0]["event"] == "rows_skipped"

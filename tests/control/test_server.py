@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 from tests.control.conftest import ADMIN, Api
 
 from xrouter.control.db.errors import DatabaseError
@@ -12,6 +11,7 @@ from xrouter.control.kit.guard import MAX_BODY, Guard
 from xrouter.control.server import Services, create_app
 from xrouter.domain.errors import ClientGone
 from xrouter.domain.secret import Secret
+from xrouter.telemetry.logs import log
 
 OPEN: list[Any] = [None, "", "Bearer", "Bearer ", "Bearer x", f"Basic {ADMIN}", f"Bearer {ADMIN}x"]
 
@@ -138,7 +138,7 @@ async def test_a_defect_is_a_500_without_details(
         raise RuntimeError("details of the defect")
 
     monkeypatch.setattr(services.db, "_read", broken)
-    with capture_logs() as logs:
+    with log.captured() as logs:
         error = await api.error("GET", "/providers", status=500)
     assert error["code"] == "internal_error"
     assert "details" not in error["message"]
@@ -152,7 +152,7 @@ async def test_the_operator_sees_the_hints_for_operators(
         raise DatabaseError("It is away.", hint="Start it.", retry_after=0.5)
 
     monkeypatch.setattr(services.db, "_read", away)
-    with capture_logs() as logs:
+    with log.captured() as logs:
         reply = await api.http.get("/control/v1/providers")
     assert reply.status_code == 503
     assert reply.headers["retry-after"] == "1"

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import event, text
-from structlog.testing import capture_logs
 from tests.control.conftest import Api
 from tests.services.postgres import Postgres
 from typing_extensions import override
@@ -20,6 +19,7 @@ from xrouter.control.drain import Drain
 from xrouter.domain.usage import UsageEvent, new_id
 from xrouter.stores.journal.reader import JournalReader
 from xrouter.stores.journal.writer import JournalWriter
+from xrouter.telemetry.logs import log
 
 DAY = 86400
 NOON = 1_767_355_200.0
@@ -162,7 +162,7 @@ async def test_nothing_is_lost_while_the_database_is_away(
     drain = Drain(db, JournalReader(tmp_path / "journal"), every_s=0.01)
     journal.append(happened())
     assert await drain.drain_once() == 1
-    with capture_logs() as logs:
+    with log.captured() as logs:
         postgres.stop()
         task = asyncio.create_task(drain.run())
         try:
@@ -212,7 +212,7 @@ async def test_an_event_the_database_refuses_does_not_hold_up_the_others(
         await session.execute(text(refusal))
     for operation in ("chat", "bad", "chat"):
         journal.append(happened(operation=operation))
-    with capture_logs() as logs:
+    with log.captured() as logs:
         assert await drain.drain_once() == 3
     assert await stored(db) == 2
     lost = [entry["lost"] for entry in logs if entry["event"] == "usage_event_refused"]

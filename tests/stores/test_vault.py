@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from structlog.testing import capture_logs
 
 from xrouter.stores.vault import Vault, VaultError, WrongMasterKey, load_or_create
+from xrouter.telemetry.logs import log
 
 MASTER = bytes(range(32))
 
@@ -87,7 +87,7 @@ def test_a_file_open_to_others_is_warned_of(tmp_path: Path) -> None:
     path = tmp_path / "master.key"
     path.write_bytes(MASTER)
     path.chmod(0o644)
-    with capture_logs() as logs:
+    with log.captured() as logs:
         load_or_create(path)
     assert [entry["event"] for entry in logs] == ["master_key_open_to_others"]
 

@@ -7,13 +7,12 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from xrouter.cli import checks
 from xrouter.cli.control import settings
-from xrouter.cli.output import print_json
+from xrouter.cli.output import print_json, working
 
-MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
+COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def doctor(
@@ -21,16 +20,15 @@ def doctor(
 ) -> None:
     """Check settings, disk, database, catalog and every provider's endpoint."""
     current = settings()
-    with Console(stderr=True).status("Examining ..."):
-        findings = asyncio.run(checks.examine(current))
+    working("Examining")
+    findings = asyncio.run(checks.examine(current))
     if as_json:
         print_json(msgspec.to_builtins(findings))
     else:
-        console = Console(highlight=False, soft_wrap=True)
         for finding in findings:
-            console.print(f"{MARKS[finding.state]} {finding.check}: ", end="")
-            console.print(finding.found, markup=False)
+            typer.secho(finding.state.ljust(8), fg=COLOURS[finding.state], nl=False)
+            typer.echo(f"{finding.check}: {finding.found}")
             if finding.advice:
-                console.print(f"        {finding.advice}", markup=False)
+                typer.echo(f"        {finding.advice}")
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)

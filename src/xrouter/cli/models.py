@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from xrouter.cli.control import call
-from xrouter.cli.output import fail, print_json, show
+from xrouter.cli.output import fail, print_json, show, working
 
 app = typer.Typer(no_args_is_help=True, help="Models: list, sync, add, enable, disable, remove.")
 
@@ -37,8 +36,9 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """Write the models that the adapters know, and with --live those the providers list."""
-    with Console(stderr=True).status("Asking the providers ..." if live else "Writing ..."):
-        done = call("POST", "/models/sync", {"provider": provider, "live": live})
+    if live:
+        working("Asking the providers")
+    done = call("POST", "/models/sync", {"provider": provider, "live": live})
     if as_json:
         print_json(done)
     else:

@@ -1,5 +1,7 @@
 """Structured logs: one JSON object a line, on standard error, written by a thread of its own.
 
+    log.error("journal_refused", error=str(error), folder=folder)
+
 A line costs the event loop an append; the writer wakes a few times a second. The buffer is
 bounded: when nobody reads, lines are dropped and counted, requests never wait.
 """
@@ -9,18 +11,20 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import traceback
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
-import structlog
 from typing_extensions import override
 
 MAX_LINES = 20_000
 WAKE_S = 0.1
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger("xrouter")
+Event = dict[str, Any]
 
 
 class LineWriter:
@@ -69,62 +73,89 @@ class LineWriter:
             self.lines_lost += len(batch)
 
 
-class _BufferLogger:
-    """The end of structlog's chain."""
+class Log:
+    """Events by name with fields. Until it is given a writer it prints to standard error."""
 
-    def __init__(self, writer: LineWriter) -> None:
-        self._writer = writer
+    def __init__(self) -> None:
+        self._writer: LineWriter | None = None
+        self._level = logging.INFO
+        self._captured: list[Event] | None = None
 
-    def msg(self, message: str) -> None:
-        self._writer.put(message.encode())
+    def to(self, writer: LineWriter, level: int) -> None:
+        """Write lines of at least this level (of `logging`) through the writer."""
+        self._writer, self._level = writer, level
 
-    log = debug = info = warning = error = critical = exception = fatal = msg
+    def info(self, event: str, **fields: Any) -> None:
+        """Something an operator may want to know."""
+        self._put(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Something an operator should look at some day."""
+        self._put(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Something that needs an operator."""
+        self._put(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """A defect: an error with the traceback of the exception being handled."""
+        self._put(logging.ERROR, event, fields | {"exception": traceback.format_exc()})
+
+    @contextmanager
+    def captured(self) -> Iterator[list[Event]]:
+        """For tests: collect events instead of writing them."""
+        before, self._captured = self._captured, []
+        try:
+            yield self._captured
+        finally:
+            self._captured = before
+
+    def _put(self, level: int, event: str, fields: Event) -> None:
+        name = logging.getLevelName(level).lower()
+        if self._captured is not None:
+            self._captured.append({"event": event, "log_level": name, **fields})
+            return
+        if level < self._level:
+            return
+        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = _encode({"time": time, "level": name, "event": event, **fields})
+        if self._writer is not None:
+            self._writer.put(line)
+        else:
+            sys.stderr.write(line.decode() + "\n")
+
+
+log = Log()
 
 
 def configure(writer: LineWriter, level: str) -> None:
-    """Send structlog and the standard library's records through the writer.
+    """Send our events and the standard library's records through the writer.
 
     level: debug, info, warning or error.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            structlog.processors.format_exc_info,
-            _render,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=lambda *_: _BufferLogger(writer),
-        cache_logger_on_first_use=False,
-    )
+    log.to(writer, number)
     root = logging.getLogger()
-    root.handlers[:] = [_StandardHandler(writer)]
+    root.handlers[:] = [_StandardHandler()]
     root.setLevel(max(number, logging.WARNING))
-
-
-def _render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
 
 
 class _StandardHandler(logging.Handler):
     """Records of libraries, in the same form."""
 
-    def __init__(self, writer: LineWriter) -> None:
-        super().__init__()
-        self._writer = writer
-
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        event = {
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-            "logger": record.name,
-        }
+        fields: Event = {"logger": record.name}
         if record.exc_info:
-            event["exception"] = logging.Formatter().formatException(record.exc_info)
-        self._writer.put(msgspec.json.encode(event))
+            fields["exception"] = logging.Formatter().formatException(record.exc_info)
+        log._put(record.levelno, record.getMessage(), fields)  # noqa: SLF001 - one module
+
+
+def _encode(event: Event) -> bytes:
+    try:
+        return msgspec.json.encode(event, enc_hook=str)
+    except (TypeError, ValueError):
+        return msgspec.json.encode({name: repr(value) for name, value in event.items()})
 
 
 def console_writer() -> LineWriter:
