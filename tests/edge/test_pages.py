@@ -107,16 +107,17 @@ async def other_app(scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def test_everything_else_goes_to_the_fallback() -> None:
-    spec: dict[str, Any] = {"paths": {"/api/keys": {}}, "components": {}}
+async def test_the_control_plane_gets_what_is_its_own() -> None:
+    spec: dict[str, Any] = {"paths": {"/control/keys": {}}, "components": {}}
     async with open_house(fallback=other_app, other_openapi=lambda: spec) as house:
-        other = await house.call("POST", "/api/v1/keys")
-        assert other.json == {"other": "/api/v1/keys"}
+        other = await house.call("POST", "/control/v1/keys")
+        assert other.json == {"other": "/control/v1/keys"}
         assert other.headers["x-request-id"].startswith("req_")
-        assert (await house.call("GET", "/v1/nothing")).status == 404
+        for nowhere in ("/v1/nothing", "/nothing", "/controls", "//v1/chat/completions"):
+            assert (await house.call("GET", nowhere)).status == 404
         assert (await house.chat(chat_body())).json["choices"]
         paths = (await house.call("GET", "/openapi.json")).json["paths"]
-        assert {"/api/keys", "/v1/models"} <= paths.keys()
+        assert {"/control/keys", "/v1/models"} <= paths.keys()
 
 
 async def test_what_the_process_needs_lives_as_long_as_the_door() -> None:

@@ -6,7 +6,8 @@ import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.security import HTTPBearer
 from msgspec import Struct
 
 from xrouter.control.catalog import endpoints as catalog
@@ -33,6 +34,11 @@ from xrouter.wire.tokens import TokenBook
 
 PREFIX = "/control/v1"
 _ROOMS: tuple[APIRouter, ...] = (catalog.router, identity.router, usage.router, state.router)
+
+_SHOWN = HTTPBearer(
+    auto_error=False, scheme_name="AdminToken", description="The token in data_dir/admin.token."
+)
+"""For the document alone: the guard checks the token, before anything else."""
 
 
 def nothing() -> None:
@@ -62,6 +68,7 @@ def create_app(services: Services, *, admin_token: Secret) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(_SHOWN)],
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     app.state.rooms = _rooms(services)

@@ -190,6 +190,7 @@ class UpstreamError(XRouterError):
     default_code = "upstream_error"
     fallback = True
     blame = "provider"
+    hint_is_public = False
 
 
 class UpstreamUnreachable(UpstreamError):

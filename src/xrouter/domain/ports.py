@@ -43,11 +43,13 @@ class Allowance(Struct, frozen=True):
     """The state of a request limit after a request: for the x-ratelimit headers.
 
     limit and remaining: requests in the window; reset_s: seconds until it is full again.
+    wait_s: seconds after which a request would be counted; 0 when this one was.
     """
 
     limit: int
     remaining: int
     reset_s: float
+    wait_s: float = 0.0
 
 
 class Limiter(ABC):
@@ -55,7 +57,7 @@ class Limiter(ABC):
 
     @abstractmethod
     def take(self, principal: Principal) -> Allowance | None:
-        """Count one request; None when there is no limit. Raises RateLimited when it is passed."""
+        """Count one request, unless that would pass the limit; None when there is no limit."""
 
 
 class Journal(ABC):

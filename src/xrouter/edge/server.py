@@ -23,7 +23,7 @@ from xrouter.edge.pages import Pages
 from xrouter.edge.routes import PREFIXES, Methods, RouteTable, scan, unknown_url, wrong_method
 from xrouter.edge.visit import Means, Visit
 
-_OURS = "/v1/"
+_THEIRS = "/control/"
 _NO_CONTENT = 204
 _LEAVING_RETRY_S = 1.0
 
@@ -35,8 +35,8 @@ Lifespan = Callable[[], AbstractAsyncContextManager[None]]
 class Door:
     """The ASGI application of the data plane.
 
-    metrics_text: renders the metrics; called in a thread. fallback: gets what no route here serves
-    (paths under /v1/ aside). lifespan: entered before the first request, left after the last.
+    metrics_text: renders the metrics; called in a thread. fallback: gets what lies under
+    /control/. lifespan: entered before the first request, left after the last.
     other_openapi: the fallback's document, to be merged into ours.
     """
 
@@ -88,7 +88,7 @@ class Door:
             return
         path: str = scope["path"]
         found = self._table.find(path)
-        if found is None and self._fallback is not None and not path.startswith(_OURS):
+        if found is None and self._fallback is not None and path.startswith(_THEIRS):
             await self._fallback(scope, receive, _numbered(send))
             return
         visit = Visit(scope, receive, send, self._means)

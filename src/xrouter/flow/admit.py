@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xrouter.domain.errors import Unauthenticated
+from xrouter.domain.errors import RateLimited, Unauthenticated
 from xrouter.domain.identity import Principal
 from xrouter.domain.ports import KeyBook, Limiter, Reply
 from xrouter.domain.snapshot import Snapshot
@@ -21,5 +21,12 @@ def identify(credential: str | None, keys: KeyBook, snapshot: Snapshot) -> Princ
 def take(principal: Principal, limiter: Limiter, reply: Reply) -> None:
     """Count the request against the key's limit. Raises RateLimited."""
     allowance = limiter.take(principal)
-    if allowance is not None:
-        reply.allow(allowance)
+    if allowance is None:
+        return
+    reply.allow(allowance)
+    if allowance.wait_s > 0:
+        raise RateLimited(
+            "Rate limit reached for this API key on requests per min (RPM): "
+            f"Limit {allowance.limit}. Please try again in {allowance.wait_s:.3g}s.",
+            retry_after=allowance.wait_s,
+        )

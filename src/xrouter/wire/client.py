@@ -30,7 +30,7 @@ from xrouter.domain.errors import (
     XRouterError,
 )
 from xrouter.wire.connection import FIRST_FINAL, Connector, StaleConnection
-from xrouter.wire.errors import FOREIGN, bad_address, origin, translate
+from xrouter.wire.errors import FOREIGN, addressed, bad_address, origin, translate
 from xrouter.wire.inflate import Inflater
 from xrouter.wire.tls import TlsContexts
 from xrouter.wire.types import Route, WireReply, WireRequest
@@ -215,7 +215,8 @@ class Client:
                     exchange.close()
         except TimeoutError:
             where = origin(_address(request.url, "base_url"))
-            raise UpstreamTimeout(f"{where} did not answer within {timeout:g} s.") from None
+            late = UpstreamTimeout(f"The provider did not answer within {timeout:g} s.")
+            raise addressed(late, where) from None
         return WireReply(exchange.status, exchange.headers, body)
 
     async def close(self) -> None:
@@ -293,9 +294,10 @@ def _payload(body: bytes) -> bytes | io.BytesIO | None:
     return body or None
 
 
-def _not_an_answer(response: aiohttp.ClientResponse, url: URL) -> UpstreamMalformed:
-    return UpstreamMalformed(
-        f"{origin(url)} answered with status {response.status}, which sends us elsewhere.",
+def _not_an_answer(response: aiohttp.ClientResponse, url: URL) -> XRouterError:
+    error = UpstreamMalformed(
+        f"The provider answered with status {response.status}, which sends us elsewhere.",
         hint="Redirects are not followed; put the final address into the endpoint's base_url.",
         upstream_status=response.status,
     )
+    return addressed(error, origin(url))

@@ -1,7 +1,7 @@
 """The one place where the HTTP library's exceptions become ours.
 
-Messages name the provider's scheme, host and port, never a path, a query, a header or a body:
-those may carry credentials.
+Messages are for callers and name no address. Hints are for operators and name the provider's
+scheme, host and port, never a path, a query, a header or a body: those may carry credentials.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from xrouter.domain.errors import (
 FOREIGN = (aiohttp.ClientError, HttpProcessingError, asyncio.TimeoutError, OSError, ValueError)
 """What the HTTP library raises on purpose. The rest are defects and pass."""
 
+PROVIDER = "the provider"
+
 _WRONG_NAME = frozenset({62, 64})  # OpenSSL's verify codes: host name, IP address mismatch
 
 
@@ -36,11 +38,17 @@ def origin(url: URL) -> str:
 
 
 def translate(error: Exception, where: str) -> XRouterError:
-    """Our error for one of FOREIGN. where: the origin that was called."""
+    """Our error for one of FOREIGN. where: the origin that was called, for the hint."""
     for kind, make in _TABLE:
         if isinstance(error, kind):
-            return make(error, where)
-    return UpstreamUnreachable(f"The connection to {where} failed.")
+            return addressed(make(error, PROVIDER), where)
+    return addressed(UpstreamUnreachable(f"The connection to {PROVIDER} failed."), where)
+
+
+def addressed(error: XRouterError, where: str) -> XRouterError:
+    """Add the address for the operator: callers need not know it."""
+    error.hint = f"The address is {where}." + (f" {error.hint}" if error.hint else "")
+    return error
 
 
 def _untrusted(error: Exception, where: str) -> UpstreamError:
@@ -113,7 +121,8 @@ def _bad_address(_error: Exception, _where: str) -> UpstreamError:
 
 def _hung_up(error: Exception, where: str) -> UpstreamError:
     return UpstreamUnreachable(
-        f"{where} closed the connection before the answer was complete{_system_reason(error)}.",
+        f"The connection to {where} was closed before the answer was complete"
+        f"{_system_reason(error)}.",
         hint=_client_cert_hint(_tls_reason(error)),
     )
 

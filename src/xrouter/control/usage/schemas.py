@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from xrouter.control.kit.schemas import MAX_PAGE, In, Moment, Out
+
+When = Annotated[
+    Moment,
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}),
+]
+"""ISO 8601 with a zone, or unix seconds."""
 
 GroupBy = Literal["model", "key", "provider", "day"]
 
@@ -16,8 +22,8 @@ class Filter(In):
 
     model: str | None = None
     key_id: str | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: When | None = None
+    until: When | None = None
 
 
 class EventQuery(Filter):

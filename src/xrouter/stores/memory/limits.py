@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
-from xrouter.domain.errors import RateLimited
 from xrouter.domain.identity import Principal
 from xrouter.domain.ports import Allowance, Limiter
 
@@ -31,14 +30,11 @@ class MemoryLimiter(Limiter):
         if rpm is None:
             return None
         now, step = self._now(), WINDOW_S / rpm
-        full_at = max(self._full_at.get(principal.key_id, now), now) + step
+        before = max(self._full_at.get(principal.key_id, now), now)
+        full_at = before + step
         over = full_at - now - WINDOW_S
         if over > step * 1e-6:
-            raise RateLimited(
-                f"Rate limit reached for this API key on requests per min (RPM): Limit {rpm}. "
-                f"Please try again in {over:.3g}s.",
-                retry_after=over,
-            )
+            return Allowance(rpm, 0, before - now, wait_s=over)
         if len(self._full_at) >= MAX_KEYS:
             self._forget_full(now)
         self._full_at[principal.key_id] = full_at

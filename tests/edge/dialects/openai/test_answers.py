@@ -110,3 +110,15 @@ def test_further_fields_stand_beside_ours_and_never_replace_them() -> None:
     assert told_message["content"] == "a"
     assert told_message["annotations"] == [{"x": 1}]
     assert told_message["audio"] == {"id": "1"}
+
+
+def test_further_fields_of_a_choice_stand_beside_ours_and_never_replace_them() -> None:
+    extra = {"stop_reason": 7, "index": 9, "finish_reason": "odd", "message": None}
+    choices = [
+        Choice(AnswerMessage(content="a"), "stop", 0, extra=extra),
+        Choice(AnswerMessage(content="b"), "length", 1),
+    ]
+    first, second = told(ChatAnswer(choices))["choices"]
+    assert (first["stop_reason"], first["index"], first["finish_reason"]) == (7, 0, "stop")
+    assert first["message"]["content"] == "a"
+    assert second.keys() == {"index", "message", "logprobs", "finish_reason"}

@@ -119,6 +119,69 @@ def test_tool_calls_name_themselves_once() -> None:
     ]  # fmt: skip
 
 
+def test_calls_of_custom_tools_have_a_type_and_an_input() -> None:
+    deltas = [
+        ChatDelta(tool_calls=[ToolCallDelta(0, "c0", "sql", "", custom=True)]),
+        ChatDelta(
+            tool_calls=[
+                ToolCallDelta(0, None, None, "select 1", custom=True),
+                ToolCallDelta(1, "c1", "f", "{}"),
+            ]
+        ),
+    ]
+    assert [delta for _, delta, _ in choices(writer().frames(deltas))] == [
+        {"role": "assistant", "content": None},
+        {"tool_calls": [{"index": 0, "id": "c0", "type": "custom",
+                         "custom": {"name": "sql", "input": ""}}]},
+        {"tool_calls": [{"index": 0, "custom": {"input": "select 1"}}]},
+        {"tool_calls": [{"index": 1, "id": "c1", "type": "function",
+                         "function": {"name": "f", "arguments": "{}"}}]},
+    ]  # fmt: skip
+
+
+FILTERED = {"content_filter_results": {"hate": {"filtered": False}}}
+TWO_CALLS = [ToolCallDelta(0, "c0", "f"), ToolCallDelta(1, "c1", "g")]
+LIKELY = {"content": [{"token": "x", "logprob": -0.1}]}
+
+
+@pytest.mark.parametrize(
+    "delta,where",
+    [
+        (ChatDelta(text="a", choice_extra=FILTERED), 0),
+        (ChatDelta(reasoning="a", choice_extra=FILTERED), 0),
+        (ChatDelta(logprobs=LIKELY, choice_extra=FILTERED), 0),
+        (ChatDelta(tool_calls=TWO_CALLS, choice_extra=FILTERED), 0),
+        (ChatDelta(text="a", tool_calls=TWO_CALLS, choice_extra=FILTERED), 0),
+        (ChatDelta(choice_extra=FILTERED), 0),
+        (ChatDelta(finish_reason="stop", choice_extra=FILTERED), 0),
+        (ChatDelta(text="a", finish_reason="stop", choice_extra=FILTERED), 1),
+        (ChatDelta(tool_calls=TWO_CALLS, finish_reason="stop", choice_extra=FILTERED), 2),
+    ],
+)
+def test_further_fields_of_a_choice_are_told_once(delta: ChatDelta, where: int) -> None:
+    role, *chunks = parsed(writer().frames([delta]))
+    assert role["choices"][0].keys() == {"index", "delta", "logprobs", "finish_reason"}
+    found = [chunk["choices"][0].get("content_filter_results") for chunk in chunks]
+    expected: list[Any] = [None] * len(chunks)
+    expected[where] = FILTERED["content_filter_results"]
+    assert found == expected
+
+
+def test_further_fields_of_a_choice_never_replace_ours() -> None:
+    extra = {"index": 7, "delta": {}, "logprobs": 1, "finish_reason": "odd", "stop_reason": 3}
+    deltas = [ChatDelta(text="a", choice_extra=extra), ChatDelta(finish_reason="length")]
+    _, text, end = (chunk["choices"][0] for chunk in parsed(writer().frames(deltas)))
+    assert text == {
+        "index": 0,
+        "delta": {"content": "a"},
+        "logprobs": None,
+        "finish_reason": None,
+        "stop_reason": 3,
+    }
+    assert end["finish_reason"] == "length"
+    assert "stop_reason" not in end
+
+
 def test_reasoning_has_both_names() -> None:
     assert choices(writer().frames([ChatDelta(reasoning="hm")])) == [
         (0, {"role": "assistant", "content": ""}, None),
@@ -178,6 +241,27 @@ def test_further_top_level_fields_never_replace_ours() -> None:
         assert chunk["service_tier"] == "flex"
         assert isinstance(chunk["choices"], list)
         assert chunk.keys().isdisjoint({"usage", "error"})
+
+
+def test_what_comes_with_the_finish_is_in_the_finish_chunk() -> None:
+    chunks = writer()
+    meta = AnswerMeta(extra={"timings": {"predicted_n": 2}})
+    before = parsed(chunks.frames([ChatDelta(text="a")]))
+    (end,) = parsed(chunks.frames([ChatDelta(finish_reason="stop", meta=meta)]))
+    assert all("timings" not in chunk for chunk in before)
+    assert end["timings"] == {"predicted_n": 2}
+
+
+def test_what_comes_after_the_finish_is_in_the_usage_chunk_if_there_is_one() -> None:
+    late = ChatDelta(usage=Usage(1, 2), meta=AnswerMeta(extra={"timings": {"predicted_n": 2}}))
+    silent, counting = writer(), writer(usage=True)
+    for chunks in (silent, counting):
+        chunks.frames([ChatDelta(text="a", finish_reason="stop")])
+        assert chunks.frames([late]) == b""
+    (last,) = parsed(counting.end(late.usage).removesuffix(DONE))
+    assert last["choices"] == []
+    assert last["timings"] == {"predicted_n": 2}
+    assert silent.end(late.usage) == DONE
 
 
 def test_the_name_of_the_model_may_come_late() -> None:
