@@ -41,7 +41,7 @@ def cpu_us(pid: int) -> float:
 
 def memory_mb(pid: int) -> float:
     """Resident memory in MB; shared pages of children count once each."""
-    return sum(process.memory_info().rss for process in family(pid)) / 1e6
+    return float(sum(process.memory_info().rss for process in family(pid)) / 1e6)
 
 
 def pin(pid: int, core: int) -> None:

@@ -7,6 +7,7 @@ folder; the environment wins. Unknown settings are errors.
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -66,13 +67,15 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """Read the settings. Raises SettingsError that names each wrong one."""
+    """Read the settings. Raises SettingsError that names each wrong one, or the unreadable file."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     unknown = [n for n in os.environ if n.startswith(PREFIX) and n not in known]
     if unknown:
         raise SettingsError("\n".join(f"{name}: there is no such setting" for name in unknown))
     try:
         return Settings()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{FILE}: {error}") from None
     except ValidationError as error:
         lines = [
             f"{PREFIX}{'.'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"

@@ -228,15 +228,18 @@ class Rig:
     def use(
         self, timeouts: Timeouts | None = None, *, standby: bool = True, **changes: Any
     ) -> None:
-        """Put both endpoints of each provider into the snapshot, or the first alone."""
-        timeouts = timeouts or Timeouts()
+        """Put both endpoints of each provider into the snapshot, or the first alone.
+
+        timeouts: of the first; the standby has time.
+        """
         made: dict[str, tuple[Endpoint, ...]] = {}
         for provider in _ENDPOINTS:
-            pair = [
-                endpoint(provider, url, number, timeouts, **changes.get(provider, {}))
-                for number, url in enumerate(self.urls, 1)
-            ]
-            made[provider] = tuple(pair if standby else pair[:1])
+            more = changes.get(provider, {})
+            pair = (
+                endpoint(provider, self.urls[0], 1, timeouts or Timeouts(), **more),
+                endpoint(provider, self.urls[1], 2, Timeouts(), **more),
+            )
+            made[provider] = pair if standby else pair[:1]
         self.endpoints(made)
 
     def endpoints(self, made: dict[str, tuple[Endpoint, ...]]) -> None:

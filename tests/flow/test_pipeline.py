@@ -115,7 +115,7 @@ async def test_a_stream_without_usage_is_estimated_and_says_so(rig: Rig) -> None
 async def test_a_whole_answer_without_usage_is_estimated_and_says_so(rig: Rig) -> None:
     """OpenAI's language is spoken by servers that count nothing."""
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(_: web.Request) -> web.Response:
         message = {"role": "assistant", "content": "word " * 20}
         return web.json_response({"choices": [{"index": 0, "message": message}]})
 

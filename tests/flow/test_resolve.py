@@ -73,6 +73,53 @@ def test_an_id_with_colons_and_slashes_wins_over_its_parts() -> None:
     assert found.model is free
 
 
+TAGGED = model("ollama/gemma3:12b", LATEST, RC)
+OTHER_TAG = model("ollama/gemma3:12b:latest")
+BARE = model("ollama/gemma3", Version(label="12b", upstream="bare", channel="latest"))
+
+
+@pytest.mark.parametrize(
+    "name,models,found,upstream",
+    [
+        ("ollama/gemma3:12b", (TAGGED, BARE), TAGGED, "m/latest"),
+        ("ollama/gemma3:12b", (BARE,), BARE, "bare"),
+        ("ollama/gemma3:12b:latest", (TAGGED, BARE), TAGGED, "m/latest"),
+        ("ollama/gemma3:12b:rc", (TAGGED, BARE), TAGGED, "m/rc"),
+        ("ollama/gemma3:12b:5.1", (TAGGED, BARE), TAGGED, "m/rc"),
+        ("ollama/gemma3:12b:latest", (TAGGED, OTHER_TAG), OTHER_TAG, "ollama/gemma3:12b:latest"),
+        ("ollama/gemma3:latest", (TAGGED, BARE), BARE, "bare"),
+        (
+            "ollama/hf.co/org/repo:Q4_K_M:latest",
+            (model("ollama/hf.co/org/repo:Q4_K_M", LATEST),),
+            model("ollama/hf.co/org/repo:Q4_K_M", LATEST),
+            "m/latest",
+        ),
+    ],
+)
+def test_a_tag_in_an_id_is_no_channel(
+    name: str, models: tuple[Model, ...], found: Model, upstream: str
+) -> None:
+    """The id as a whole comes first; else what stands after the last colon is the version."""
+    wanted = resolve(name, snapshot(*models), "chat")
+    assert (wanted.model, wanted.version.upstream) == (found, upstream)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ollama/gemma3:12b:beta",
+        "ollama/gemma3:12b:",
+        "ollama/gemma3:12b::latest",
+        "ollama/gemma3:12b:latest:latest",
+        "ollama/gemma3:latest",
+        "ollama/gemma3",
+    ],
+)
+def test_a_name_that_only_begins_like_an_id_with_a_tag_is_unknown(name: str) -> None:
+    with pytest.raises(ModelNotFound):
+        resolve(name, snapshot(TAGGED), "chat")
+
+
 @pytest.mark.parametrize(
     "name", ["north/x", "m", "north/m:beta", ":", "", "north/m:", "\n", "../m"]
 )

@@ -49,10 +49,9 @@ async def test_a_streamed_answer_read_to_its_end_keeps_its_connection(client: Cl
 async def test_finishing_early_keeps_the_connection_when_the_body_ends_soon(
     client: Client, server: RawServer
 ) -> None:
+    task = asyncio.create_task(client.open(post(server.url), ROUTE))
+    conn = await server.accept()
     for _ in range(3):
-        task = asyncio.create_task(client.open(post(server.url), ROUTE))
-        if not server.conns:
-            conn = await server.accept()
         await conn.request()
         await conn.send(head(CHUNKED), piece(b"data: [DONE]"))
         exchange = await task
@@ -60,6 +59,9 @@ async def test_finishing_early_keeps_the_connection_when_the_body_ends_soon(
         exchange.finish()
         await conn.send(piece(b""))
         await until(lambda: not client._finishing)
+        task = asyncio.create_task(client.open(post(server.url), ROUTE))
+    task.cancel()
+    await asyncio.wait([task])
     assert len(server.conns) == 1
 
 

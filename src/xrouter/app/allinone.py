@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from xrouter.app import memory, playground, registration
+from xrouter.app import discovery, memory, playground, registration
 from xrouter.app.control import JOURNAL, ControlPlane, vault_of
-from xrouter.app.gateway import DataPlane, GatewayConfig
+from xrouter.app.gateway import DataPlane, GatewayConfig, serve
 from xrouter.app.presence import ServerLock
 from xrouter.app.welcome import Welcome
 from xrouter.control.db import schema
-from xrouter.domain.errors import XRouterError
+from xrouter.domain.errors import OperatorError, XRouterError
 from xrouter.edge.health import Health
 from xrouter.edge.limits import DoorLimits
 from xrouter.edge.run import DoorServer, RunOptions
@@ -64,17 +64,17 @@ class AllInOne:
             Health(self._data.snapshots),
             limits=DoorLimits(max_body=settings.max_body, body_timeout=settings.body_timeout),
             fallback=self._control.app,
-            lifespan=self._life,
             other_openapi=self._control.app.openapi,
         )
         self._data.measure_running(lambda: door.running)
-        options = RunOptions(host=settings.host, port=settings.port, grace=settings.grace)
-        self._server = DoorServer(door, options)
+        self._options = RunOptions(host=settings.host, port=settings.port, grace=settings.grace)
+        self._server = DoorServer(door, self._options)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM or SIGINT. Raises XRouterError when it cannot start."""
         try:
-            await self._server.serve()
+            async with self._life():
+                await serve(self._server, self._options)
         finally:
             self._lock.release()
 
@@ -99,22 +99,28 @@ class AllInOne:
             self._data.deliver, lambda stale: self._data.snapshots.mark_stale(stale=stale)
         )
         try:
-            await schema.ensure(self._settings.database)
-            await self._provide()
-            await publisher.turn()
+            await self._prepare()
         except XRouterError as error:
             if self._data.snapshots.current.revision < 0:
-                raise
+                hint = "There is no snapshot to go on with, either: look at XROUTER_DATABASE_URL."
+                raise OperatorError(error.message, hint=hint) from error
             log.error("database_away", error=error.message, hint=error.hint)
-            self._spawn(self._ensure_later())
+            self._spawn(self._prepare_later())
+        await publisher.turn()
         self._spawn(publisher.run())
         self._spawn(self._control.drain.run())
+        self._spawn(self._data.vouch())
 
-    async def _ensure_later(self) -> None:
+    async def _prepare(self) -> None:
+        """What the database must hold: the tables, and the providers of the environment."""
+        await schema.ensure(self._settings.database)
+        await self._provide()
+
+    async def _prepare_later(self) -> None:
         while True:
             await asyncio.sleep(RETRY_S)
             try:
-                await schema.ensure(self._settings.database)
+                await self._prepare()
             except XRouterError:
                 continue
             return
@@ -126,16 +132,19 @@ class AllInOne:
         listed = await registration.request(self._control, "GET", "/providers")
         known = {provider["name"] for provider in listed["data"]}
         wanted = self._settings.sandbox == "on" or (not given and known <= before)
+        curious: list[str] = []
         if self._settings.sandbox != "off" and wanted:
-            self._playground = await playground.Playground.start()
+            if self._playground is None:
+                self._playground = await playground.Playground.start()
             simulated = registration.configured(self._playground.environment)
             playground.remember(self._settings.data_dir, set(simulated) - set(given))
-            await registration.register(self._control, simulated)
+            curious += await registration.register(self._control, simulated)
         elif before & known:
             for name in before & known - set(given):
                 await registration.request(self._control, "DELETE", f"/providers/{name}")
             playground.remember(self._settings.data_dir, set())
-        await registration.register(self._control, given)
+        curious += await registration.register(self._control, given)
+        await discovery.begin(self._control, curious, self._spawn)
 
     async def _greet(self) -> None:
         """Once the port is open: say where, and on the first start give out a key."""

@@ -7,6 +7,8 @@ control plane of another process writes (`follow_file`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from xrouter.app import memory
+from xrouter.domain.errors import OperatorError
 from xrouter.domain.snapshot import Snapshot
 from xrouter.edge.health import Health
 from xrouter.edge.limits import DoorLimits
@@ -38,6 +41,8 @@ from xrouter.wire.tokens import TokenBook
 
 SYNC_EVERY_S = 0.1
 FILE_LOOK_EVERY_S = 0.5
+VOUCH_EVERY_S = 1.0
+VOUCHED_FOR_S = 5.0
 
 
 class GatewayConfig(Struct, frozen=True):
@@ -72,6 +77,7 @@ class DataPlane:
             )
         )
         self._file = SnapshotFile(config.data_dir / "snapshot.sealed", vault)
+        self._voucher = config.data_dir / "snapshot.current"
         self._tasks: list[asyncio.Task[None]] = []
         self._measure(writer)
 
@@ -90,6 +96,8 @@ class DataPlane:
         await self.tokens.close()
         await self.client.close()
         self.journal.close()
+        if self.journal.waiting:
+            log.error("usage_lost", events=self.journal.waiting, reason="the disk refused them")
 
     async def deliver(self, snapshot: Snapshot) -> None:
         """Take a new snapshot into use at once, then keep it on disk."""
@@ -106,12 +114,28 @@ class DataPlane:
     async def _follow_file(self) -> None:
         changed = self._file.changed()
         while True:
+            self.snapshots.mark_stale(stale=not self._is_vouched_for())
             await asyncio.sleep(FILE_LOOK_EVERY_S)
             if changed():
                 snapshot = await asyncio.to_thread(self._file.load)
                 if snapshot is not None:
                     self.snapshots.replace(snapshot)
                     log.info("snapshot_taken", revision=snapshot.revision)
+
+    async def vouch(self) -> None:
+        """As long as the database can be asked, tell who follows the file that it is current."""
+        while True:
+            snapshot = self.snapshots.current
+            if snapshot.revision >= 0 and not snapshot.stale:
+                with contextlib.suppress(OSError):
+                    self._voucher.touch(mode=0o600)
+            await asyncio.sleep(VOUCH_EVERY_S)
+
+    def _is_vouched_for(self) -> bool:
+        try:
+            return abs(time.time() - self._voucher.stat().st_mtime) < VOUCHED_FOR_S
+        except OSError:
+            return False
 
     async def _sync_journal(self) -> None:
         while True:
@@ -166,14 +190,15 @@ class Gateway:
             self._data.meters.render,
             Health(self._data.snapshots),
             limits=limits,
-            lifespan=self._life,
         )
         self._data.measure_running(lambda: door.running)
+        self._options = options
         self._server = DoorServer(door, options)
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
-        await self._server.serve()
+        """Serve until SIGTERM or SIGINT. Raises OperatorError when it cannot listen."""
+        async with self._life():
+            await serve(self._server, self._options)
 
     @asynccontextmanager
     async def _life(self) -> AsyncIterator[None]:
@@ -184,3 +209,14 @@ class Gateway:
             yield
         finally:
             await self._data.stop()
+
+
+async def serve(server: DoorServer, options: RunOptions) -> None:
+    """Serve until told to stop. Raises OperatorError when the address cannot be listened on."""
+    try:
+        await server.serve()
+    except SystemExit:  # the server's way to say so
+        raise OperatorError(
+            f"Cannot listen on {options.host}:{options.port}.",
+            hint="Does another program listen there? Set XROUTER_PORT, or stop it.",
+        ) from None

@@ -28,19 +28,31 @@ def configured(environ: Mapping[str, str]) -> dict[str, EndpointFields]:
     return found
 
 
-async def register(plane: ControlPlane, given: Mapping[str, EndpointFields]) -> None:
+async def register(plane: ControlPlane, given: Mapping[str, EndpointFields]) -> list[str]:
     """Make or bring up to date the primary endpoint of each provider, and the models it ships.
 
-    A provider whose configuration is refused is logged; the others are not affected.
+    Gives the names of those that are new or have no models: their live lists should be read. A
+    provider whose configuration is refused is logged; the others are not affected.
     """
+    curious = []
     for known in factory.providers().values():
         if known.name not in given:
             continue
-        body = _endpoint(given[known.name], known.adapter_class, known.default_base_url)
         try:
-            await _put(plane, known.name, body)
-        except OperatorError as error:
-            log.error("provider_not_registered", provider=known.name, error=error.message)
+            body = _endpoint(given[known.name], known.adapter_class, known.default_base_url)
+            is_new = await _put(plane, known.name, body)
+        except (OperatorError, OSError, UnicodeDecodeError) as error:
+            log.error("provider_not_registered", provider=known.name, error=str(error))
+            continue
+        if is_new or not await has_models(plane, known.name):
+            curious.append(known.name)
+    return curious
+
+
+async def has_models(plane: ControlPlane, name: str) -> bool:
+    """Whether the catalog has any model of the provider."""
+    page = await request(plane, "GET", f"/models?provider={name}&limit=1")
+    return bool(page and page["data"])
 
 
 async def request(
@@ -58,14 +70,15 @@ async def request(
     return value
 
 
-async def _put(plane: ControlPlane, name: str, body: dict[str, Any]) -> None:
+async def _put(plane: ControlPlane, name: str, body: dict[str, Any]) -> bool:
+    """Whether it was not there before."""
     if await request(plane, "GET", f"/providers/{name}") is None:
         await request(plane, "POST", "/providers", {"name": name} | body)
-        done = await request(plane, "POST", "/models/sync", {"provider": name, "live": True})
-        for failure in done["failed"]:
-            log.warning("live_list_not_read", provider=name, error=failure["error"])
-    elif await request(plane, "PATCH", f"/providers/{name}/endpoints/{PRIMARY}", body) is None:
+        await request(plane, "POST", "/models/sync", {"provider": name, "live": False})
+        return True
+    if await request(plane, "PATCH", f"/providers/{name}/endpoints/{PRIMARY}", body) is None:
         await request(plane, "POST", f"/providers/{name}/endpoints", {"name": PRIMARY} | body)
+    return False
 
 
 def _endpoint(fields: EndpointFields, adapter_class: str, default_url: str) -> dict[str, Any]:

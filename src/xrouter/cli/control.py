@@ -12,11 +12,14 @@ import urllib.request
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import typer
+
 from xrouter.app import presence
 from xrouter.app.control import ControlPlane
 from xrouter.cli.output import fail
 from xrouter.domain.errors import XRouterError
 from xrouter.settings import Settings, SettingsError, load
+from xrouter.telemetry.logs import log
 
 PREFIX = "/control/v1"
 TIMEOUT_S = 120.0
@@ -41,17 +44,28 @@ def call(
     given = {key: value for key, value in (query or {}).items() if value is not None}
     target = PREFIX + quote(path, safe="/:") + (f"?{urlencode(given)}" if given else "")
     data = b"" if body is None else json.dumps(body).encode()
-    server = presence.find(current.data_dir)
     try:
-        if server is not None:
-            status, answer = _remote(server.url, method, target, data, current)
-        else:
-            status, answer = asyncio.run(_local(method, target, data, current))
+        status, answer = _ask(method, target, data, current)
     except XRouterError as error:
         raise fail(error.message, error.hint) from None
+    except urllib.error.URLError as error:
+        raise fail(f"The server could not be asked: {error.reason}") from None
     except OSError as error:
-        raise fail(f"The server could not be asked: {error}") from None
+        hint = "Set XROUTER_DATA_DIR to the server's data folder."
+        raise fail(f"The data folder {current.data_dir} cannot be used: {error}", hint) from None
     return _read(status, answer)
+
+
+def _ask(method: str, target: str, data: bytes, current: Settings) -> tuple[int, bytes]:
+    server = presence.find(current.data_dir)
+    if server is not None:
+        return _remote(server.url, method, target, data, current)
+    with log.captured() as events:  # what went wrong is told by the answer
+        answer = asyncio.run(_local(method, target, data, current))
+    for event in events:
+        if "exception" in event:
+            typer.echo(event["exception"], err=True)
+    return answer
 
 
 def _read(status: int, answer: bytes) -> Any:

@@ -24,9 +24,8 @@ def upgrade(
 ) -> None:
     """Bring the tables up to date; a new database is made."""
     current_settings = _alone()
-    current_settings.data_dir.mkdir(parents=True, exist_ok=True)
     _run(schema.migrations().upgrade(current_settings.database, revision))
-    typer.echo(f"The database is at {_current(current_settings)}.")
+    _tell(current_settings)
 
 
 @app.command()
@@ -39,7 +38,7 @@ def downgrade(
     if not yes:
         typer.confirm(f"Downgrade to {revision}? Data may be lost.", abort=True)
     _run(schema.migrations().downgrade(current_settings.database, revision))
-    typer.echo(f"The database is at {_current(current_settings)}.")
+    _tell(current_settings)
 
 
 @app.command()
@@ -53,10 +52,21 @@ def current(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _alone() -> Settings:
+    """The settings, when no server uses the data folder, which is there then."""
     found = settings()
-    if presence.is_held(found.data_dir):
+    try:
+        found.data_dir.mkdir(parents=True, exist_ok=True)
+        held = presence.is_held(found.data_dir)
+    except OSError as error:
+        raise fail(f"The data folder cannot be used: {error}", "Set XROUTER_DATA_DIR.") from None
+    if held:
         raise fail("The server is running.", "Stop it before the tables are changed.")
     return found
+
+
+def _tell(current_settings: Settings) -> None:
+    found = _current(current_settings)
+    typer.echo(f"The database is at {found}." if found else "The database has no tables.")
 
 
 def _current(current_settings: Settings) -> str | None:

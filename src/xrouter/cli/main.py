@@ -72,16 +72,21 @@ def serve(
     A gateway answers from the snapshot that a server with all roles keeps in the data folder.
     """
     current = settings()
-    current.data_dir.mkdir(parents=True, exist_ok=True)
     writer = logs.console_writer()
     logs.configure(writer, current.log_level)
     writer.start()
     try:
+        current.data_dir.mkdir(parents=True, exist_ok=True)
         uvloop.run(_serve(current, writer, role))
     except AlreadyRunning as error:
         raise fail(str(error), "Stop it, or set XROUTER_DATA_DIR to another folder.") from None
     except XRouterError as error:
         raise fail(error.message, error.hint) from None
+    except OSError as error:
+        raise fail(
+            f"The data folder {current.data_dir} cannot be used: {error}",
+            "Set XROUTER_DATA_DIR to a folder that may be written.",
+        ) from None
     finally:
         writer.stop()
 
@@ -92,7 +97,10 @@ def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free one.")] = 8090,
 ) -> None:
     """Simulate the providers, faults on demand included."""
-    sandbox_server.main(host, port, announce=True)
+    try:
+        sandbox_server.main(host, port, announce=True)
+    except OSError as error:
+        raise fail(f"Cannot listen on {host}:{port}: {error}", "Choose another --port.") from None
 
 
 async def _serve(current: Settings, writer: logs.LineWriter, role: Role) -> None:

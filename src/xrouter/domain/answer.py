@@ -15,7 +15,7 @@ FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "f
 class Usage(Struct):
     """Token counts in OpenAI's sense: prompt includes cached, completion includes reasoning.
 
-    estimated: the provider sent none and the numbers are ours.
+    estimated: the provider sent none, or not for all alternatives, and the numbers are ours.
     details: the provider's usage object where it speaks OpenAI's language, passed on as it came.
     """
 
@@ -69,12 +69,16 @@ class AnswerMessage(Struct):
 
 
 class Choice(Struct):
-    """One alternative; `finish_reason` is one of FINISH_REASONS."""
+    """One alternative; `finish_reason` is one of FINISH_REASONS.
+
+    extra: further fields of the choice of an OpenAI-speaking provider (`stop_reason`, ...).
+    """
 
     message: AnswerMessage
     finish_reason: str
     index: int = 0
     logprobs: Any = None
+    extra: dict[str, Any] | None = None
 
 
 class ChatAnswer(Struct):
@@ -103,6 +107,7 @@ class ChatDelta(Struct):
     """A piece of a streamed answer, for the alternative `choice`. What is None is not in it.
 
     legacy_call: the answer to a request that used the legacy `functions`.
+    extra: further fields of the message. choice_extra: further fields of the choice around it.
     """
 
     choice: int = 0
@@ -114,5 +119,6 @@ class ChatDelta(Struct):
     finish_reason: str | None = None
     logprobs: Any = None
     extra: dict[str, Any] | None = None
+    choice_extra: dict[str, Any] | None = None
     usage: Usage | None = None
     meta: AnswerMeta | None = None

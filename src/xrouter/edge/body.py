@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 
+from xrouter.domain.deadline import Deadline
 from xrouter.domain.errors import (
     ClientGone,
     InvalidRequest,
@@ -34,7 +35,7 @@ async def read_body(receive: Receive, headers: Headers, limits: DoorLimits) -> b
     if declared_length(headers) > limits.max_body:
         raise _too_large(limits.max_body)
     try:
-        async with asyncio.timeout(limits.body_timeout):
+        with Deadline(limits.body_timeout):
             body = await _collect(receive, limits.max_body)
     except TimeoutError:
         raise RequestTimeout(

@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 
 from xrouter.domain.errors import InvalidRequest, XRouterError
 from xrouter.domain.usage import new_id
+from xrouter.edge.disconnect import LEAVING, Leaving
 from xrouter.edge.limits import GuardLimits
 from xrouter.edge.routes import wrong_method
 from xrouter.edge.voice import encode
@@ -72,6 +73,7 @@ class GuardProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = config.guard if isinstance(config, GuardedConfig) else GuardLimits()
         self._running: RequestResponseCycle | None = None
+        self._leaving = Leaving()
         self._refusal: XRouterError | None = None
         self._head_since: float | None = None
         self._head_bytes = 0
@@ -99,8 +101,7 @@ class GuardProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered, also when another one waits behind it."""
         if self._running is not None and self._is_answering:
-            self._running.disconnected = True
-            self._running.message_event.set()
+            self._leave(self._running)
         super().connection_lost(exc)
 
     @override
@@ -177,9 +178,16 @@ class GuardProtocol(HttpToolsProtocol):
 
     # --- what is checked
 
+    def _leave(self, running: RequestResponseCycle) -> None:
+        running.disconnected = True
+        running.message_event.set()
+        self._leaving.now()
+
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        self._leaving = Leaving()
+        cycle.scope["extensions"] = {LEAVING: self._leaving}  # type: ignore[dict-item]
         super()._start_asgi_task(cycle, app)
 
     @property
@@ -244,8 +252,7 @@ class GuardProtocol(HttpToolsProtocol):
             if not (self._in_body and running is self.cycle) or running.response_started:
                 running.keep_alive = False
                 return
-            running.disconnected = True
-            running.message_event.set()
+            self._leave(running)
         self.transport.write(self._envelope(reason))
         if self.transport.can_write_eof():
             self.transport.write_eof()

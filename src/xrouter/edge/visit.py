@@ -14,7 +14,7 @@ from xrouter.edge import fields
 from xrouter.edge.asgi import Headers, Receive, Scope, Send
 from xrouter.edge.body import declared_length, read_body
 from xrouter.edge.credential import credential
-from xrouter.edge.disconnect import CLIENT_GONE, GONE, Cancellation, watch
+from xrouter.edge.disconnect import CLIENT_GONE, GONE, LEAVING, Cancellation, Leaving, watch
 from xrouter.edge.heartbeat import Heartbeat
 from xrouter.edge.limits import DoorLimits
 from xrouter.edge.outlet import JSON, Outlet
@@ -122,7 +122,13 @@ class Visit:
     def answer_with(self, voice: Voice) -> HttpReply:
         """The way back for the flow; from now on the caller's leaving cancels this task."""
         reply = self._reply = HttpReply(self.out, voice)
-        self._watcher = asyncio.get_running_loop().create_task(watch(self._receive, self._gone))
+        extensions = self.scope.get("extensions")
+        leaving: Leaving | None = extensions.get(LEAVING) if extensions else None
+        if leaving is not None:
+            leaving.then(self._gone)
+        else:  # another server: wait for its word
+            loop = asyncio.get_running_loop()
+            self._watcher = loop.create_task(watch(self._receive, self._gone))
         if voice.streaming:
             self.means.heartbeat.add(reply)
         return reply

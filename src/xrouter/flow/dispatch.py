@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from xrouter.domain.answer import ChatAnswer
 from xrouter.domain.chat import ChatRequest
+from xrouter.domain.deadline import Deadline
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import InternalError, UpstreamTimeout, XRouterError
 from xrouter.domain.plan import Plan, Target
@@ -62,7 +63,7 @@ class Dispatcher:
         return await self._first_that_answers(plan, tally, attempt)
 
     async def _first_that_answers(self, plan: Plan, tally: Tally, attempt: Attempt[T]) -> T:
-        last: XRouterError = InternalError("The plan was empty.")
+        last: XRouterError | None = None
         for target in plan.targets:
             tally.target = target
             try:
@@ -75,7 +76,7 @@ class Dispatcher:
                 if not error.fallback:
                     raise
                 last = error
-        raise last
+        raise last or InternalError("The plan was empty.")
 
 
 async def _open_stream(
@@ -87,7 +88,7 @@ async def _open_stream(
     ends_at = asyncio.get_running_loop().time() + timeouts.total
     wire: WireExchange | None = None
     try:
-        async with asyncio.timeout(min(timeouts.first_token, timeouts.total)):
+        with Deadline(min(timeouts.first_token, timeouts.total)):
             wire = await upstream.open(exchange.wire)
             await _check(wire, upstream)
             stream = UpstreamStream(exchange, wire, timeouts, ends_at)
@@ -141,7 +142,7 @@ async def _fetch_all(upstream: Upstream, wires: list[WireRequest], total: float)
 
 async def _fetch(upstream: Upstream, wire: WireRequest, total: float) -> WireReply:
     try:
-        async with asyncio.timeout(total):
+        with Deadline(total):
             exchange = await upstream.open(wire)
             try:
                 await _check(exchange, upstream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xrouter.domain.answer import ChatAnswer, ChatDelta, Choice, ToolCallDelta
+from xrouter.domain.chat import ToolCall
 
 
 def deltas_of(answer: ChatAnswer) -> list[ChatDelta]:
@@ -14,11 +15,7 @@ def deltas_of(answer: ChatAnswer) -> list[ChatDelta]:
 
 def _delta_of(choice: Choice) -> ChatDelta:
     message = choice.message
-    calls = [
-        ToolCallDelta(index, call.id, call.function.name, call.function.arguments)
-        for index, call in enumerate(message.tool_calls or ())
-        if call.function is not None
-    ]
+    calls = [_call_of(index, call) for index, call in enumerate(message.tool_calls or ())]
     return ChatDelta(
         choice=choice.index,
         text=message.content,
@@ -29,4 +26,12 @@ def _delta_of(choice: Choice) -> ChatDelta:
         finish_reason=choice.finish_reason,
         logprobs=choice.logprobs,
         extra=message.extra,
+        choice_extra=choice.extra,
     )
+
+
+def _call_of(index: int, call: ToolCall) -> ToolCallDelta:
+    if call.function is not None:
+        return ToolCallDelta(index, call.id, call.function.name, call.function.arguments)
+    custom = call.custom or {}
+    return ToolCallDelta(index, call.id, custom.get("name"), custom.get("input") or "", custom=True)

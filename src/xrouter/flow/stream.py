@@ -6,6 +6,7 @@ import asyncio
 
 from xrouter.domain.answer import ChatDelta
 from xrouter.domain.catalog import Timeouts
+from xrouter.domain.deadline import Deadline
 from xrouter.domain.errors import UpstreamTimeout, XRouterError
 from xrouter.flow.fold import deltas_of
 from xrouter.providers.base import ChatExchange
@@ -54,7 +55,7 @@ class UpstreamStream:
             return None
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout_at(min(loop.time() + self._idle, self._ends_at)):
+            with Deadline(min(self._idle, self._ends_at - loop.time())):
                 return await self._read()
         except TimeoutError:
             raise self._stalled(loop.time()) from None

@@ -108,11 +108,14 @@ class Tally:
 
 
 def _characters(message: AnswerMessage) -> int:
-    calls = [call.function for call in message.tool_calls or () if call.function is not None]
+    calls = message.tool_calls or ()
+    functions = [call.function for call in calls if call.function is not None]
     if message.function_call is not None:
-        calls.append(message.function_call)
+        functions.append(message.function_call)
     said = len(message.content or "") + len(message.reasoning or "")
-    return said + sum(len(call.name) + len(call.arguments) for call in calls)
+    called = sum(len(call.name) + len(call.arguments) for call in functions)
+    customs = [call.custom for call in calls if call.custom is not None]
+    return said + called + sum(len(str(value)) for call in customs for value in call.values())
 
 
 def _hidden_characters(delta: ChatDelta) -> int:

@@ -9,4 +9,6 @@ REASON = "priority"
 
 def order(targets: tuple[Target, ...]) -> tuple[Target, ...]:
     """The targets by priority; equal ones keep their order."""
+    if len(targets) == 1:
+        return targets
     return tuple(sorted(targets, key=lambda target: target.endpoint.priority))

@@ -17,6 +17,8 @@ from xrouter.stores.journal.frames import SUFFIX, read_frame
 from xrouter.telemetry.logs import log
 
 DAMAGED = ".damaged"
+READ_BYTES = 1 << 20
+"""Read at once from a segment: more than the largest event, so that each reading moves on."""
 
 
 class Batch(Struct, frozen=True):
@@ -56,7 +58,7 @@ class JournalReader:
         try:
             with path.open("rb") as file:
                 file.seek(at)
-                data = file.read()
+                data = file.read(READ_BYTES)
         except FileNotFoundError:
             return at
         offset = 0

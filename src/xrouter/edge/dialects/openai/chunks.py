@@ -3,6 +3,11 @@
 Every stream is written anew, so that accumulating clients read it right: the role once for each
 choice, id, type and name of a tool call once, one finish chunk for each choice, usage last.
 The parts that never change are made once; a plain text delta costs one string encoding.
+
+What a provider says of itself goes out in the chunk it came with and in all that follow. What it
+says after the last finish chunk (llama.cpp's `timings`) has only the usage chunk to go into: where
+the caller did not ask for that one it is lost, for many clients break on a chunk that they did not
+ask for and that has no choices.
 """
 
 from __future__ import annotations
@@ -109,18 +114,24 @@ class ChunkWriter:
             self._build()
 
     def _add(self, delta: ChatDelta, out: list[bytes]) -> None:
-        """Everything but a plain text; each tool call piece has a chunk of its own."""
-        payload = _payload(delta)
+        """Everything but a plain text; each tool call piece has a chunk of its own.
+
+        Further fields of the choice go into the first chunk, or into the finish chunk.
+        """
+        index, payload, more = delta.choice, _payload(delta), delta.choice_extra
         calls = delta.tool_calls or ()
-        if payload or calls or delta.finish_reason is not None or delta.logprobs is not None:
-            if delta.choice not in self._begun:
-                self._begin(delta, out)
-            if payload or delta.logprobs is not None:
-                out.append(self._chunk(delta.choice, payload, None, delta.logprobs))
-            out += (
-                self._chunk(delta.choice, {"tool_calls": [_call(call)]}, None, None)
-                for call in calls
-            )
+        ends = delta.finish_reason is not None
+        if ends:
+            more = None
+        alone = payload or delta.logprobs is not None or (more and not calls)
+        if (alone or calls or ends) and index not in self._begun:
+            self._begin(delta, out)
+        if alone:
+            out.append(self._chunk(index, payload, None, delta.logprobs, more))
+            more = None
+        for call in calls:
+            out.append(self._chunk(index, {"tool_calls": [_call(call)]}, None, None, more))
+            more = None
 
     def _begin(self, delta: ChatDelta, out: list[bytes]) -> None:
         """The role; earlier choices first, for clients count on hearing of them in order."""
@@ -136,12 +147,19 @@ class ChunkWriter:
         out.append(self._chunk(index, {"role": "assistant", "content": content}, None, None))
 
     def _finish(self, delta: ChatDelta, out: list[bytes]) -> None:
-        out.append(self._chunk(delta.choice, {}, delta.finish_reason, None))
+        out.append(self._chunk(delta.choice, {}, delta.finish_reason, None, delta.choice_extra))
 
     def _chunk(
-        self, index: int, payload: dict[str, Any], finish: str | None, logprobs: Any
+        self,
+        index: int,
+        payload: dict[str, Any],
+        finish: str | None,
+        logprobs: Any,
+        more: dict[str, Any] | None = None,
     ) -> bytes:
         choice = {"index": index, "delta": payload, "logprobs": logprobs, "finish_reason": finish}
+        if more:
+            choice = more | choice
         return b'%b"choices":[%b]%b' % (self._head, encode(choice), self._tail)
 
 
@@ -153,6 +171,7 @@ def _is_plain(delta: ChatDelta) -> bool:
         and delta.legacy_call is None
         and delta.logprobs is None
         and delta.extra is None
+        and (delta.choice_extra is None or delta.finish_reason is not None)
     )
 
 
@@ -175,11 +194,12 @@ def _payload(delta: ChatDelta) -> dict[str, Any]:
 
 
 def _call(call: ToolCallDelta) -> dict[str, Any]:
+    kind, content = ("custom", "input") if call.custom else ("function", "arguments")
     if call.id is None:
-        return {"index": call.index, "function": {"arguments": call.arguments}}
+        return {"index": call.index, kind: {content: call.arguments}}
     return {
         "index": call.index,
         "id": call.id,
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments},
+        "type": kind,
+        kind: {"name": call.name, content: call.arguments},
     }

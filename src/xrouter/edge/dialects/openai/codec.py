@@ -77,7 +77,7 @@ class WholeVoice(Voice):
             system_fingerprint=meta.fingerprint if meta else None,
         )
         more = (meta.extra if meta else None) or {}
-        if more or any(choice.message.extra for choice in answer.choices):
+        if more or any(choice.message.extra or choice.extra for choice in answer.choices):
             return encode(_with_more(body, more, answer.choices))
         return encode(body)
 
@@ -123,4 +123,6 @@ def _with_more(body: Completion, more: dict[str, Any], choices: list[Choice]) ->
         if extra:
             told["message"] = extra | told["message"]
             told["message"]["annotations"] = extra.get("annotations") or []
+        if choice.extra:
+            told.update(choice.extra | told)
     return plain
