@@ -160,7 +160,7 @@ def contestants(upstream: int, folder: Path) -> dict[str, Callable[[], proxies.P
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two seconds a run instead of eight")
+    parser.add_argument("--quick", action="store_true", help="one second a run instead of three")
     parser.add_argument("--only", nargs="*", help="nginx bare xrouter portkey litellm")
     parser.add_argument("--no-write", action="store_true", help="do not write docs/benchmarks.md")
     arguments = parser.parse_args()
@@ -178,7 +178,7 @@ def main() -> None:
                 if proxy is None:
                     print(f"{key}: not installed, left out", file=sys.stderr)
                     continue
-                results.append(measure(proxy, folder, 2 if arguments.quick else 8))
+                results.append(measure(proxy, folder, 1 if arguments.quick else 3))
     text = report.render(results, describe())
     print(text)
     if not arguments.no_write:

@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from tests.e2e.fixtures import Servers
-from tests.e2e.harness import Server, until
+from tests.e2e.harness import SandboxProcess, Server, until
 
 
 def _curl(server: Server) -> str:
@@ -104,6 +104,35 @@ def test_the_sandbox_makes_room_for_a_real_provider(servers: Servers) -> None:
     assert [each["name"] for each in listed] == ["gigachat"]
     assert second.chat("gigachat/GigaChat-2", key=first.key).status == 200
     assert second.chat("openai/gpt-4o-mini", key=first.key).status == 404
+
+
+def test_a_provider_made_by_hand_is_never_taken_for_the_sandboxs(
+    servers: Servers, sandbox: SandboxProcess
+) -> None:
+    server = servers(bare=True)
+    server.start()
+    server.control("DELETE", "/providers/openai")
+    real = {
+        "name": "openai",
+        "base_url": sandbox.environment["OPENAI_BASE_URL"],
+        "credential": {"api_key": "sk-sandbox-of-mine"},
+    }
+    server.control("POST", "/providers", real)
+    server.stop()
+    for _ in range(2):
+        server.start()
+        listed = {each["name"]: each for each in server.control("GET", "/providers")["data"]}
+        assert listed["openai"]["endpoints"][0]["base_url"] == real["base_url"]
+        assert "simulated" not in server.out.rpartition("answers at")[2]
+        server.stop()
+
+
+def test_half_a_set_of_variables_is_told_and_not_simulated(servers: Servers) -> None:
+    server = servers(bare=True, YANDEX_API_KEY="AQVN-something")
+    server.start()
+    assert "simulated" not in server.out
+    until(lambda: "provider_incomplete" in server.err, "it is logged")
+    assert "YANDEX_FOLDER_ID" in server.err
 
 
 def test_without_sandbox_and_providers_it_says_what_to_do(servers: Servers) -> None:

@@ -126,6 +126,14 @@ def test_a_damaged_master_key(servers: Servers, content: bytes) -> None:
     assert "master.key" in _does_not_start(server)
 
 
+def test_a_lost_master_key_is_not_replaced_in_silence(servers: Servers) -> None:
+    server = servers().start()
+    server.stop()
+    (server.data / "master.key").unlink()
+    assert "master.key is missing" in _does_not_start(server)
+    assert not (server.data / "master.key").exists()
+
+
 def test_another_master_key_than_the_databases(servers: Servers) -> None:
     """The file was lost and a new one made: say so, do not forget everything in silence."""
     server = servers().start()

@@ -34,7 +34,7 @@ OWN_FILES = {
     "ollama": ("providers/rows", "providers/llamacpp"),
     "vllm": ("providers/rows", "providers/yandexgpt", "sandbox/yandex"),
     "openrouter": ("providers/rows",),
-    "deepseek": ("providers/rows", "providers/yandexgpt", "sandbox/yandex"),
+    "deepseek": ("providers/rows", "providers/yandexgpt", "sandbox/yandex", "sandbox/llamacpp"),
 }
 
 

@@ -24,6 +24,7 @@ from xrouter.wire.types import Route, WireReply, WireRequest
 PATIENCE_S = 60.0
 TIMEOUTS = Timeouts()
 USER = {"role": "user", "content": "Привет! How are you?"}
+WAIT = {"type": "function", "function": {"name": "wait"}}
 STEADY: dict[str, Any] = {
     "temperature": 0,
     "logit_bias": {str(tiny.TOKENS.index(tiny.END)): -100},
@@ -121,3 +122,9 @@ class Caller:
 def text_of(deltas: list[ChatDelta], choice: int = 0) -> str:
     """What one alternative said."""
     return "".join(delta.text or "" for delta in deltas if delta.choice == choice)
+
+
+def said(answer: ChatAnswer) -> str:
+    (choice,) = answer.choices
+    assert choice.message.content is not None
+    return choice.message.content

@@ -7,16 +7,14 @@ import json
 from typing import Any
 
 import pytest
-from tests.llamacpp.asking import CHANCE, STEADY, USER, Caller, text_of
+from tests.llamacpp.asking import CHANCE, STEADY, USER, WAIT, Caller, said, text_of
 from tests.llamacpp.conftest import KEY
 from tests.llamacpp.server import CONTEXT, SLOTS, LlamaServer
 
-from xrouter.domain.answer import ChatAnswer, ChatDelta, ToolCallDelta
+from xrouter.domain.answer import ChatDelta, ToolCallDelta
 from xrouter.domain.errors import (
-    ContextLengthExceeded,
     InvalidRequest,
     UpstreamDenied,
-    XRouterError,
 )
 from xrouter.providers import factory
 from xrouter.wire.client import Client
@@ -37,13 +35,6 @@ PAINT = {
         },
     },
 }
-WAIT = {"type": "function", "function": {"name": "wait"}}
-
-
-def said(answer: ChatAnswer) -> str:
-    (choice,) = answer.choices
-    assert choice.message.content is not None
-    return choice.message.content
 
 
 # --- is it there, what has it got
@@ -176,6 +167,20 @@ async def test_several_alternatives_are_streamed_side_by_side(caller: Caller) ->
     assert usage.completion_tokens == 60
 
 
+async def test_the_tokens_of_all_alternatives_are_counted(caller: Caller) -> None:
+    """The server counts those of the first in a whole answer: the others are estimated."""
+    whole = await caller.chat(n=2, max_tokens=30, **STEADY)
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens == 60
+    assert whole.usage.estimated
+    uneven = await caller.chat(n=2, max_tokens=300, **CHANCE)
+    lengths = [len(choice.message.content or "") for choice in uneven.choices]
+    assert lengths[0] != lengths[1]
+    assert uneven.usage is not None
+    ends = len(lengths)  # the mark of the end is a token that says nothing
+    assert sum(lengths) <= uneven.usage.completion_tokens <= sum(lengths) + ends
+
+
 async def test_more_alternatives_than_slots_are_the_caller_s_mistake(caller: Caller) -> None:
     with pytest.raises(InvalidRequest, match=f"<= {SLOTS}"):
         await caller.chat(n=SLOTS + 1)
@@ -186,6 +191,15 @@ async def test_likelihoods_are_told(caller: Caller, given: dict[str, int]) -> No
     answer = await caller.chat(max_tokens=4, logprobs=True, **given, **STEADY)
     tokens = answer.choices[0].logprobs["content"]
     assert "".join(token["token"] for token in tokens) == said(answer)
+    expected = given.get("top_logprobs", 0)
+    assert {len(token["top_logprobs"]) for token in tokens} == {expected}
+
+
+@pytest.mark.parametrize("given", [{}, {"top_logprobs": 0}, {"top_logprobs": 2}])
+async def test_streamed_likelihoods_are_told(caller: Caller, given: dict[str, int]) -> None:
+    deltas = await caller.stream(max_tokens=4, logprobs=True, **given, **STEADY)
+    tokens = [token for d in deltas if d.logprobs for token in d.logprobs["content"]]
+    assert "".join(token["token"] for token in tokens) == text_of(deltas)
     expected = given.get("top_logprobs", 0)
     assert {len(token["top_logprobs"]) for token in tokens} == {expected}
 
@@ -230,6 +244,23 @@ async def test_a_streamed_call_comes_in_pieces(caller: Caller) -> None:
         assert json.loads(arguments)["colour"] in COLOURS["enum"]
 
 
+async def test_one_call_where_one_is_asked_for(caller: Caller) -> None:
+    """The server lets the model call as often as it likes: with some seeds it does."""
+    asked: dict[str, Any] = {"tools": [PAINT, WAIT], "tool_choice": "required", "temperature": 1}
+    for seed in range(50):
+        asked["seed"] = seed
+        answer = await caller.chat(**asked)
+        if len(answer.choices[0].message.tool_calls or []) > 1:
+            break
+    asked["parallel_tool_calls"] = False
+    answer = await caller.chat(**asked)
+    (call,) = answer.choices[0].message.tool_calls or []
+    streamed = joined(await caller.stream(**asked))
+    ((first, arguments),) = streamed.values()
+    assert call.function is not None
+    assert (first.name, arguments) == (call.function.name, call.function.arguments)
+
+
 async def test_a_call_without_arguments_has_an_empty_object(caller: Caller) -> None:
     deltas = await caller.stream(tools=[WAIT], tool_choice="required", **CHANCE)
     calls = joined(deltas)
@@ -263,66 +294,6 @@ async def test_the_result_of_a_tool_is_read(caller: Caller) -> None:
     ]
     answer = await caller.chat(messages=history, tools=[WAIT], max_tokens=3, **STEADY)
     assert said(answer)
-
-
-# --- mistakes
-
-
-@pytest.mark.parametrize("way", ["chat", "open"])
-async def test_a_prompt_that_does_not_fit(caller: Caller, way: str) -> None:
-    long = [{"role": "user", "content": "слово " * CONTEXT}]
-    with pytest.raises(ContextLengthExceeded, match="maximum context length is 2048 tokens") as e:
-        await getattr(caller, way)(messages=long)
-    assert e.value.param == "messages"
-
-
-async def test_an_answer_that_fills_the_context_is_cut(caller: Caller) -> None:
-    answer = await caller.chat(**STEADY)
-    assert answer.choices[0].finish_reason == "length"
-    assert answer.usage is not None
-    assert answer.usage.prompt_tokens + answer.usage.completion_tokens >= CONTEXT - 1
-
-
-IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
-BROKEN_CALL = {"id": "c1", "type": "function", "function": {"name": "wait", "arguments": "{oops"}}
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"messages": [{"role": "user", "content": [IMAGE]}]},
-        {"messages": [USER, {"role": "assistant", "tool_calls": [BROKEN_CALL]}, USER]},
-        {"messages": [{"role": "user", "content": [{"type": "smell"}]}]},
-        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "odd"}}}},
-        {"response_format": {"type": "poem"}},
-        {"tools": [{"type": "custom", "custom": {"name": "free"}}]},
-        {"tools": [WAIT], "tool_choice": "sometimes"},
-        {"tools": [WAIT], "logprobs": True, "stream": True},
-        {"grammar": 'root ::= "a"', "json_schema": {}},
-        {"reasoning_format": "odd"},
-        {"top_k": "many"},
-    ],
-    ids=", ".join,
-)
-async def test_a_mistake_of_the_caller_is_called_so(caller: Caller, given: dict[str, Any]) -> None:
-    """Whatever status the server gave it."""
-    with pytest.raises(InvalidRequest) as refused:
-        await caller.ask(caller.exchange(**given).wire)
-    assert refused.value.status == 400
-    assert refused.value.message
-
-
-async def test_what_the_server_was_not_started_for(caller: Caller) -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        await caller.embed("hi")
-    assert refused.value.code == "unsupported_operation"
-
-
-async def test_a_missing_route_is_not_the_caller_s_401(caller: Caller) -> None:
-    wire = WireRequest("GET", caller.adapter.base_url + "/nothing")
-    with pytest.raises(XRouterError) as refused:
-        await caller.ask(wire)
-    assert refused.value.upstream_status == 404
 
 
 # --- connections and slots

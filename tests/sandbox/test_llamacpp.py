@@ -9,54 +9,19 @@ from typing import Any
 
 import aiohttp
 import pytest
+from tests.sandbox.llamacpp_caller import (
+    BARE_TOOL,
+    CHAT,
+    ROOT,
+    TOOL,
+    ask,
+    asked,
+    frames,
+    get,
+    parsed,
+)
 
 from xrouter.sandbox.llamacpp_model import ALIAS, CONTEXT, SLOTS
-
-ROOT = "/llamacpp"
-CHAT = "/v1/chat/completions"
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "look",
-        "parameters": {"type": "object", "properties": {"at": {"type": "string"}}},
-    },
-}
-BARE_TOOL = {"type": "function", "function": {"name": "ping"}}
-USER = {"role": "user", "content": "hi"}
-
-
-def asked(text: str = "привет 👋", **more: Any) -> dict[str, Any]:
-    return {"messages": [{"role": "user", "content": text}]} | more
-
-
-async def ask(http: aiohttp.ClientSession, path: str, body: Any, status: int = 200) -> Any:
-    async with http.post(ROOT + path, json=body) as reply:
-        assert reply.status == status, await reply.text()
-        assert reply.headers["server"] == "llama.cpp"
-        return await reply.json()
-
-
-async def get(http: aiohttp.ClientSession, path: str) -> Any:
-    async with http.get(ROOT + path) as reply:
-        assert reply.status == 200
-        return await reply.json()
-
-
-async def frames(http: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> list[str]:
-    async with http.post(ROOT + path, json=body | {"stream": True}) as reply:
-        assert reply.status == 200, await reply.text()
-        assert reply.content_type == "text/event-stream"
-        *all_frames, nothing = (await reply.text()).split("\n\n")
-        assert nothing == ""
-        return all_frames
-
-
-def parsed(all_frames: list[str]) -> list[dict[str, Any]]:
-    return [
-        json.loads(frame.removeprefix("data: "))
-        for frame in all_frames
-        if frame.startswith("data: {")
-    ]
 
 
 async def test_chat(http: aiohttp.ClientSession) -> None:
@@ -99,12 +64,49 @@ async def test_stream(http: aiohttp.ClientSession) -> None:
     assert all("usage" not in chunk for chunk in chunks)
 
 
-async def test_stream_with_usage_and_two_choices(http: aiohttp.ClientSession) -> None:
-    body = asked(n=2, stream_options={"include_usage": True})
+async def test_alternatives_of_a_stream_take_turns(http: aiohttp.ClientSession) -> None:
+    """Begin and end of each are told together with a token, and each has a usage of its own."""
+    body = asked("[[words:2]]", n=3, stream_options={"include_usage": True})
     chunks = parsed(await frames(http, CHAT, body))
+    speakers = [chunk["choices"][0]["index"] if chunk["choices"] else None for chunk in chunks]
+    first_turn = [1, 1, 2, 2, 0, 0]
+    assert speakers == [*first_turn, 1, 1, None, 2, 2, None, 0, 0, None]
     ends = [chunk for chunk in chunks if chunk["choices"] == []]
-    assert len(ends) == 2
-    assert all(end["usage"]["completion_tokens"] and "timings" in end for end in ends)
+    assert [end["usage"]["completion_tokens"] for end in ends] == [2, 2, 2]
+    assert all("timings" in end for end in ends)
+    assert sum("timings" in chunk for chunk in chunks) == 3
+
+
+async def test_a_whole_answer_counts_its_first_alternative(http: aiohttp.ClientSession) -> None:
+    alone = await ask(http, CHAT, asked())
+    three = await ask(http, CHAT, asked(n=3))
+    assert len(three["choices"]) == 3
+    assert three["usage"] == alone["usage"]
+    assert three["timings"] == alone["timings"]
+    async with http.get("/_sandbox/bill") as reply:
+        charges = (await reply.json())["charges"]
+    assert charges[-1]["tokens_out"] > 3 * alone["usage"]["completion_tokens"]
+
+
+@pytest.mark.parametrize(
+    "given,told",
+    [
+        ({"logprobs": True}, 20),
+        ({"logprobs": True, "top_logprobs": 2}, 2),
+        ({"logprobs": True, "top_logprobs": 0}, None),
+        ({"logprobs": True, "top_logprobs": -1}, None),
+        ({"logprobs": True, "top_logprobs": "x"}, 20),
+        ({"logprobs": 3}, 3),
+        ({"n_probs": 4}, 4),
+        ({"logprobs": False}, None),
+    ],
+)
+async def test_likelihoods(
+    http: aiohttp.ClientSession, given: dict[str, Any], told: int | None
+) -> None:
+    (choice,) = (await ask(http, CHAT, asked(**given)))["choices"]
+    found = {len(token["top_logprobs"]) for token in choice.get("logprobs", {}).get("content", ())}
+    assert found == (set() if told is None else {told})
 
 
 async def test_created_moves_and_pings_fill_silence(http: aiohttp.ClientSession) -> None:
@@ -182,37 +184,6 @@ async def test_json_schema_logprobs_and_length(http: aiohttp.ClientSession) -> N
     assert cut["usage"]["completion_tokens"] == 4
 
 
-@pytest.mark.parametrize(
-    "body,status,phrase",
-    [
-        ({}, 400, "'messages' is required"),
-        ({"messages": 1}, 400, "array"),
-        ({"messages": [{"role": "user", "content": None}]}, 400, "must contain 'content'"),
-        ({"messages": [USER | {"content": [{"type": "x"}]}]}, 400, "unsupported content[].type"),
-        ({"messages": [USER | {"content": [{"type": "image_url"}]}]}, 500, "mmproj"),
-        ({"messages": [USER | {"reasoning_content": None}]}, 500, "Failed to parse messages"),
-        ({"messages": [{"role": "assistant", "content": "x"}] * 2}, 400, "2 or more assistant"),
-        (asked(tools=[{"type": "custom"}]), 500, "Unsupported tool type"),
-        (asked(tools=[TOOL], tool_choice="any"), 400, "Invalid tool_choice: any"),
-        (asked(n=SLOTS + 1), 400, "Field 'n': Value must be between 1 <= value <= 4, but got 5"),
-        (asked(top_logprobs=1), 400, "requires logprobs"),
-        (asked(tools=[TOOL], logprobs=True, stream=True), 400, "not supported with tools"),
-        (asked(tools=[TOOL], grammar="root ::= x"), 400, "grammar"),
-        (asked(json_schema={}, grammar="root ::= x"), 500, "both json_schema and grammar"),
-        (asked(response_format={"type": "xml"}), 400, "but got: xml"),
-        (asked(chat_template_kwargs={"enable_thinking": "no"}), 400, "enable_thinking"),
-    ],
-)
-async def test_refusals(
-    http: aiohttp.ClientSession, body: dict[str, Any], status: int, phrase: str
-) -> None:
-    error = (await ask(http, CHAT, body, status))["error"]
-    assert set(error) == {"code", "message", "type"}
-    assert error["code"] == status
-    assert error["type"] == ("invalid_request_error" if status == 400 else "server_error")
-    assert phrase in error["message"]
-
-
 async def test_context(http: aiohttp.ClientSession) -> None:
     error = (await ask(http, CHAT, asked("a " * (CONTEXT + 1)), 400))["error"]
     assert error["type"] == "exceed_context_size_error"
@@ -222,12 +193,6 @@ async def test_context(http: aiohttp.ClientSession) -> None:
     nearly = await ask(http, CHAT, asked("a " * (CONTEXT - 50) + "[[words:500]]"))
     assert nearly["choices"][0]["finish_reason"] == "length"
     assert nearly["usage"]["total_tokens"] == CONTEXT
-
-
-async def test_broken_json_is_a_server_error(http: aiohttp.ClientSession) -> None:
-    async with http.post(ROOT + CHAT, data=b"{") as reply:
-        assert reply.status == 500
-        assert "parse error" in (await reply.json())["error"]["message"]
 
 
 async def test_native_completion(http: aiohttp.ClientSession) -> None:

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xrouter.domain.usage import UsageEvent, new_id
 from xrouter.stores.journal.frames import SUFFIX, frame, read_frame
-from xrouter.stores.journal.reader import DAMAGED, JournalReader
+from xrouter.stores.journal.reader import JournalReader
 from xrouter.stores.journal.writer import MAX_WAITING, JournalWriter
 
 SRC = Path(__file__).parents[2] / "src"
@@ -90,18 +91,56 @@ def test_a_torn_end_is_left_out_and_the_segment_ends(tmp_path: Path) -> None:
     assert segments(tmp_path) == []
 
 
-def test_a_damaged_segment_is_set_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["payload", "length", "zeros"])
+def test_a_damaged_record_costs_itself_only(tmp_path: Path, where: str) -> None:
+    writer = JournalWriter(tmp_path)
+    events = [event(i) for i in range(1, 6)]
+    for each in events:
+        writer.append(each)
+    path = segments(tmp_path)[0]
+    raw = bytearray(path.read_bytes())
+    size = len(raw) // 5
+    start = 2 * size
+    if where == "payload":
+        raw[start + size // 2] ^= 0xFF
+    elif where == "length":
+        raw[start : start + 4] = b"\xff\xff\xff\xff"
+    else:
+        raw[start : start + size] = bytes(size)
+    path.write_bytes(bytes(raw))
+    assert drain(JournalReader(tmp_path)) == events[:2] + events[3:]
+    writer.append(event(9))
+    assert path.exists()
+
+
+def test_damage_at_the_end_does_not_stop_the_drain(tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path)
     events = [event(i) for i in range(3)]
     for each in events:
         writer.append(each)
     writer.close()
     path = segments(tmp_path)[0]
-    raw = bytearray(path.read_bytes())
-    raw[-10] ^= 0xFF
-    path.write_bytes(bytes(raw))
-    assert drain(JournalReader(tmp_path)) == events[:2]
-    assert [p.name.endswith(DAMAGED) for p in tmp_path.iterdir()] == [True]
+    path.write_bytes(path.read_bytes() + bytes(1000))
+    later = JournalWriter(tmp_path)
+    later.append(event(7))
+    found = drain(JournalReader(tmp_path))
+    assert found[:3] == events
+    assert [one.tokens_in for one in found[3:]] == [7]
+
+
+def test_an_event_with_endless_texts_is_cut_short_not_lost(tmp_path: Path) -> None:
+    writer, reader = JournalWriter(tmp_path), JournalReader(tmp_path)
+    big = event(1)
+    big.upstream_model = "x" * 200_000
+    writer.append(big)
+    writer.append(event(2))
+    first, second = drain(reader)
+    assert (first.event_id, first.tokens_in, len(first.upstream_model or "")) == (
+        big.event_id,
+        1,
+        200,
+    )
+    assert second.tokens_in == 2
 
 
 @given(st.binary(max_size=200))

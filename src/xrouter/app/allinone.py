@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -128,23 +129,37 @@ class AllInOne:
     async def _provide(self) -> None:
         """Register what the environment configures; with nothing at all, the sandbox."""
         given = registration.configured(self._environ)
-        before = playground.remembered(self._settings.data_dir)
+        incomplete = registration.incomplete(self._environ)
+        for name, missing in incomplete.items():
+            log.error("provider_incomplete", provider=name, missing=missing)
         listed = await registration.request(self._control, "GET", "/providers")
-        known = {provider["name"] for provider in listed["data"]}
-        wanted = self._settings.sandbox == "on" or (not given and known <= before)
+        known = {each["name"]: registration.primary_url(each) for each in listed["data"]}
+        before = playground.remembered(self._settings.data_dir)
+        ours = {name for name, url in known.items() if before.get(name) == url}
         curious: list[str] = []
-        if self._settings.sandbox != "off" and wanted:
-            if self._playground is None:
-                self._playground = await playground.Playground.start()
-            simulated = registration.configured(self._playground.environment)
-            playground.remember(self._settings.data_dir, set(simulated) - set(given))
-            curious += await registration.register(self._control, simulated)
-        elif before & known:
-            for name in before & known - set(given):
-                await registration.request(self._control, "DELETE", f"/providers/{name}")
-            playground.remember(self._settings.data_dir, set())
+        alone = not given and not incomplete and known.keys() <= ours
+        if self._settings.sandbox == "on" or (self._settings.sandbox == "auto" and alone):
+            curious += await self._simulate(known.keys() - ours | given.keys())
+        else:
+            await self._end_simulation(ours - given.keys())
         curious += await registration.register(self._control, given)
         await discovery.begin(self._control, curious, self._spawn)
+
+    async def _simulate(self, real: AbstractSet[str]) -> list[str]:
+        """Point providers at the sandbox, but not those that somebody has configured."""
+        if self._playground is None:
+            self._playground = await playground.Playground.start()
+        simulated = registration.configured(self._playground.environment)
+        simulated = {name: fields for name, fields in simulated.items() if name not in real}
+        addresses = {name: fields.base_url or "" for name, fields in simulated.items()}
+        playground.remember(self._settings.data_dir, addresses)
+        return await registration.register(self._control, simulated)
+
+    async def _end_simulation(self, simulated: AbstractSet[str]) -> None:
+        for name in simulated:
+            log.info("sandbox_provider_removed", provider=name)
+            await registration.request(self._control, "DELETE", f"/providers/{name}")
+        playground.remember(self._settings.data_dir, {})
 
     async def _greet(self) -> None:
         """Once the port is open: say where, and on the first start give out a key."""

@@ -24,17 +24,29 @@ from xrouter.control.server import Services, create_app
 from xrouter.domain.snapshot import Snapshot
 from xrouter.settings import Settings
 from xrouter.stores.journal.reader import JournalReader
-from xrouter.stores.vault import Vault, load_or_create
+from xrouter.stores.vault import Vault, VaultError, load_or_create
 from xrouter.wire.client import Client
 from xrouter.wire.tokens import TokenBook
 
 MASTER_KEY = "master.key"
+SEALED = ("xrouter.db", "snapshot.sealed")
 JOURNAL = "journal"
 
 
 def vault_of(settings: Settings) -> Vault:
-    """The vault of the data folder; its key is made on first use. Raises VaultError."""
-    return load_or_create(settings.data_dir / MASTER_KEY)
+    """The vault of the data folder; its key is made on first use.
+
+    Raises VaultError, also when the key is gone but what it sealed is still there.
+    """
+    path = settings.data_dir / MASTER_KEY
+    sealed = [name for name in SEALED if (settings.data_dir / name).exists()]
+    if sealed and not path.exists():
+        raise VaultError(
+            f"The master key {path} is missing, but {sealed[0]} was made with it.",
+            hint="Restore it from your backup. Without it no API key and no credential is good; "
+            "to begin anew, move the other files of the folder away.",
+        )
+    return load_or_create(path)
 
 
 class ControlPlane:
@@ -55,9 +67,10 @@ class ControlPlane:
     async def opened(cls, settings: Settings) -> AsyncIterator[ControlPlane]:
         """For one command: the database is brought up to date, all is closed at the end."""
         settings.data_dir.mkdir(parents=True, exist_ok=True)
+        vault = vault_of(settings)
         await schema.ensure(settings.database)
         client, tokens = Client(), TokenBook()
-        plane = cls(settings, vault_of(settings), client, tokens)
+        plane = cls(settings, vault, client, tokens)
         try:
             await plane.drain_all()
             yield plane

@@ -65,14 +65,15 @@ class Playground:
             await self._process.wait()
 
 
-def remembered(data_dir: Path) -> set[str]:
-    """The providers that an earlier start pointed at a sandbox."""
+def remembered(data_dir: Path) -> dict[str, str]:
+    """The providers that an earlier start pointed at a sandbox, each with its address there."""
     try:
-        return set(json.loads((data_dir / FILE).read_text(encoding="utf-8")))
+        found = json.loads((data_dir / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return set()
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def remember(data_dir: Path, providers: set[str]) -> None:
-    """Note which providers point at the sandbox."""
-    (data_dir / FILE).write_text(json.dumps(sorted(providers)), encoding="utf-8")
+def remember(data_dir: Path, providers: dict[str, str]) -> None:
+    """Note which providers point at the sandbox, and where."""
+    (data_dir / FILE).write_text(json.dumps(providers), encoding="utf-8")

@@ -28,6 +28,25 @@ def configured(environ: Mapping[str, str]) -> dict[str, EndpointFields]:
     return found
 
 
+def incomplete(environ: Mapping[str, str]) -> dict[str, list[str]]:
+    """Providers for which some of the needed variables are set, with those that are missing."""
+    found: dict[str, list[str]] = {}
+    for known in factory.providers().values():
+        groups = known.environment.required if known.environment else ()
+        missing = [" or ".join(g) for g in groups if not any(name in environ for name in g)]
+        if missing and len(missing) < len(groups):
+            found[known.name] = missing
+    return found
+
+
+def primary_url(provider: Mapping[str, Any]) -> str | None:
+    """The address of a provider's primary endpoint, as the control API shows it."""
+    for endpoint in provider["endpoints"]:
+        if endpoint["name"] == PRIMARY:
+            return str(endpoint["base_url"])
+    return None
+
+
 async def register(plane: ControlPlane, given: Mapping[str, EndpointFields]) -> list[str]:
     """Make or bring up to date the primary endpoint of each provider, and the models it ships.
 

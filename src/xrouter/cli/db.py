@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from xrouter.app import presence
+from xrouter.app.control import vault_of
 from xrouter.cli.control import settings
 from xrouter.cli.output import fail, print_json
 from xrouter.control.db import schema
@@ -24,6 +25,10 @@ def upgrade(
 ) -> None:
     """Bring the tables up to date; a new database is made."""
     current_settings = _alone()
+    try:
+        vault_of(current_settings)  # the key that will seal what the tables hold
+    except XRouterError as error:
+        raise fail(error.message, error.hint) from None
     _run(schema.migrations().upgrade(current_settings.database, revision))
     _tell(current_settings)
 

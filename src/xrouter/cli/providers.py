@@ -145,7 +145,7 @@ def _pairs(given: list[str] | None) -> list[tuple[str, str]]:
     for text in given or []:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise fail(f"'{name}' has no value.", "Write name=value.")
+            raise fail("A credential or option has no name or no value.", "Write name=value.")
         pairs.append((name, value))
     return pairs
 

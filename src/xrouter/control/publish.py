@@ -235,6 +235,7 @@ class Publisher:
         self._poked = asyncio.Event()
         self._failing = False
         self._delivered: int | None = None
+        self._turn = asyncio.Lock()
 
     def poke(self) -> None:
         """Look at once: something was written."""
@@ -254,7 +255,7 @@ class Publisher:
     async def turn(self) -> None:
         """Look once, and deliver if there is something new. Failures are logged, not raised."""
         try:
-            async with asyncio.timeout(TURN_S):
+            async with self._turn, asyncio.timeout(TURN_S):
                 await self._publish()
         except (XRouterError, SQLAlchemyError, OSError) as error:
             self._failed(error)

@@ -20,6 +20,7 @@ from xrouter.edge.limits import DoorLimits
 from xrouter.edge.outlet import JSON, Outlet
 from xrouter.edge.reply import HttpReply
 from xrouter.edge.voice import Voice, encode
+from xrouter.telemetry.logs import log
 
 STRANGERS_BODY = 1 << 20
 """Bytes; for a larger body, or one of unknown length, the key is looked at before it is read."""
@@ -137,6 +138,14 @@ class Visit:
         """Answer with an error that no flow told. A broken open answer is cut off instead."""
         if isinstance(error, ClientGone) or self.out.finished:
             return
+        log.warning(
+            "refused_at_the_door",
+            request_id=self.request_id,
+            method=self.scope["method"],
+            path=self.scope["path"],
+            status=error.status,
+            code=error.code,
+        )
         if self._reply is not None:
             await self._reply.refuse(error)
         elif not self.out.started:

@@ -18,6 +18,7 @@ from xrouter.domain.plan import Plan, Target
 from xrouter.flow.stream import UpstreamStream
 from xrouter.flow.tally import Tally
 from xrouter.flow.upstreams import Upstream, Upstreams
+from xrouter.telemetry.logs import log
 from xrouter.telemetry.metrics import Meters
 from xrouter.wire.client import Exchange as WireExchange
 from xrouter.wire.types import WireReply, WireRequest
@@ -70,13 +71,26 @@ class Dispatcher:
                 return await attempt(target, self._upstreams.get(target.endpoint))
             except XRouterError as error:
                 if error.blame != "caller":
-                    self._meters.upstream_failed(target.endpoint, error)
+                    self._failed(target, error)
                 if error.upstream_request_id is not None:
                     tally.upstream_request_id = error.upstream_request_id
                 if not error.fallback:
                     raise
                 last = error
         raise last or InternalError("The plan was empty.")
+
+    def _failed(self, target: Target, error: XRouterError) -> None:
+        """Count it, and tell the operator: a fallback hides it from everybody else."""
+        self._meters.upstream_failed(target.endpoint, error)
+        log.warning(
+            "attempt_failed",
+            provider=target.endpoint.provider,
+            endpoint=target.endpoint.name,
+            code=error.code,
+            error=error.message,
+            hint=error.hint,
+            upstream_status=error.upstream_status,
+        )
 
 
 async def _open_stream(
@@ -91,6 +105,7 @@ async def _open_stream(
         with Deadline(min(timeouts.first_token, timeouts.total)):
             wire = await upstream.open(exchange.wire)
             await _check(wire, upstream)
+            tally.accepted = True
             stream = UpstreamStream(exchange, wire, timeouts, ends_at)
             await stream.listen()
     except BaseException as error:
@@ -108,7 +123,7 @@ async def _ask(
 ) -> ChatAnswer:
     exchange = upstream.adapter.encode_chat(request, target)
     tally.attempt()
-    reply = await _fetch(upstream, exchange.wire, target.endpoint.timeouts.total)
+    reply = await _fetch(upstream, exchange.wire, target.endpoint.timeouts.total, tally)
     answer = exchange.answer(reply)
     _note(tally, reply, exchange.dropped)
     return answer
@@ -123,29 +138,32 @@ async def _embed(
     replies: list[WireReply] = []
     for start in range(0, len(exchange.wires), _EMBEDDINGS_AT_ONCE):
         portion = exchange.wires[start : start + _EMBEDDINGS_AT_ONCE]
-        replies += await _fetch_all(upstream, portion, total)
+        replies += await _fetch_all(upstream, portion, total, tally)
     answer = exchange.answer(replies)
     _note(tally, replies[0], exchange.dropped)
     return answer
 
 
-async def _fetch_all(upstream: Upstream, wires: list[WireRequest], total: float) -> list[WireReply]:
+async def _fetch_all(
+    upstream: Upstream, wires: list[WireRequest], total: float, tally: Tally
+) -> list[WireReply]:
     if len(wires) == 1:
-        return [await _fetch(upstream, wires[0], total)]
+        return [await _fetch(upstream, wires[0], total, tally)]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_fetch(upstream, wire, total)) for wire in wires]
+            tasks = [group.create_task(_fetch(upstream, wire, total, tally)) for wire in wires]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-async def _fetch(upstream: Upstream, wire: WireRequest, total: float) -> WireReply:
+async def _fetch(upstream: Upstream, wire: WireRequest, total: float, tally: Tally) -> WireReply:
     try:
         with Deadline(total):
             exchange = await upstream.open(wire)
             try:
                 await _check(exchange, upstream)
+                tally.accepted = True
                 return WireReply(exchange.status, exchange.headers, await exchange.read())
             finally:
                 exchange.close()

@@ -75,19 +75,13 @@ class Pipeline(Flow):
 
         async def work() -> Ending:
             plan = self._plan(request.model, "chat", credential, reply, tally)
-            if not request.streaming:
-                answer = await self._gear.dispatcher.answer(request, plan, tally)
-                tally.take(answer)
-                tally.estimate(request)
-                answer.usage = tally.usage
-                return partial(reply.answer, answer, tally.served())
-            stream = await self._gear.dispatcher.stream(request, plan, tally)
             try:
-                await relay(stream, reply, tally)
+                return await self._answer(request, plan, tally, reply)
+            except asyncio.CancelledError:
+                tally.accepted = tally.attempts > 0  # it is on its way: the prompt may be charged
+                raise
             finally:
-                stream.close()
                 tally.estimate(request)
-            return partial(reply.end, tally.usage)
 
         await self._conclude(work, call, tally, reply)
 
@@ -117,6 +111,22 @@ class Pipeline(Flow):
         snapshot = self._gear.snapshots.current
         admit.identify(credential, self._gear.keys, snapshot)
         return find(model_id, snapshot).model
+
+    async def _answer(self, request: ChatRequest, plan: Plan, tally: Tally, reply: Reply) -> Ending:
+        """Stops 7 to 9."""
+        if not request.streaming:
+            answer = await self._gear.dispatcher.answer(request, plan, tally)
+            tally.take(answer)
+            tally.estimate(request)
+            answer.usage = tally.usage
+            return partial(reply.answer, answer, tally.served())
+        stream = await self._gear.dispatcher.stream(request, plan, tally)
+        try:
+            await relay(stream, reply, tally)
+        finally:
+            stream.close()
+        tally.estimate(request)
+        return partial(reply.end, tally.usage)
 
     def _plan(
         self, model: str, kind: Kind, credential: str | None, reply: Reply, tally: Tally

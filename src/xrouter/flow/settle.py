@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
+
+import msgspec
 
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.ports import CallInfo, Journal
@@ -26,7 +29,11 @@ class Settler:
     def settle(self, call: CallInfo, tally: Tally, error: XRouterError | None) -> None:
         """Exactly once for each request; `error` is what the caller is told, None if answered."""
         event = _event(call, tally, error)
-        self._journal.append(event)
+        try:
+            self._journal.append(event)
+        except ValueError:  # a text that is no text, from a provider or a caller
+            event = _readable(event)
+            self._journal.append(event)
         self._meters.settled(event)
         self._access.write(event, error)
 
@@ -58,6 +65,17 @@ def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEve
     _add_parties(event, tally)
     _add_usage(event, tally)
     return event
+
+
+def _readable(event: UsageEvent) -> UsageEvent:
+    """The event with what cannot be written replaced."""
+    values = msgspec.structs.asdict(event)
+    clean: dict[str, Any] = {k: _text(v) if isinstance(v, str) else v for k, v in values.items()}
+    return UsageEvent(**clean)
+
+
+def _text(value: str) -> str:
+    return value.encode("utf-8", "replace").decode()
 
 
 def _add_parties(event: UsageEvent, tally: Tally) -> None:

@@ -31,6 +31,7 @@ class UpstreamStream:
         self._broken: XRouterError | None = None
         self._over = False
         self._complete = False
+        self._spoken = False
 
     async def listen(self) -> None:
         """Wait for the first deltas; they are given out by the next call of `next`."""
@@ -40,6 +41,7 @@ class UpstreamStream:
             self._over = True
             return
         self._first = await self._read()
+        self._spoken = True
 
     async def next(self) -> list[ChatDelta] | None:
         """The next deltas, at least one, as soon as they are there; None at the proper end.
@@ -53,12 +55,7 @@ class UpstreamStream:
             raise self._broken
         if self._over:
             return None
-        loop = asyncio.get_running_loop()
-        try:
-            with Deadline(min(self._idle, self._ends_at - loop.time())):
-                return await self._read()
-        except TimeoutError:
-            raise self._stalled(loop.time()) from None
+        return await self._read()
 
     def close(self) -> None:
         """Let go of the connection: a provider that has not said its last word sees it at once."""
@@ -70,7 +67,7 @@ class UpstreamStream:
     async def _read(self) -> list[ChatDelta] | None:
         deltas: list[ChatDelta] = []
         while not deltas and not self._over:
-            chunk = await self._wire.chunk()
+            chunk = await self._chunk()
             try:
                 self._decode(chunk, deltas)
             except XRouterError as error:
@@ -79,6 +76,17 @@ class UpstreamStream:
                     raise
                 self._broken = error
         return deltas or None
+
+    async def _chunk(self) -> bytes:
+        """The next bytes. Until the provider has spoken, whoever listens keeps the time."""
+        if not self._spoken:
+            return await self._wire.chunk()
+        loop = asyncio.get_running_loop()
+        try:
+            with Deadline(min(self._idle, self._ends_at - loop.time())):
+                return await self._wire.chunk()
+        except TimeoutError:
+            raise self._stalled(loop.time()) from None
 
     def _decode(self, chunk: bytes, deltas: list[ChatDelta]) -> None:
         """Append what the chunk says; what came before an error in it is kept."""

@@ -18,6 +18,7 @@ class Tally:
     """Times are `time.monotonic()` seconds."""
 
     __slots__ = (
+        "accepted",
         "attempts",
         "characters",
         "dispatched_at",
@@ -43,6 +44,7 @@ class Tally:
         self.principal: Principal | None = None
         self.target: Target | None = None
         self.attempts = 0
+        self.accepted = False
         self.dropped: tuple[str, ...] = ()
         self.dispatched_at: float | None = None
         self.first_token_at: float | None = None
@@ -98,8 +100,11 @@ class Tally:
         )
 
     def estimate(self, request: ChatRequest) -> None:
-        """Fill in the usage when the provider sent none: marked as estimated."""
-        if self.usage is not None or self.attempts == 0:
+        """Fill in the usage when the provider sent none: marked as estimated.
+
+        Only for a request that a provider has accepted: it may charge for it, whatever came after.
+        """
+        if self.usage is not None or not self.accepted:
             return
         asked = sum(len(text_of(message.content)) for message in request.messages)
         self.usage = Usage(

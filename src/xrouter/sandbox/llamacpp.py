@@ -17,8 +17,9 @@ from xrouter.sandbox.kit import (
     json_response,
 )
 from xrouter.sandbox.llamacpp_chat import compose, stream, whole
-from xrouter.sandbox.llamacpp_checks import check_chat, check_count
+from xrouter.sandbox.llamacpp_checks import check_chat
 from xrouter.sandbox.llamacpp_errors import ServerError
+from xrouter.sandbox.llamacpp_fields import check_fields
 from xrouter.sandbox.llamacpp_model import (
     ALIAS,
     EMBEDDER,
@@ -40,6 +41,7 @@ from xrouter.sandbox.llamacpp_native import (
 Body = dict[str, Any]
 
 _SERVER = {"server": "llama.cpp"}
+_NULL_IS_WRONG = ("messages", "prompt", "reasoning_format")
 _JSON = _SERVER | {"content-type": "application/json; charset=utf-8"}
 
 
@@ -123,6 +125,7 @@ class LlamaCppSimulator(Simulator):
 
     def _chat(self, body: Body) -> SandboxResponse:
         check_chat(body)
+        check_fields(body)
         answer = compose(body)
         pause = answer.wish.pause
         if body.get("stream") is not True:
@@ -134,7 +137,7 @@ class LlamaCppSimulator(Simulator):
         return self._charged(response, "chat", answer.prompt, answer.size, costs)
 
     def _complete(self, body: Body) -> SandboxResponse:
-        check_count(body)
+        check_fields(body)
         made = completions(body, self._vocabulary)
         evaluated = sum(one.evaluated for one in made)
         predicted = sum(len(one.tokens) for one in made)
@@ -221,16 +224,15 @@ def _events(frames: list[bytes], pause: float) -> SandboxResponse:
 
 
 def _body(request: SandboxRequest) -> Body:
-    """The body's fields; null is absent; what is no JSON object is a server error there."""
+    """The body's fields; null is absent but for a few; what is no object has no fields."""
     try:
         body = request.json()
     except ValueError as error:
         raise ServerError(
             500, f"[json.exception.parse_error.101] parse error at line 1: {error}"
         ) from error
-    if not isinstance(body, dict):
-        raise ServerError(500, "[json.exception.type_error.306] the body is not an object")
-    return {name: value for name, value in body.items() if value is not None}
+    fields = body if isinstance(body, dict) else {}
+    return {name: v for name, v in fields.items() if v is not None or name in _NULL_IS_WRONG}
 
 
 def _template(body: Body) -> SandboxResponse:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import string
 import time
+from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -25,10 +27,14 @@ from xrouter.sandbox.generate import (
 )
 from xrouter.sandbox.kit import count_tokens
 from xrouter.sandbox.llamacpp_errors import context_exceeded
+from xrouter.sandbox.llamacpp_fields import COUNT, LIKELIHOODS, LIMIT, number
 from xrouter.sandbox.llamacpp_model import ALIAS, BUILD, CONTEXT, rendered, timings
+from xrouter.sandbox.llamacpp_schema import wanted_schema
 from xrouter.sandbox.schema import example
 
 Body = dict[str, Any]
+Priced = tuple[Body, int]
+"""A chunk, and how many tokens it costs."""
 
 PING = b":\n\n"
 _ALPHABET = string.ascii_letters + string.digits
@@ -53,7 +59,7 @@ class Reply(Struct):
 
 
 class Answer(Struct):
-    """What is said to a chat. told: logprobs asked for, or None."""
+    """What is said to a chat. told: rivals of each token asked for, or None."""
 
     id: str
     wish: Wish
@@ -71,14 +77,19 @@ class Answer(Struct):
         """New tokens of all alternatives."""
         return sum(reply.size for reply in self.replies)
 
-    def usage(self) -> Body:
-        """The usage object: reasoning is not counted apart."""
+    def usage(self, index: int) -> Body:
+        """The usage object: that of one alternative; reasoning is not counted apart."""
+        size = self.replies[index].size
         return {
-            "completion_tokens": self.size,
+            "completion_tokens": size,
             "prompt_tokens": self.prompt,
-            "total_tokens": self.size + self.prompt,
+            "total_tokens": size + self.prompt,
             "prompt_tokens_details": {"cached_tokens": self.cached},
         }
+
+    def timings(self, index: int) -> Body:
+        """How long one alternative took."""
+        return timings(self.prompt, self.cached, self.replies[index].size)
 
 
 def random_id() -> str:
@@ -87,12 +98,9 @@ def random_id() -> str:
 
 
 def token_limit(body: Body) -> int | None:
-    """The largest answer asked for, by any of its names; None for unlimited."""
-    for name in ("n_predict", "max_completion_tokens", "max_tokens"):
-        value = body.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value if value >= 0 else None
-    return None
+    """The largest answer asked for, at least one token; None for unlimited."""
+    limit = number(body, LIMIT)
+    return None if limit is None or limit < 0 else max(limit, 1)
 
 
 def stops_of(body: Body) -> list[str]:
@@ -103,9 +111,17 @@ def stops_of(body: Body) -> list[str]:
 
 
 def count_of(body: Body) -> int:
-    """How many alternatives are asked for; a wrong type means one."""
-    count = body.get("n", body.get("n_cmpl"))
-    return count if isinstance(count, int) else 1
+    """How many alternatives are asked for."""
+    return number(body, COUNT) or 1
+
+
+def told_of(body: Body) -> int | None:
+    """How many rivals of each token are to be told; None for no likelihoods at all."""
+    told = number(body, LIKELIHOODS)
+    if body.get("logprobs") is True and "n_probs" not in body:
+        top = number(body, ("top_logprobs",))
+        told = _TOP_LOGPROBS if top is None else top
+    return told if told and told > 0 else None
 
 
 def room(body: Body, prompt: int) -> int:
@@ -122,14 +138,12 @@ def compose(body: Body) -> Answer:
     wish = wish_of(last_user_text(messages))
     prompt = count_tokens(rendered(messages, body.get("tools")))
     limit = room(body, prompt)
-    top = body.get("top_logprobs")
-    told = top if isinstance(top, int) else _TOP_LOGPROBS
     return Answer(
         id=f"chatcmpl-{random_id()}",
         wish=wish,
         replies=[_reply(body, wish, limit, variant) for variant in range(count_of(body))],
         prompt=prompt,
-        told=told if body.get("logprobs") is True else None,
+        told=told_of(body),
     )
 
 
@@ -159,14 +173,11 @@ def _thinks(body: Body) -> bool:
 
 def _constrained(body: Body, wish: Wish) -> str | None:
     """The JSON that a schema or `json_object` demands, or None."""
-    wanted = body.get("response_format")
-    wanted = wanted if isinstance(wanted, dict) else {}
-    inner = wanted.get("json_schema")
-    schema = inner.get("schema") if isinstance(inner, dict) else None
-    schema = schema or wanted.get("schema") or body.get("json_schema")
+    schema = wanted_schema(body)
     if schema is not None:
         return _encode(example(schema)).decode()
-    if wanted.get("type") == "json_object":
+    wanted = body.get("response_format")
+    if isinstance(wanted, dict) and wanted.get("type") == "json_object":
         return _encode({"model": ALIAS, "said": wish.text}).decode()
     return None
 
@@ -186,16 +197,16 @@ def _calls(body: Body, text: str) -> list[tuple[str, str]]:
 
 
 def whole(answer: Answer) -> Body:
-    """The answer as one object."""
+    """The answer as one object; it counts the tokens of the first alternative alone."""
     return {
         "choices": [_choice(answer, index) for index in range(len(answer.replies))],
         "created": int(time.time()),
         "model": ALIAS,
         "system_fingerprint": BUILD,
         "object": "chat.completion",
-        "usage": answer.usage(),
+        "usage": answer.usage(0),
         "id": answer.id,
-        "timings": timings(answer.prompt, answer.cached, answer.size),
+        "timings": answer.timings(0),
     }
 
 
@@ -243,21 +254,27 @@ def stream(answer: Answer, body: Body) -> tuple[list[bytes], list[int]]:
     costs: list[int] = []
     cost = 0
     pings = _pings(answer.wish.pause, body)
-    for index in range(len(answer.replies)):
-        chunks = _chunks(answer, index)
-        if usage:
-            chunks.append(({"choices": [], "usage": answer.usage()}, 0))
-        done = timings(answer.prompt, answer.cached, answer.replies[index].size)
-        chunks[-1][0]["timings"] = done
-        for chunk, price in chunks:
-            for _ in range(pings if frames else 0):
-                frames.append(PING)
-                costs.append(cost)
-            cost += price
-            frames.append(_frame(answer, chunk, len(frames)))
+    for chunk, price in _in_turns([_turns(answer, i, usage=usage) for i in _order(answer)]):
+        for _ in range(pings if frames else 0):
+            frames.append(PING)
             costs.append(cost)
+        cost += price
+        frames.append(_frame(answer, chunk, len(frames)))
+        costs.append(cost)
     frames.append(b"data: [DONE]\n\n")
     return frames, costs
+
+
+def _order(answer: Answer) -> list[int]:
+    """The first alternative speaks last: the others are branched off from it before."""
+    return [*range(1, len(answer.replies)), 0]
+
+
+def _in_turns(speakers: list[list[list[Priced]]]) -> Iterator[Priced]:
+    """All that is said, each alternative saying one token after the other."""
+    for turns in zip_longest(*speakers, fillvalue=[]):
+        for chunks in turns:
+            yield from chunks
 
 
 def _pings(pause: float, body: Body) -> int:
@@ -280,7 +297,21 @@ def _frame(answer: Answer, chunk: Body, place: int) -> bytes:
     return b"data: " + _encode({"choices": chunk["choices"]} | head | chunk) + b"\n\n"
 
 
-def _chunks(answer: Answer, index: int) -> list[tuple[Body, int]]:
+def _turns(answer: Answer, index: int, *, usage: bool) -> list[list[Priced]]:
+    """What one alternative says, turn by turn: begin and end are told with a token."""
+    chunks = _chunks(answer, index)
+    if usage:
+        chunks.append(({"choices": [], "usage": answer.usage(index)}, 0))
+    chunks[-1][0]["timings"] = answer.timings(index)
+    ends = 2 if usage else 1
+    begin, tokens, end = chunks[:1], chunks[1:-ends], chunks[-ends:]
+    turns = [[chunk] for chunk in tokens] or [[]]
+    turns[0] = begin + turns[0]
+    turns[-1] += end
+    return turns
+
+
+def _chunks(answer: Answer, index: int) -> list[Priced]:
     """The chunks of one alternative, each with its price in tokens."""
     said = answer.replies[index]
 
@@ -299,10 +330,10 @@ def _chunks(answer: Answer, index: int) -> list[tuple[Body, int]]:
     return chunks
 
 
-def _call(place: int, name: str, given: str) -> list[tuple[Body, int]]:
+def _call(place: int, name: str, given: str) -> list[Priced]:
     """A call in pieces. One without arguments never says `arguments` at all."""
     first: Body = {"index": place, "id": random_id(), "type": "function"}
-    deltas: list[tuple[Body, int]] = [(first | {"function": {"name": name}}, count_tokens(name))]
+    deltas: list[Priced] = [(first | {"function": {"name": name}}, count_tokens(name))]
     if given == "{}":
         return deltas
     told = ""

@@ -2,109 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from xrouter.sandbox.llamacpp_errors import ServerError
-from xrouter.sandbox.llamacpp_model import SLOTS
+import msgspec
+
+from xrouter.sandbox.llamacpp_errors import ServerError, wrong_type
+from xrouter.sandbox.llamacpp_history import check_messages
+from xrouter.sandbox.llamacpp_schema import flaw_in, wanted_schema
 
 Body = dict[str, Any]
 
-_IMAGES = ("image_url", "input_audio", "input_video", "video_url")
+_REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 
 
 def check_chat(body: Body) -> None:
-    """Raise ServerError for the first thing that is wrong. Nulls are already gone."""
-    messages = body.get("messages")
-    if messages is None:
-        raise ServerError(400, "'messages' is required")
-    if not isinstance(messages, list) or not messages:
-        raise ServerError(400, "Expected 'messages' to be a non-empty array")
-    for message in messages:
-        _check_message(message)
-    _check_tail(messages)
+    """Raise ServerError for the first thing that is wrong. Nulls are gone where they are absent."""
+    check_messages(body)
     _check_tools(body)
     _check_format(body)
     _check_logprobs(body)
-    check_count(body)
-    _check_template(body)
-
-
-def check_count(body: Body) -> None:
-    """`n` needs as many slots."""
-    for name in ("n", "n_cmpl"):
-        count = body.get(name)
-        if isinstance(count, int) and not 1 <= count <= SLOTS:
-            raise ServerError(
-                400, f"Field '{name}': Value must be between 1 <= value <= {SLOTS}, but got {count}"
-            )
-
-
-def _check_message(message: Any) -> None:
-    if not isinstance(message, dict):
-        raise ServerError(500, "Failed to parse messages: Expected 'message' to be an object")
-    role = message.get("role")
-    if not isinstance(role, str):
-        raise ServerError(500, "Failed to parse messages: Missing 'role' in message")
-    for name in ("reasoning_content", "name"):
-        if name in message and not isinstance(message[name], str):
-            raise ServerError(500, f"Failed to parse messages: Expected '{name}' to be a string")
-    _check_said(message)
-    content = message.get("content")
-    if isinstance(content, list):
-        for part in content:
-            _check_part(part)
-    elif content is not None and not isinstance(content, str):
-        raise ServerError(500, "Failed to parse messages: Invalid 'content' type")
-
-
-def _check_said(message: Body) -> None:
-    content = message.get("content")
-    if message["role"] == "assistant":
-        if content is None and not message.get("tool_calls"):
-            raise ServerError(
-                400, "Assistant message must contain either 'content' or 'tool_calls'!"
-            )
-    elif content is None:
-        raise ServerError(400, "All non-assistant messages must contain 'content'")
-    for call in message.get("tool_calls") or []:
-        if not isinstance(call, dict) or call.get("type") != "function":
-            raise ServerError(500, "Failed to parse messages: Missing tool call type")
-
-
-def _check_part(part: Any) -> None:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind in _IMAGES:
-        what = "audio" if kind == "input_audio" else kind.partition("_")[0]
-        raise ServerError(
-            500,
-            f"{what} input is not supported - hint: if this is unexpected, you may need to provide"
-            " the mmproj",
-        )
-    if kind != "text":
-        raise ServerError(400, "unsupported content[].type")
-
-
-def _check_tail(messages: list[Body]) -> None:
-    """The last message may be an assistant's, to be continued."""
-    last = messages[-1]
-    if last["role"] != "assistant":
-        return
-    if len(messages) > 1 and messages[-2]["role"] == "assistant":
-        raise ServerError(400, "Cannot have 2 or more assistant messages at the end of the list.")
-    if last.get("tool_calls"):
-        raise ServerError(400, "Cannot continue an assistant message with tool calls.")
+    _check_reasoning(body)
+    _check_schemas(body)
 
 
 def _check_tools(body: Body) -> None:
     tools = body.get("tools")
-    if tools is not None and not isinstance(tools, list):
-        raise ServerError(500, "Failed to parse tools: Expected 'tools' to be an array")
-    for tool in tools or []:
-        if not isinstance(tool, dict) or tool.get("type") != "function":
-            raise ServerError(500, "Failed to parse tools: Unsupported tool type")
-        function = tool.get("function")
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise ServerError(500, "Failed to parse tools: Missing 'function' or its name")
+    if tools is not None:
+        flaw = _flaw_in_tools(tools)
+        if flaw is not None:
+            shown = json.dumps(tools, indent=2, ensure_ascii=False)
+            raise ServerError(500, f"Failed to parse tools: {flaw}; tools = {shown}")
     choice = body.get("tool_choice")
     if isinstance(choice, str) and choice not in ("auto", "none", "required"):
         raise ServerError(400, f"Invalid tool_choice: {choice}")
@@ -112,30 +40,76 @@ def _check_tools(body: Body) -> None:
         raise ServerError(400, "Cannot use custom grammar constraints with tools.")
 
 
+def _flaw_in_tools(tools: Any) -> str | None:
+    if not isinstance(tools, list):
+        return f"Expected 'tools' to be an array, got {_shown(tools)}"
+    return next(filter(None, map(_flaw_in_tool, tools)), None)
+
+
+def _flaw_in_tool(tool: Any) -> str | None:
+    given = tool if isinstance(tool, dict) else {}
+    if "type" not in given:
+        return f"Missing tool type: {_shown(tool)}"
+    if given["type"] != "function":
+        return f"Unsupported tool type: {_shown(tool)}"
+    if "function" not in given:
+        return f"Missing tool function: {_shown(tool)}"
+    function = given["function"] if isinstance(given["function"], dict) else {}
+    if "name" not in function:
+        return "[json.exception.out_of_range.403] key 'name' not found"
+    for name in ("name", "description"):
+        value = function.get(name, "")
+        if not isinstance(value, str):
+            return wrong_type("string", value)
+    return None
+
+
 def _check_format(body: Body) -> None:
     wanted = body.get("response_format")
     kind = wanted.get("type", "text") if isinstance(wanted, dict) else "text"
-    if kind not in ("text", "json_object", "json_schema"):
+    if isinstance(kind, str) and kind not in ("", "text", "json_object", "json_schema"):
         raise ServerError(
             400,
-            'response_format type must be one of "text", "json_object" or "json_schema", but got:'
-            f" {kind}",
+            f'response_format type must be one of "text" or "json_object", but got: {kind}',
         )
-    if "grammar" in body and ("json_schema" in body or kind != "text"):
+    if "grammar" in body and wanted_schema(body) is not None:
         raise ServerError(500, "Cannot use both json_schema and grammar")
 
 
 def _check_logprobs(body: Body) -> None:
-    if "top_logprobs" in body and not body.get("logprobs"):
+    asked = body.get("logprobs") is True
+    if "top_logprobs" in body and not asked:
         raise ServerError(400, "top_logprobs requires logprobs to be set to true")
-    if body.get("logprobs") and body.get("tools") and body.get("stream"):
+    if asked and body.get("tools") and body.get("stream"):
         raise ServerError(400, "logprobs is not supported with tools + stream")
 
 
-def _check_template(body: Body) -> None:
+def _check_reasoning(body: Body) -> None:
+    if "reasoning_format" in body:
+        wanted = body["reasoning_format"]
+        if not isinstance(wanted, str):
+            raise ServerError(500, wrong_type("string", wanted))
+        if wanted not in _REASONING_FORMATS:
+            raise ServerError(500, f"Unknown reasoning format: {wanted}")
     extra = body.get("chat_template_kwargs")
-    thinking = extra.get("enable_thinking") if isinstance(extra, dict) else None
-    if isinstance(thinking, str):
-        raise ServerError(
-            400, f'invalid type for "enable_thinking" (expected boolean, got string "{thinking}")'
-        )
+    if isinstance(extra, dict) and isinstance(extra.get("enable_thinking"), str):
+        raise ServerError(400, 'invalid type for "enable_thinking" (expected boolean, got string)')
+
+
+def _check_schemas(body: Body) -> None:
+    """Schemas of the answer and of the tools that may be called become part of a parser."""
+    schemas: list[Any] = [wanted_schema(body)]
+    if body.get("tool_choice") != "none":
+        schemas += [tool["function"].get("parameters") for tool in body.get("tools") or []]
+    for schema in schemas:
+        flaw = None if schema is None else flaw_in(schema)
+        if flaw is not None:
+            raise ServerError(
+                400,
+                "Unable to generate parser for this template. Automatic parser generation failed:"
+                f" {flaw}",
+            )
+
+
+def _shown(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -51,3 +51,26 @@ def context_exceeded(prompt: int, context: int) -> ServerError:
         n_prompt_tokens=prompt,
         n_ctx=context,
     )
+
+
+def wrong_type(wanted: str, value: Any) -> str:
+    """How the server's JSON library complains of a value."""
+    return f"[json.exception.type_error.302] type must be {wanted}, but is {kind_of(value)}"
+
+
+def kind_of(value: Any) -> str:
+    """The type of a JSON value as that library names it."""
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, list):
+        return "array"
+    return "object" if isinstance(value, dict) else "null"
+
+
+def wrong_field(name: str, words: str) -> ServerError:
+    """A field of the request that is not as it must be."""
+    return ServerError(400, f"Field '{name}': {words}")

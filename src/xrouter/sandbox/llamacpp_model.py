@@ -66,15 +66,20 @@ def rendered(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None)
         turns.append(f"<|im_start|>system\n# Tools\n{listed}<|im_end|>\n")
     for message in messages:
         role = "system" if message["role"] == "developer" else message["role"]
-        calls = [
-            msgspec.json.encode(call.get("function")).decode()
-            for call in message.get("tool_calls") or []
-        ]
+        calls = [msgspec.json.encode(call["function"]).decode() for call in calls_of(message)]
         said = "\n".join([text_of(message.get("content")), *calls])
         turns.append(f"<|im_start|>{role}\n{said}<|im_end|>\n")
-    if messages[-1]["role"] == "assistant":
+    if messages and messages[-1]["role"] == "assistant":
         return "".join(turns).removesuffix("<|im_end|>\n")
     return "".join(turns) + "<|im_start|>assistant\n"
+
+
+def calls_of(message: dict[str, Any]) -> list[Any]:
+    """The calls of a message, in whatever they came: a list, an object, or one thing alone."""
+    calls = message.get("tool_calls")
+    if isinstance(calls, dict):
+        return list(calls.values())
+    return calls if isinstance(calls, list) else [] if calls is None else [calls]
 
 
 def timings(prompt: int, cached: int, predicted: int) -> dict[str, Any]:

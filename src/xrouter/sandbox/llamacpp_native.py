@@ -95,9 +95,11 @@ def _frame(chunk: Body) -> bytes:
 
 def completions(body: Body, vocabulary: Vocabulary) -> list[Completion]:
     """A completion for each prompt, `n` times. Raises ServerError."""
-    given = body.get("prompt")
-    if given is None:
-        raise ServerError(400, '"prompt" must be provided')
+    if "prompt" not in body:
+        raise ServerError(400, "[json.exception.out_of_range.403] key 'prompt' not found")
+    given = body["prompt"]
+    if given == []:
+        raise ServerError(400, '"prompt" must not be empty')
     many = isinstance(given, list) and bool(given) and not any(isinstance(p, int) for p in given)
     prompts = given if many and isinstance(given, list) else [given]
     texts = [_prompt(one, vocabulary) for one in prompts for _ in range(count_of(body))]
@@ -114,7 +116,11 @@ def _prompt(given: Any, vocabulary: Vocabulary) -> str:
         return "".join(
             vocabulary.decode([part]) if isinstance(part, int) else str(part) for part in given
         )
-    raise ServerError(400, '"prompt" must be a string, an array of tokens, or a mix of both')
+    raise ServerError(
+        400,
+        '"prompt" elements must be a string, a list of tokens, a JSON object containing a prompt'
+        " string, or a list of mixed strings & tokens.",
+    )
 
 
 def tokenize(body: Body, vocabulary: Vocabulary) -> Body:

@@ -28,8 +28,13 @@ class AccessLog:
             self._put(head + self._encode(event) + b"}")
             return
         level = b"error" if error.status >= _SERVER_ERROR else b"warning"
-        shown = {"message": error.message, "hint": error.hint, "blame": error.blame}
+        shown = {"message": _text(error.message), "hint": _text(error.hint), "blame": error.blame}
         self._put(
             b'{"event":"request","level":"%b","error":%b,"request":%b}'
             % (level, self._encode(shown), self._encode(event))
         )
+
+
+def _text(value: str | None) -> str | None:
+    """Without what cannot be written (lone surrogates)."""
+    return None if value is None else value.encode("utf-8", "replace").decode()

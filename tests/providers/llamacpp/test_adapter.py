@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
+from xrouter.domain.answer import ChatAnswer
 from xrouter.domain.catalog import Endpoint, Model, Version
+from xrouter.domain.chat import ChatRequest, Fields
 from xrouter.domain.errors import InvalidRequest, UpstreamMalformed, UpstreamOverloaded
 from xrouter.domain.plan import Target
 from xrouter.domain.secret import Secret
@@ -137,3 +140,51 @@ def test_a_loading_model_says_when_to_come_again() -> None:
     )
     assert isinstance(error, UpstreamOverloaded)
     assert error.retry_after
+
+
+def several(usage: dict[str, int] | None, *texts: str, **more: Any) -> ChatAnswer:
+    """What is made of a whole answer with these alternatives."""
+    body = b'{"model":"llamacpp/m","messages":[{"role":"user","content":"x"}],"n":2}'
+    request = msgspec.json.decode(body, type=ChatRequest)
+    request.fields = msgspec.json.decode(body, type=Fields)
+    exchange = LlamaCppAdapter(endpoint_of()).encode_chat(request, target())
+    choices = [
+        {"index": index, "message": {"content": text}, "finish_reason": "stop"}
+        for index, text in enumerate(texts)
+    ]
+    return exchange.answer(reply({"choices": choices, "usage": usage, **more}))
+
+
+FIVE = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+
+
+@pytest.mark.parametrize(
+    "texts,tokens",
+    [
+        (("ten chars.", "ten chars."), 10),
+        (("ten chars.", ""), 5),
+        (("ten chars.", "four"), 7),
+        (("", "four"), 10),
+        (("ten chars.", "four", "six ch"), 10),
+    ],
+)
+def test_the_tokens_of_further_alternatives_are_estimated(
+    texts: tuple[str, ...], tokens: int
+) -> None:
+    usage = several(FIVE, *texts).usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == (9, tokens)
+    assert usage.estimated
+    assert usage.openai() == {
+        "prompt_tokens": 9,
+        "completion_tokens": tokens,
+        "total_tokens": 9 + tokens,
+    }
+
+
+def test_a_server_that_counts_all_alternatives_is_believed() -> None:
+    usage = several(FIVE, "one", "two", timings={"predicted_n": 3}).usage
+    assert usage is not None
+    assert usage.completion_tokens == 5
+    assert not usage.estimated
+    assert several(None, "one", "two").usage is None

@@ -134,3 +134,23 @@ def test_calls_are_bounded() -> None:
     many = [{"index": index, "function": {"name": "f"}} for index in range(10_000)]
     with pytest.raises(UpstreamMalformed):
         CallPieces().feed(many)
+
+
+def test_of_several_calls_only_the_first_is_passed_on_where_that_is_asked_for() -> None:
+    pieces = CallPieces(only_first=True)
+    deltas = pieces.feed([{"index": 0, "id": "a", "function": {"name": "f"}}])
+    deltas += pieces.feed([{"index": 1, "id": "b", "function": {"name": "g", "arguments": "{"}}])
+    deltas += pieces.feed([{"index": 1, "function": {"arguments": "}"}}])
+    deltas += pieces.feed([{"index": 2, "id": "c", "function": {"name": "h"}}])
+    deltas += pieces.close()
+    assert deltas == [ToolCallDelta(0, "a", "f"), ToolCallDelta(0, arguments="{}")]
+
+
+@pytest.mark.parametrize(
+    "value,text", [(None, ""), ("select 1", "select 1"), ({"a": 1}, '{"a":1}')]
+)
+def test_a_custom_call_always_has_an_input(value: Any, text: str) -> None:
+    (call,) = whole_calls([{"id": "a", "custom": {"name": "sql", "input": value, "x": 2}}]) or []
+    assert call.custom == {"name": "sql", "input": text, "x": 2}
+    with pytest.raises(UpstreamMalformed):
+        whole_calls([{"id": "a", "custom": {"input": value}}])

@@ -97,7 +97,7 @@ def test_any_answer_is_read_or_is_an_error_of_ours(body: Any) -> None:
         assert choice.message.tool_calls != []
 
 
-@given(st.binary(max_size=40).filter(lambda data: data.strip()))
+@given(st.binary(max_size=40).filter(lambda data: b"}" not in data))
 def test_junk_is_malformed(data: bytes) -> None:
     with pytest.raises(UpstreamMalformed):
         exchange().feed("", b"{" + data)

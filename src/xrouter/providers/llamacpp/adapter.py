@@ -126,19 +126,20 @@ class LlamaCppAdapter(OpenAILanguageAdapter):
         _refuse(request)
         body, dropped = chat_body(request, target.version.upstream, self.habits)
         dropped += _drop_ignored(body)
+        if is_null(body.get("reasoning_format")):
+            body.pop("reasoning_format", None)
         body["messages"] = self._messages(request)
         if isinstance(request.tool_choice, dict):
             mode = narrow_tools(request, body)
             if mode is not None:
                 body["tool_choice"] = mode
-        if request.logprobs and request.top_logprobs is None:
-            body["top_logprobs"] = 0
+        if request.logprobs and not request.top_logprobs:
+            body["top_logprobs"] = 1
         limit = self.endpoint.options.get("max_tokens_default")
         if limit is not None and request.output_limit is None:
             body["max_tokens"] = int(limit)
         wire = self.post("/chat/completions", body, stream=request.streaming)
-        several = request.n is not None and request.n > 1
-        return LlamaCppChat(wire, self.reader, tuple(sorted(dropped)), several=several)
+        return LlamaCppChat(wire, self.reader, tuple(sorted(dropped)), request)
 
     @override
     def encode_embeddings(self, request: EmbeddingsRequest, target: Target) -> EmbeddingsExchange:

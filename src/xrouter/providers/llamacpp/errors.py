@@ -26,10 +26,15 @@ _CALLERS_FAULT = (
     "requires --jinja",
     "cannot use both json_schema and grammar",
     "unsupported content[].type",
+    "unknown reasoning format",
+    "[json.exception.type_error.302]",
 )
 _TOO_LARGE = re.compile(r"request \((\d+) tokens\) exceeds the available context size \((\d+)")
 _BATCH = "is too large to process"
 _ROLES = ("roles must alternate", "system message must be at the beginning")
+_FIELD = re.compile(r"Field '(\w+)': ")
+_REASONING_FORMAT = ("unknown reasoning format", "[json.exception.type_error.302]")
+"""How errors about it begin; the second is one that is no text, where other fields are named."""
 _NO_MODEL = re.compile(r"model '.*' not found|model is not loaded")
 
 
@@ -61,6 +66,9 @@ class LlamaCppErrors(ErrorReader):
                 hint="For the operator: the endpoint's option strict_roles=true puts the "
                 "messages into the order that the model's template demands.",
             )
+        field = _FIELD.match(problem.text)
+        if status == 400 and field is not None:  # noqa: PLR2004 - HTTP
+            return InvalidRequest(problem.text, code=problem.code, param=field[1])
         if status == 500 and problem.says(*_CALLERS_FAULT):  # noqa: PLR2004 - HTTP
             return InvalidRequest(problem.text, code=problem.code, param=_param_of(problem))
         if status == 501:  # noqa: PLR2004 - HTTP
@@ -87,6 +95,8 @@ def _param_of(problem: Problem) -> str | None:
         return "tools"
     if problem.says("tool_choice param"):
         return "tool_choice"
+    if problem.text.lower().startswith(_REASONING_FORMAT):
+        return "reasoning_format"
     if problem.says("json_schema"):
         return "response_format"
     return "messages"

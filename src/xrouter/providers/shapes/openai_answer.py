@@ -32,6 +32,7 @@ OUR_MESSAGE = frozenset(
         "reasoning", "thinking",
     }
 )  # fmt: skip
+OUR_CHOICE = frozenset({"index", "message", "delta", "finish_reason", "logprobs", "error"})
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 
 _FINISH = {
@@ -83,7 +84,11 @@ def _choice(given: Any, position: int) -> Choice:
         finish = "tool_calls" if said.tool_calls else "stop"
     index = given.get("index")
     return Choice(
-        said, finish, index if isinstance(index, int) else position, given.get("logprobs")
+        said,
+        finish,
+        index if isinstance(index, int) else position,
+        given.get("logprobs"),
+        None if OUR_CHOICE.issuperset(given) else extra_of(given, OUR_CHOICE),
     )
 
 
@@ -161,7 +166,13 @@ def meta_of(body: dict[str, Any]) -> AnswerMeta:
 
 def extra_of(given: dict[str, Any], known: frozenset[str]) -> dict[str, Any] | None:
     """The fields we have no place for, nulls left out."""
-    return {k: v for k, v in given.items() if k not in known and v is not None} or None
+    extra: dict[str, Any] | None = None
+    for name, value in given.items():  # the fastest way: some services have nulls in every chunk
+        if name not in known and value is not None:
+            if extra is None:
+                extra = {}
+            extra[name] = value
+    return extra
 
 
 def usage_of(value: Any) -> Usage | None:

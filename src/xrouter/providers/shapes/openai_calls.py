@@ -37,14 +37,15 @@ def whole_calls(items: Any) -> list[ToolCall] | None:
 
 
 def _whole(call_id: str, item: dict[str, Any]) -> ToolCall:
-    custom = item.get("custom")
-    if isinstance(custom, dict):
-        return ToolCall(call_id, "custom", custom=custom)
-    function = item.get("function")
-    name = function.get("name") if isinstance(function, dict) else None
-    if not isinstance(function, dict) or not isinstance(name, str) or not name:
+    custom = isinstance(item.get("custom"), dict)
+    called = item["custom"] if custom else item.get("function")
+    name = called.get("name") if isinstance(called, dict) else None
+    if not isinstance(called, dict) or not isinstance(name, str) or not name:
         raise _nameless()
-    arguments = arguments_of(function.get("arguments")) or NO_ARGUMENTS
+    if custom:
+        text = arguments_of(called.get("input"))
+        return ToolCall(call_id, "custom", custom={**called, "input": text})
+    arguments = arguments_of(called.get("arguments")) or NO_ARGUMENTS
     return ToolCall(call_id, "function", FunctionCall(name, arguments))
 
 
@@ -118,11 +119,15 @@ class _Piece:
 
 
 class CallPieces:
-    """The calls of one alternative of a stream: pieces in, repaired pieces out."""
+    """The calls of one alternative of a stream: pieces in, repaired pieces out.
 
-    __slots__ = ("_by_index", "_last", "_opened")
+    only_first: calls after the first one are read, but not passed on.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_by_index", "_last", "_only_first", "_opened")
+
+    def __init__(self, *, only_first: bool = False) -> None:
+        self._only_first = only_first
         self._by_index: dict[int, _Call] = {}
         self._last: _Call | None = None
         self._opened: list[_Call] = []
@@ -135,7 +140,7 @@ class CallPieces:
         for item in items:
             if isinstance(item, dict):
                 self._read(_Piece(item), deltas)
-        return deltas
+        return self._wanted(deltas)
 
     def close(self) -> list[ToolCallDelta]:
         """At the finish: `{}` for calls without arguments. Raises for a call without a name."""
@@ -144,7 +149,10 @@ class CallPieces:
         silent = [call for call in self._opened if not call.told and not call.custom]
         for call in silent:
             call.told.append(NO_ARGUMENTS)
-        return [ToolCallDelta(call.index, arguments=NO_ARGUMENTS) for call in silent]
+        return self._wanted([ToolCallDelta(c.index, arguments=NO_ARGUMENTS) for c in silent])
+
+    def _wanted(self, deltas: list[ToolCallDelta]) -> list[ToolCallDelta]:
+        return [delta for delta in deltas if delta.index == 0] if self._only_first else deltas
 
     def _read(self, piece: _Piece, deltas: list[ToolCallDelta]) -> None:
         call = self._find(piece) or self._start(piece)

@@ -10,6 +10,7 @@ from xrouter.domain.answer import AnswerMeta, ChatAnswer, ChatDelta, Usage
 from xrouter.domain.errors import UpstreamMalformed
 from xrouter.providers.base import ChatExchange
 from xrouter.providers.shapes.openai_answer import (
+    OUR_CHOICE,
     OUR_MESSAGE,
     OUR_TOP,
     answer_of,
@@ -43,7 +44,10 @@ class OpenAIChat(ChatExchange):
     """Reads what the provider says; errors inside an answer are raised as what they are.
 
     Usage is passed on whenever it is told: each is the sum so far, the last one counts.
+    only_first_call: of several tool calls of an alternative only the first is passed on.
     """
+
+    only_first_call = False
 
     def __init__(
         self, wire: WireRequest, errors: ErrorReader, dropped: tuple[str, ...] = ()
@@ -65,7 +69,12 @@ class OpenAIChat(ChatExchange):
             error = self._errors.of_object(body)
             error.upstream_request_id = reply.headers.get("x-request-id")
             raise error
-        return answer_of(body)
+        answer = answer_of(body)
+        for choice in answer.choices:
+            choice.logprobs = self.likelihoods(choice.logprobs)
+            if self.only_first_call and choice.message.tool_calls:
+                del choice.message.tool_calls[1:]
+        return answer
 
     @override
     def feed(self, name: str, data: bytes) -> list[ChatDelta]:
@@ -111,9 +120,18 @@ class OpenAIChat(ChatExchange):
     def finished(self) -> bool:
         return self._done
 
+    @property
+    def alternatives(self) -> int:
+        """How many of them have been heard of in the stream."""
+        return len(self._choices)
+
     def merged(self, usage: Usage) -> Usage:
         """The usage so far, given the one just told."""
         return usage
+
+    def likelihoods(self, given: Any) -> Any:
+        """The `logprobs` to be passed on."""
+        return given
 
     def _close(self) -> list[ChatDelta]:
         """The proper end; alternatives without a finish reason get one."""
@@ -149,11 +167,14 @@ class OpenAIChat(ChatExchange):
         speaks = said.__class__ is dict and self._put_message(said, told, delta)
         logprobs = given.get("logprobs")
         if logprobs is not None:
-            delta.logprobs = logprobs
+            delta.logprobs = self.likelihoods(logprobs)
             speaks = True
         if given.get("finish_reason"):
             self._finish(given, told, delta)
             speaks = True
+        if not OUR_CHOICE.issuperset(given):
+            delta.choice_extra = more = extra_of(given, OUR_CHOICE)
+            speaks = speaks or (more is not None and any(more.values()))
         if speaks:
             deltas.append(delta)
 
@@ -207,7 +228,7 @@ class OpenAIChat(ChatExchange):
         items = said.get("tool_calls")
         if items:
             if told.calls is None:
-                told.calls = CallPieces()
+                told.calls = CallPieces(only_first=self.only_first_call)
             delta.tool_calls = told.calls.feed(items) or None
         legacy = legacy_call(said.get("function_call"))
         if legacy is not None and (legacy.name or legacy.arguments):

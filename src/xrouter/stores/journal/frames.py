@@ -24,7 +24,7 @@ def frame(payload: bytes) -> bytes:
 def read_frame(data: bytes, at: int) -> tuple[UsageEvent, int] | None:
     """The event at this offset and the offset behind it; None when it is torn or not all there.
 
-    Raises ValueError when what is there is whole but not a record.
+    Raises ValueError when what is there is whole but not a record of ours.
     """
     if at + HEAD.size > len(data):
         return None
@@ -38,3 +38,13 @@ def read_frame(data: bytes, at: int) -> tuple[UsageEvent, int] | None:
     if zlib.crc32(payload) != crc:
         raise ValueError(f"damaged record at offset {at}")
     return _decode(payload), end
+
+
+def next_frame(data: bytes, at: int) -> int | None:
+    """The offset of the next whole record from here on, None when there is none: for damage."""
+    for offset in range(at, len(data) - HEAD.size):
+        length, crc = HEAD.unpack_from(data, offset)
+        start, end = offset + HEAD.size, offset + HEAD.size + length
+        if 0 < length <= MAX_EVENT and end <= len(data) and zlib.crc32(data[start:end]) == crc:
+            return offset
+    return None

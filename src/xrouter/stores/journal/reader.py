@@ -13,10 +13,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from xrouter.domain.usage import UsageEvent
-from xrouter.stores.journal.frames import SUFFIX, read_frame
+from xrouter.stores.journal.frames import MAX_EVENT, SUFFIX, next_frame, read_frame
 from xrouter.telemetry.logs import log
 
-DAMAGED = ".damaged"
 READ_BYTES = 1 << 20
 """Read at once from a segment: more than the largest event, so that each reading moves on."""
 
@@ -66,18 +65,19 @@ class JournalReader:
             try:
                 found = read_frame(data, offset)
             except ValueError as error:
-                return self._set_aside(path, at + offset, error)
+                skipped = next_frame(data, offset + 1)
+                log.error(
+                    "journal_damaged", segment=path.name, offset=at + offset, error=str(error)
+                )
+                if skipped is None:
+                    return at + max(offset, len(data) - MAX_EVENT)
+                offset = skipped
+                continue
             if found is None:
                 break
             event, offset = found
             events.append(event)
         return at + offset
-
-    def _set_aside(self, path: Path, offset: int, error: Exception) -> int:
-        """Keep a damaged segment for a person to look at; its later records are not trusted."""
-        log.error("journal_damaged", segment=path.name, offset=offset, error=str(error))
-        path.rename(path.with_suffix(SUFFIX + DAMAGED))
-        return offset
 
 
 def _is_over(path: Path, offset: int) -> bool:

@@ -12,18 +12,29 @@ import os
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from typing_extensions import override
 
 from xrouter.domain.ports import Journal
 from xrouter.domain.usage import UsageEvent
-from xrouter.stores.journal.frames import SUFFIX, frame
+from xrouter.stores.journal.frames import MAX_EVENT, SUFFIX, frame
 from xrouter.telemetry.logs import log
 
 SEGMENT_BYTES = 8 << 20
 MAX_BYTES = 2 << 30
 MAX_WAITING = 10_000
+
+
+_TEXT = 200
+
+
+def _essence(event: UsageEvent) -> UsageEvent:
+    """The event with its texts cut short."""
+    values = msgspec.structs.asdict(event)
+    short: dict[str, Any] = {k: v[:_TEXT] if isinstance(v, str) else v for k, v in values.items()}
+    return UsageEvent(**short)
 
 
 class JournalWriter(Journal):
@@ -48,7 +59,11 @@ class JournalWriter(Journal):
 
     @override
     def append(self, event: UsageEvent) -> None:
-        record = frame(self._encode(event))
+        payload = self._encode(event)
+        if len(payload) > MAX_EVENT:
+            log.error("usage_event_too_large", event_id=event.event_id, bytes=len(payload))
+            payload = self._encode(_essence(event))
+        record = frame(payload)
         if self._waiting:
             self._keep(record)
             self.retry()

@@ -5,7 +5,7 @@ choice, id, type and name of a tool call once, one finish chunk for each choice,
 The parts that never change are made once; a plain text delta costs one string encoding.
 
 What a provider says of itself goes out in the chunk it came with and in all that follow. What it
-says after the last finish chunk (llama.cpp's `timings`) has only the usage chunk to go into: where
+says after the last finish chunk (such as its timings) has only the usage chunk to go into: where
 the caller did not ask for that one it is lost, for many clients break on a chunk that they did not
 ask for and that has no choices.
 """
