@@ -14,6 +14,7 @@ from xrouter.domain.usage import UsageEvent, new_id
 from xrouter.stores.journal.frames import SUFFIX, frame, read_frame
 from xrouter.stores.journal.reader import JournalReader
 from xrouter.stores.journal.writer import MAX_WAITING, JournalWriter
+from xrouter.telemetry.logs import log
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -123,9 +124,26 @@ def test_damage_at_the_end_does_not_stop_the_drain(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes() + bytes(1000))
     later = JournalWriter(tmp_path)
     later.append(event(7))
-    found = drain(JournalReader(tmp_path))
+    reader = JournalReader(tmp_path)
+    found = drain(reader)
     assert found[:3] == events
     assert [one.tokens_in for one in found[3:]] == [7]
+    assert not path.exists(), "what nobody can read is not kept for ever"
+
+
+def test_damage_in_the_segment_in_use_is_told_once(tmp_path: Path) -> None:
+    writer, reader = JournalWriter(tmp_path), JournalReader(tmp_path)
+    writer.append(event(1))
+    path = segments(tmp_path)[0]
+    with path.open("ab") as file:
+        file.write(bytes(100))
+    with log.captured() as told:
+        for _ in range(5):
+            drain(reader)
+        assert [one["event"] for one in told] == ["journal_damaged"]
+        writer.append(event(2))
+        assert [one.tokens_in for one in drain(reader)] == [2]
+    assert path.exists()
 
 
 def test_an_event_with_endless_texts_is_cut_short_not_lost(tmp_path: Path) -> None:

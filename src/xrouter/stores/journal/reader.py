@@ -33,6 +33,7 @@ class JournalReader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read_to: dict[Path, int] = {}
+        self._unreadable: dict[Path, bytes] = {}
 
     def batch(self, limit: int) -> Batch:
         """Up to `limit` events that were not committed yet; none when all are drained."""
@@ -51,6 +52,7 @@ class JournalReader:
             if _is_over(path, offset):
                 path.unlink(missing_ok=True)
                 self._read_to.pop(path, None)
+                self._unreadable.pop(path, None)
 
     def _read(self, path: Path, limit: int, events: list[UsageEvent]) -> int:
         at = self._read_to.get(path, 0)
@@ -59,6 +61,8 @@ class JournalReader:
                 file.seek(at)
                 data = file.read(READ_BYTES)
         except FileNotFoundError:
+            return at
+        if self._unreadable.get(path) == data:
             return at
         offset = 0
         while len(events) < limit:
@@ -70,7 +74,9 @@ class JournalReader:
                     "journal_damaged", segment=path.name, offset=at + offset, error=str(error)
                 )
                 if skipped is None:
-                    return at + max(offset, len(data) - MAX_EVENT)
+                    kept = max(offset, len(data) - MAX_EVENT)
+                    self._unreadable[path] = data[kept:]  # until more is written behind it
+                    return at + kept
                 offset = skipped
                 continue
             if found is None:
@@ -102,4 +108,4 @@ def _nothing_whole_after(fd: int, offset: int) -> bool:
     try:
         return read_frame(rest, 0) is None
     except ValueError:
-        return False
+        return next_frame(rest, 1) is None
