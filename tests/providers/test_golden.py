@@ -12,6 +12,10 @@ tests/providers/golden/<adapter>/<case>.json holds
                starting with "~" are regular expressions; a list of them for embeddings
     dropped    names of parameters given up, default []
     refused    instead of wire: {type: class name, param, code}
+    shows      features (domain.abilities) that the case is the proof of, as the adapter has them
+    before     [{wire, reply}, ...]: what `ChatExchange.before` asks first
+    after      [{wire, reply}, ...]: what `ChatExchange.after` asks, with `added`: its deltas
+    instead    [{reply, wire}, ...]: the error that comes, and the other way that is taken then
 
 and then one of
 
@@ -19,6 +23,11 @@ and then one of
     stream     the raw body as text      with  deltas (ChatDelta as data, None left out)
     either of them with  error: {type: class name, status, code, param, retry_after,
                      message (substring)}
+
+With `kind` "images" or "count" there is, instead of wire and reply,
+
+    errand     [{wire, reply}, ...]: every request of the errand in order and its reply; then
+               `answer` (ImagesAnswer or TokenCount as data), `error`, or `refused`
 
 A string value "~regex" in answer or deltas matches by regular expression.
 Streams are replayed at once, byte by byte, and cut at every border into two chunks.
@@ -38,19 +47,34 @@ import pytest
 from xrouter.domain.answer import ChatAnswer, ChatDelta
 from xrouter.domain.catalog import Endpoint, Model, Version
 from xrouter.domain.chat import ChatRequest, Fields
+from xrouter.domain.counting import CountRequest
 from xrouter.domain.embeddings import EmbeddingsRequest
 from xrouter.domain.errors import XRouterError
+from xrouter.domain.images import ImagesRequest
 from xrouter.domain.plan import Target
 from xrouter.domain.secret import Secret
 from xrouter.providers.base import BaseAPIAdapter, ChatExchange
 from xrouter.providers.factory import adapter_classes
 from xrouter.wire.framing import parser_for
-from xrouter.wire.types import WireReply, WireRequest
+from xrouter.wire.types import Errand, WireReply, WireRequest
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(GOLDEN.glob("*/*.json"))
-CHAT_CASES = [case for case in CASES if json.loads(case.read_text()).get("kind") != "embeddings"]
-OTHER_CASES = [case for case in CASES if case not in CHAT_CASES]
+
+
+def _kind(path: Path) -> str:
+    return str(json.loads(path.read_text()).get("kind", "chat"))
+
+
+CHAT_CASES = [case for case in CASES if _kind(case) == "chat"]
+EMBEDDINGS_CASES = [case for case in CASES if _kind(case) == "embeddings"]
+ERRAND_CASES = [case for case in CASES if _kind(case) in ("images", "count")]
+REQUESTS = {
+    "chat": ChatRequest,
+    "embeddings": EmbeddingsRequest,
+    "images": ImagesRequest,
+    "count": CountRequest,
+}
 
 
 def name_of(path: Path) -> str:
@@ -80,7 +104,7 @@ def target_of(case: dict[str, Any], adapter: BaseAPIAdapter) -> Target:
         provider=adapter.endpoint.provider,
         adapter_class=case["adapter"],
         display_name=case["model"],
-        kind=case.get("kind", "chat"),
+        kind="chat" if case.get("kind") in (None, "count") else case["kind"],
         versions=(version,),
     )
     return Target(adapter.endpoint, model, version)
@@ -88,10 +112,33 @@ def target_of(case: dict[str, Any], adapter: BaseAPIAdapter) -> Target:
 
 def request_of(case: dict[str, Any]) -> Any:
     body = json.dumps(case["request"], ensure_ascii=False).encode()
-    kind: Any = EmbeddingsRequest if case.get("kind") == "embeddings" else ChatRequest
+    kind: Any = REQUESTS[case.get("kind", "chat")]
     request = msgspec.json.decode(body, type=kind)
-    request.fields = msgspec.json.decode(body, type=Fields)
+    if kind is not CountRequest:
+        request.fields = msgspec.json.decode(body, type=Fields)
+    elif request.chat is not None:
+        request.chat.fields = msgspec.json.decode(json.dumps(case["request"]["chat"]), type=Fields)
     return request
+
+
+def run(
+    errand: Errand[Any] | None, steps: list[dict[str, Any]], adapter: BaseAPIAdapter, token: Any
+) -> Any:
+    """Play the provider to an errand; what it returns."""
+    assert errand is not None, "there is no errand"
+    try:
+        wire = next(errand)
+        for number, step in enumerate(steps):
+            if not wire.foreign:
+                adapter.authorize(wire, token)
+            assert_wire(step["wire"], wire)
+            if number == len(steps) - 1:
+                break
+            wire = errand.send(reply_of(step["reply"]))
+        errand.send(reply_of(steps[-1]["reply"]))
+    except StopIteration as end:
+        return end.value
+    return pytest.fail("the errand wants more")
 
 
 def matches(expected: Any, found: Any) -> bool:
@@ -194,14 +241,46 @@ def test_chat(path: Path) -> None:
             adapter.encode_chat(request_of(case), target)
         assert_error(case["refused"], refused.value)
         return
-    exchange = adapter.encode_chat(request_of(case), target)
+    exchange = _started(case, adapter, target)
     adapter.authorize(exchange.wire, case.get("token"))
     assert_wire(case["wire"], exchange.wire)
     assert list(exchange.dropped) == case.get("dropped", [])
+    exchange = _other_ways(case, adapter, exchange)
     if "reply" in case:
         _check_reply(case, adapter, exchange)
+        _check_after(case, adapter, exchange)
     if "stream" in case:
-        _check_stream(case, adapter, target)
+        _check_stream(case, target)
+
+
+def _started(case: dict[str, Any], adapter: BaseAPIAdapter, target: Target) -> ChatExchange:
+    exchange = adapter.encode_chat(request_of(case), target)
+    before = exchange.before()
+    if "before" in case:
+        run(before, case["before"], adapter, case.get("token"))
+    else:
+        assert before is None
+    return exchange
+
+
+def _other_ways(
+    case: dict[str, Any], adapter: BaseAPIAdapter, exchange: ChatExchange
+) -> ChatExchange:
+    for way in case.get("instead", []):
+        other = exchange.instead(adapter.decode_error(reply_of(way["reply"])))
+        assert other is not None
+        adapter.authorize(other.wire, case.get("token"))
+        assert_wire(way["wire"], other.wire)
+        exchange = other
+    return exchange
+
+
+def _check_after(case: dict[str, Any], adapter: BaseAPIAdapter, exchange: ChatExchange) -> None:
+    if "after" in case:
+        added = run(exchange.after(), case["after"], adapter, case.get("token"))
+        assert_matches(case["added"], plain(added))
+    elif "error" not in case:
+        assert exchange.after() is None
 
 
 def _check_reply(case: dict[str, Any], adapter: BaseAPIAdapter, exchange: ChatExchange) -> None:
@@ -213,18 +292,20 @@ def _check_reply(case: dict[str, Any], adapter: BaseAPIAdapter, exchange: ChatEx
         assert_matches(case["answer"], plain(read(case, adapter, exchange)))
 
 
-def _check_stream(case: dict[str, Any], adapter: BaseAPIAdapter, target: Target) -> None:
+def _check_stream(case: dict[str, Any], target: Target) -> None:
     for chunks in splits(case["stream"].encode()):
-        exchange = adapter.encode_chat(request_of(case), target)
+        fresh = adapter_of(case)
+        exchange = _other_ways(case, fresh, _started(case, fresh, target))
         if "error" in case:
             with pytest.raises(XRouterError) as raised:
                 replay(exchange, chunks)
             assert_error(case["error"], raised.value)
         else:
             assert_matches(case["deltas"], plain(replay(exchange, chunks)))
+            _check_after(case, fresh, exchange)
 
 
-@pytest.mark.parametrize("path", OTHER_CASES, ids=name_of)
+@pytest.mark.parametrize("path", EMBEDDINGS_CASES, ids=name_of)
 def test_embeddings(path: Path) -> None:
     case = json.loads(path.read_text())
     adapter = adapter_of(case)
@@ -245,6 +326,25 @@ def test_embeddings(path: Path) -> None:
         assert_error(case["error"], adapter.decode_error(reply_of(replies[0])))
     else:
         answer = exchange.answer([reply_of(reply) for reply in replies])
+        assert_matches(case["answer"], plain(answer))
+
+
+@pytest.mark.parametrize("path", ERRAND_CASES, ids=name_of)
+def test_errand(path: Path) -> None:
+    case = json.loads(path.read_text())
+    adapter = adapter_of(case)
+    target = target_of(case, adapter)
+    make: Any = adapter.images if case["kind"] == "images" else adapter.count
+    if "errand" not in case:
+        with pytest.raises(XRouterError) as refused:
+            next(make(request_of(case), target))
+        assert_error(case["refused"], refused.value)
+    elif "error" in case:
+        with pytest.raises(XRouterError) as raised:
+            run(make(request_of(case), target), case["errand"], adapter, case.get("token"))
+        assert_error(case["error"], raised.value)
+    else:
+        answer = run(make(request_of(case), target), case["errand"], adapter, case.get("token"))
         assert_matches(case["answer"], plain(answer))
 
 

@@ -15,6 +15,8 @@ FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "f
 class Usage(Struct):
     """Token counts in OpenAI's sense: prompt includes cached, completion includes reasoning.
 
+    cache_write_tokens: of the prompt's, those newly written into the provider's cache.
+    cost: what the provider says it charged, in its own currency's units as text (`0.00014`).
     estimated: the provider sent none, or not for all alternatives, and the numbers are ours.
     details: the provider's usage object where it speaks OpenAI's language, passed on as it came.
     """
@@ -23,6 +25,8 @@ class Usage(Struct):
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int | None = None
+    cost: str | None = None
     estimated: bool = False
     details: dict[str, Any] | None = None
 

@@ -6,9 +6,11 @@ from typing import Literal
 
 from msgspec import Struct
 
+from xrouter.domain.abilities import Abilities
 from xrouter.domain.secret import Secret
 
-Kind = Literal["chat", "embeddings"]
+Kind = Literal["chat", "embeddings", "images", "speech", "transcription", "moderation"]
+"""What a model is for; the operations of the door ask for one of them."""
 
 
 class Timeouts(Struct, frozen=True):
@@ -62,7 +64,7 @@ class Model(Struct, frozen=True, kw_only=True):
 
     versions: at least one; the first is what the bare model id means.
     context_length: tokens, prompt and answer together; None when unknown.
-    created: unix seconds.
+    created: unix seconds. abilities: the adapter's word, with the row's above it.
     """
 
     model_id: str
@@ -73,6 +75,7 @@ class Model(Struct, frozen=True, kw_only=True):
     context_length: int | None = None
     is_available: bool = True
     created: int = 0
+    abilities: Abilities = Abilities()
     versions: tuple[Version, ...]
 
 
@@ -80,10 +83,14 @@ class ModelDescription(Struct, frozen=True, kw_only=True):
     """A model as its adapter describes it, shipped (`supported_models`) or found (`discover`).
 
     name: without the provider; the canonical id is `provider/name`.
+    abilities: what is known of this model beside `features` of the adapter.
+    prices: what the live list says, per kind of token, in the provider's own unit; {} if nothing.
     """
 
     name: str
     display_name: str
     kind: Kind = "chat"
     context_length: int | None = None
+    abilities: Abilities = Abilities()
+    prices: dict[str, str] = {}
     versions: tuple[Version, ...]

@@ -35,7 +35,12 @@ class ToolCall(Struct):
 
 
 class Message(Struct):
-    """One message of the history. `content` is text, a list of content parts, or None."""
+    """One message of the history. `content` is text, a list of content parts, or None.
+
+    reasoning_details: reasoning as objects that must come back as they were (signed thinking), in
+    OpenRouter's shapes: {type: "reasoning.text", text, signature}, {type: "reasoning.encrypted",
+    data}; an answer has them in `extra["reasoning_details"]`.
+    """
 
     role: str
     content: str | list[dict[str, Any]] | None = None
@@ -46,6 +51,7 @@ class Message(Struct):
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
 
 
 class StreamOptions(Struct):

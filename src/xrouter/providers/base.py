@@ -6,39 +6,67 @@ read what comes back. The flow does the sending. Nothing here waits or keeps tim
     exchange = adapter.encode_chat(request, target)
     adapter.authorize(exchange.wire, token)      # token: the result of `auth`, or None
     ... wire sends exchange.wire ...
-    status >= 400   ->  raise adapter.decode_error(reply)
+    status >= 400   ->  raise adapter.decode_error(reply), unless exchange.instead(error) helps
     not streaming   ->  exchange.answer(reply)   -> ChatAnswer
     streaming       ->  exchange.feed(name, data) -> deltas, for each event; exchange.end() at EOF
+
+A call that takes further requests says so: exchange.before() are those that `wire` needs first,
+exchange.after() those that complete the answer. Everything that is no chat and no embeddings is one
+errand: a generator that yields requests and is sent their replies.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 from msgspec import Struct
 
+from xrouter.domain.abilities import Features
 from xrouter.domain.answer import ChatAnswer, ChatDelta
 from xrouter.domain.catalog import Endpoint, ModelDescription
 from xrouter.domain.chat import ChatRequest
+from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest, XRouterError
+from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.plan import Target
+from xrouter.domain.raw import RawRequest
 from xrouter.domain.secret import Secret
-from xrouter.wire.types import Framing, TokenFlow, WireReply, WireRequest
+from xrouter.wire.types import Errand, Framing, TokenFlow, WireReply, WireRequest
 
 
 class ChatExchange(ABC):
     """One chat call: what goes out, how its answer is read. Used once, keeps state.
 
     dropped: names of request parameters that were accepted but could not be mapped.
+    copies: how often it is to be asked (`n` by several calls): the flow makes as many exchanges
+    from the same request, and each one's choice 0 becomes the alternative of its number.
     The wire request asks for a stream exactly when the chat request does.
     """
 
     wire: WireRequest
     framing: Framing = Framing.SSE
     dropped: tuple[str, ...] = ()
+    copies: int = 1
+
+    def before(self) -> Errand[None] | None:
+        """Requests to be made before `wire` can be sent (it may be completed by them), or None."""
+        return None
+
+    def after(self) -> Errand[list[ChatDelta]] | None:
+        """Requests that complete an answer that was read to its end, or None.
+
+        Returns what is to be added to the answer: text, `extra` of the message, a usage that
+        replaces the one so far. Raising fails a whole answer, and is ignored for a stream.
+        """
+        return None
+
+    def instead(self, error: XRouterError) -> ChatExchange | None:  # noqa: ARG002
+        """Another way to ask the same endpoint, after this way was refused with the error."""
+        return None
 
     @abstractmethod
     def answer(self, reply: WireReply) -> ChatAnswer:
@@ -77,6 +105,16 @@ class CountExchange(ABC):
     @abstractmethod
     def answer(self, replies: Sequence[WireReply]) -> list[int]:
         """Tokens of each text, in order."""
+
+
+class Lane(Struct, frozen=True):
+    """How many calls an account takes at a time. key: names the account, holds no secret.
+
+    More calls wait in turn; so several endpoints of one account share its lane.
+    """
+
+    key: Hashable
+    width: int
 
 
 class EnvironmentSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +190,8 @@ class BaseAPIAdapter(ABC):
     environment: the variables that register an endpoint; None where there are none.
     detect_rank: when an unknown base URL is probed, adapters of smaller rank are asked first; a
     language that many services speak comes last.
+    features: what it makes of each feature; a model's own description may say otherwise.
+    request_id_headers: response headers that name the call at the provider, the best first.
     """
 
     provider: ClassVar[str]
@@ -159,6 +199,8 @@ class BaseAPIAdapter(ABC):
     default_base_url: ClassVar[str] = ""
     environment: ClassVar[EnvironmentSpec | None] = None
     detect_rank: ClassVar[int] = 0
+    features: ClassVar[Features] = MappingProxyType({})
+    request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -213,19 +255,44 @@ class BaseAPIAdapter(ABC):
         target: Target,
     ) -> EmbeddingsExchange:
         """Translate an embeddings request."""
-        raise InvalidRequest(
-            f"The model '{target.model.model_id}' does not make embeddings.",
-            param="model",
-            code="unsupported_operation",
-        )
+        raise _unsupported(target, "does not make embeddings")
+
+    def images(self, request: ImagesRequest, target: Target) -> Errand[ImagesAnswer]:  # noqa: ARG002
+        """Draw. Raises InvalidRequest, at once or on the way, for what cannot be asked."""
+        raise _unsupported(target, "does not draw")
+
+    def raw(self, request: RawRequest, target: Target) -> WireRequest:
+        """The request to pass on, with the provider's name for the model in it."""
+        raise _unsupported(target, f"does not serve {request.operation}")
+
+    def count(self, request: CountRequest, target: Target) -> Errand[TokenCount] | None:  # noqa: ARG002
+        """Count with the provider's tokenizer; None where it has none for this."""
+        return None
+
+    def defer(self, request: ChatRequest, target: Target) -> Errand[str] | None:  # noqa: ARG002
+        """Leave a request with the provider to be answered later, and cheaper; None: it cannot.
+
+        Returns a reference that `collect` takes, also in another process.
+        """
+        return None
+
+    def collect(self, reference: str, target: Target) -> Errand[ChatAnswer]:  # noqa: ARG002
+        """Ask until the deferred answer is there."""
+        raise _unsupported(target, "does not answer later")
+
+    # --- beside the calls
+
+    def lane(self) -> Lane | None:
+        """How many calls its account takes at a time, None where that is not known."""
+        return None
+
+    def chores(self, now: float) -> Errand[None] | None:  # noqa: ARG002
+        """What should be done now and then (`now` in unix seconds): deleting old files, ..."""
+        return None
 
     def encode_count(self, texts: Sequence[str], target: Target) -> CountExchange:  # noqa: ARG002
         """Count tokens with the provider's tokenizer."""
-        raise InvalidRequest(
-            f"The provider of '{target.model.model_id}' does not count tokens.",
-            param="model",
-            code="unsupported_operation",
-        )
+        raise _unsupported(target, "does not count tokens")
 
     @abstractmethod
     def decode_error(self, reply: WireReply) -> XRouterError:
@@ -244,3 +311,11 @@ class BaseAPIAdapter(ABC):
     def decode_models(self, reply: WireReply) -> list[ModelDescription]:  # noqa: ARG002
         """Read the live list."""
         return []
+
+
+def _unsupported(target: Target, what: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"The provider of the model '{target.model.model_id}' {what}.",
+        param="model",
+        code="unsupported_operation",
+    )

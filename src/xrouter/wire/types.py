@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from enum import Enum
+from typing import TypeVar
 
 from msgspec import Struct
 
 
 class WireRequest(Struct):
-    """One HTTP request to a provider. `headers` have lower-case names."""
+    """One HTTP request to a provider. `headers` have lower-case names.
+
+    pause: seconds to wait before it is sent. foreign: it goes to an address that the caller gave:
+    without credential, and only to public addresses.
+    """
 
     method: str
     url: str
     headers: dict[str, str] = {}
     body: bytes = b""
+    pause: float = 0.0
+    foreign: bool = False
 
 
 class WireReply(Struct):
@@ -43,8 +50,14 @@ class Token(Struct, frozen=True):
     expires_at: float
 
 
-TokenFlow = Generator[WireRequest, WireReply, Token]
-"""Yields token requests, is sent the replies (of any status), returns the token or raises."""
+T = TypeVar("T")
+
+Errand = Generator[WireRequest, WireReply, T]
+"""Several requests in turn. Yields each, is sent its reply (of any status) or thrown the
+XRouterError of sending it; returns what they were for, or raises."""
+
+TokenFlow = Errand[Token]
+"""An errand for an access token; its requests carry their own credential."""
 
 
 class Route(Struct, frozen=True):
