@@ -13,10 +13,13 @@ from typing_extensions import override
 from xrouter.domain.answer import AnswerMessage, ChatAnswer, ChatDelta, Choice, Usage
 from xrouter.domain.catalog import Model, Version
 from xrouter.domain.chat import ChatRequest
+from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import ModelNotFound, Unauthenticated
 from xrouter.domain.identity import Principal
+from xrouter.domain.images import ImagesAnswer, ImagesRequest, Picture
 from xrouter.domain.ports import CallInfo, Flow, KeyBook, Reply, Served, SnapshotSource
+from xrouter.domain.raw import RawRequest
 from xrouter.domain.snapshot import Snapshot
 from xrouter.edge.guard import GuardProtocol
 from xrouter.edge.health import Health
@@ -73,6 +76,14 @@ class ScriptedFlow(Flow):
         self.script: ChatScript = say_hello
         self.requests: list[ChatRequest] = []
         self.embedded: list[EmbeddingsRequest] = []
+        self.drawn: list[ImagesRequest] = []
+        self.pictures = ImagesAnswer([Picture(b64_json="aGk=")], Usage(5, 0))
+        self.counted: list[CountRequest] = []
+        self.tokens = TokenCount((7,))
+        self.passed_on: list[RawRequest] = []
+        self.raw_type = "audio/mpeg"
+        self.raw_pieces = [b"ID3", b"sound"]
+        self.raw_breaks = False
         self.calls: list[CallInfo] = []
         self.credentials: list[str | None] = []
         self.entered = asyncio.Event()
@@ -102,6 +113,33 @@ class ScriptedFlow(Flow):
         self.embedded.append(request)
         self.calls.append(call)
         await reply.embeddings(EmbeddingsAnswer(self.vectors, Usage(4, 0)), SERVED)
+
+    @override
+    async def images(
+        self, request: ImagesRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        self.drawn.append(request)
+        self.calls.append(call)
+        await reply.images(self.pictures, SERVED)
+
+    @override
+    async def count(
+        self, request: CountRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        self.counted.append(request)
+        self.calls.append(call)
+        await reply.count(self.tokens, SERVED)
+
+    @override
+    async def raw(
+        self, request: RawRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        self.passed_on.append(request)
+        self.calls.append(call)
+        await reply.open_raw(SERVED, self.raw_type)
+        for piece in self.raw_pieces:
+            await reply.pass_on(piece)
+        await (reply.break_raw() if self.raw_breaks else reply.close_raw())
 
     @override
     def models(self, credential: str | None) -> list[Model]:

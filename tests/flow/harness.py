@@ -13,9 +13,11 @@ from typing_extensions import override
 
 from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
 from xrouter.domain.catalog import Endpoint, Model, Timeouts, Version
+from xrouter.domain.counting import TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer
 from xrouter.domain.errors import Unauthenticated, XRouterError
 from xrouter.domain.identity import Principal
+from xrouter.domain.images import ImagesAnswer
 from xrouter.domain.ports import Allowance, CallInfo, Journal, KeyBook, Reply, Served
 from xrouter.domain.secret import Secret
 from xrouter.domain.snapshot import Snapshot
@@ -114,6 +116,10 @@ class Recorder(Reply):
         self.usage: Usage | None = None
         self.whole: ChatAnswer | None = None
         self.vectors: list[list[float]] = []
+        self.pictures: ImagesAnswer | None = None
+        self.counted: TokenCount | None = None
+        self.content_type = ""
+        self.raw = b""
         self.allowance: Allowance | None = None
         self.events_at_end = -1
         self.journal: list[UsageEvent] = []
@@ -170,6 +176,33 @@ class Recorder(Reply):
     async def embeddings(self, answer: EmbeddingsAnswer, served: Served) -> None:
         self.vectors, self.served, self.usage = answer.vectors, served, answer.usage
         await self._last("embeddings")
+
+    @override
+    async def images(self, answer: ImagesAnswer, served: Served) -> None:
+        self.pictures, self.served, self.usage = answer, served, answer.usage
+        await self._last("images")
+
+    @override
+    async def count(self, count: TokenCount, served: Served) -> None:
+        self.counted, self.served = count, served
+        await self._last("count")
+
+    @override
+    async def open_raw(self, served: Served, content_type: str) -> None:
+        self.served, self.content_type = served, content_type
+        await self._note("start")
+
+    @override
+    async def pass_on(self, data: bytes) -> None:
+        self.raw += data
+
+    @override
+    async def close_raw(self) -> None:
+        await self._last("close_raw")
+
+    @override
+    async def break_raw(self) -> None:
+        await self._last("break_raw")
 
     async def _last(self, name: str) -> None:
         """The law: the event is in the journal before the last byte is out."""

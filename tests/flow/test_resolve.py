@@ -63,13 +63,13 @@ MOVING = model("north/m", LATEST, RC)
     ],
 )
 def test_channels_and_labels_lead_to_versions(name: str, version: Version) -> None:
-    assert resolve(name, snapshot(MOVING), "chat").version is version
+    assert resolve(name, snapshot(MOVING), ("chat",)).version is version
 
 
 def test_an_id_with_colons_and_slashes_wins_over_its_parts() -> None:
     free = model("west/lab/gem:free")
     plain = model("west/lab/gem", Version(label="free", upstream="other"))
-    found = resolve("west/lab/gem:free", snapshot(free, plain), "chat")
+    found = resolve("west/lab/gem:free", snapshot(free, plain), ("chat",))
     assert found.model is free
 
 
@@ -100,7 +100,7 @@ def test_a_tag_in_an_id_is_no_channel(
     name: str, models: tuple[Model, ...], found: Model, upstream: str
 ) -> None:
     """The id as a whole comes first; else what stands after the last colon is the version."""
-    wanted = resolve(name, snapshot(*models), "chat")
+    wanted = resolve(name, snapshot(*models), ("chat",))
     assert (wanted.model, wanted.version.upstream) == (found, upstream)
 
 
@@ -117,7 +117,7 @@ def test_a_tag_in_an_id_is_no_channel(
 )
 def test_a_name_that_only_begins_like_an_id_with_a_tag_is_unknown(name: str) -> None:
     with pytest.raises(ModelNotFound):
-        resolve(name, snapshot(TAGGED), "chat")
+        resolve(name, snapshot(TAGGED), ("chat",))
 
 
 @pytest.mark.parametrize(
@@ -125,21 +125,21 @@ def test_a_name_that_only_begins_like_an_id_with_a_tag_is_unknown(name: str) -> 
 )
 def test_unknown_names_are_404_and_name_the_parameter(name: str) -> None:
     with pytest.raises(ModelNotFound) as refused:
-        resolve(name, snapshot(MOVING), "chat")
+        resolve(name, snapshot(MOVING), ("chat",))
     assert refused.value.status == 404
     assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
 def test_a_bare_name_gets_the_full_one_as_a_hint() -> None:
     with pytest.raises(ModelNotFound) as refused:
-        resolve("m", snapshot(MOVING), "chat")
+        resolve("m", snapshot(MOVING), ("chat",))
     assert "north/m" in (refused.value.hint or "")
 
 
 @given(st.text(max_size=3000))
 def test_any_text_is_404_and_never_echoed_whole(name: str) -> None:
     with pytest.raises(ModelNotFound) as refused:
-        resolve("?" + name, snapshot(MOVING), "chat")
+        resolve("?" + name, snapshot(MOVING), ("chat",))
     assert len(refused.value.message) < 300
 
 
@@ -151,13 +151,13 @@ def test_before_the_first_snapshot_it_is_503() -> None:
 def test_a_switched_off_model_says_so() -> None:
     off = model("north/off", is_available=False)
     with pytest.raises(ModelUnavailable, match="switched off"):
-        resolve("north/off", snapshot(off), "chat")
+        resolve("north/off", snapshot(off), ("chat",))
 
 
 def test_a_model_of_the_other_kind_is_refused() -> None:
     vectors = model("north/v", kind="embeddings")
     with pytest.raises(InvalidRequest) as refused:
-        resolve("north/v", snapshot(vectors, MOVING), "chat")
+        resolve("north/v", snapshot(vectors, MOVING), ("chat",))
     assert refused.value.param == "model"
     assert "north/m" in (refused.value.hint or "")
 
@@ -165,7 +165,7 @@ def test_a_model_of_the_other_kind_is_refused() -> None:
 def test_the_plan_is_ordered_by_priority() -> None:
     standby, primary = endpoint(1, "north", 10), endpoint(2, "north", 0)
     state = snapshot(MOVING, endpoints=(standby, primary, endpoint(3, "west", -5)))
-    plan = route(resolve("north/m", state, "chat"), state)
+    plan = route(resolve("north/m", state, ("chat",)), state)
     assert [target.endpoint for target in plan.targets] == [primary, standby]
     assert plan.reason == "priority"
 
@@ -173,4 +173,4 @@ def test_the_plan_is_ordered_by_priority() -> None:
 def test_a_model_without_endpoints_is_unavailable() -> None:
     state = snapshot(MOVING)
     with pytest.raises(ModelUnavailable, match="no endpoint"):
-        route(resolve("north/m", state, "chat"), state)
+        route(resolve("north/m", state, ("chat",)), state)

@@ -92,7 +92,7 @@ class Caller:
         if wire.status >= 400:
             raise self.adapter.decode_error(WireReply(wire.status, wire.headers, await wire.read()))
         ends_at = asyncio.get_running_loop().time() + PATIENCE_S
-        stream = UpstreamStream(exchange, wire, TIMEOUTS, ends_at)
+        stream = UpstreamStream(exchange, wire, TIMEOUTS, ends_at, _nothing_more)
         await stream.listen()
         return stream
 
@@ -117,6 +117,10 @@ class Caller:
     async def count(self, *texts: str) -> list[int]:
         exchange = self.adapter.encode_count(texts, self.target)
         return exchange.answer([await self.ask(wire) for wire in exchange.wires])
+
+
+async def _nothing_more(_exchange: ChatExchange) -> list[ChatDelta]:
+    return []
 
 
 def text_of(deltas: list[ChatDelta], choice: int = 0) -> str:

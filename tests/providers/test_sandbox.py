@@ -17,7 +17,8 @@ from xrouter.domain.errors import (
     XRouterError,
 )
 from xrouter.domain.plan import Target
-from xrouter.flow.upstreams import Upstream
+from xrouter.flow.lanes import Lanes
+from xrouter.flow.upstreams import Means, Upstream
 from xrouter.providers import factory
 from xrouter.providers.base import from_environment
 from xrouter.sandbox.application import Sandbox
@@ -54,7 +55,7 @@ class Caller:
         )
         self.client = Client()
         self.adapter = factory.build(endpoint)
-        self.upstream = Upstream(endpoint, self.adapter, self.client, TokenBook())
+        self.upstream = Upstream(endpoint, self.adapter, Means(self.client, TokenBook(), Lanes()))
         self.sandbox = sandbox
         self.name = name
 

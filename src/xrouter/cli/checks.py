@@ -23,7 +23,8 @@ from xrouter.control.publish import build_snapshot
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.snapshot import Snapshot
-from xrouter.flow.upstreams import Upstream
+from xrouter.flow.lanes import Lanes
+from xrouter.flow.upstreams import Means, Upstream
 from xrouter.providers import factory
 from xrouter.settings import Settings
 from xrouter.wire.client import Client
@@ -139,7 +140,7 @@ async def endpoint(each: Endpoint, client: Client, tokens: TokenBook) -> Finding
     name = f"{each.provider}/{each.name}"
     began = time.perf_counter()
     try:
-        upstream = Upstream(each, factory.build(each), client, tokens)
+        upstream = Upstream(each, factory.build(each), Means(client, tokens, Lanes()))
         async with asyncio.timeout(PROBE_S):
             exchange = await upstream.open(upstream.adapter.probe())
             exchange.close()

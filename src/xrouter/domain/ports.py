@@ -12,9 +12,12 @@ from msgspec import Struct
 from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
 from xrouter.domain.catalog import Model
 from xrouter.domain.chat import ChatRequest
+from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.identity import Principal
+from xrouter.domain.images import ImagesAnswer, ImagesRequest
+from xrouter.domain.raw import RawRequest
 from xrouter.domain.snapshot import Snapshot
 from xrouter.domain.usage import UsageEvent
 
@@ -83,7 +86,8 @@ class Served(Struct, frozen=True):
 class Reply(ABC):
     """The way back to one caller. Made by the door, driven by the flow.
 
-    Exactly one of `refuse`, `answer`, `embeddings`, or: `start`, `deltas`..., then `end` or `fail`.
+    Exactly one of `refuse`, `answer`, `embeddings`, `images`, `count`; or `start`, `deltas`...,
+    then `end` or `fail`; or `open_raw`, `pass_on`..., then `close_raw` or `break_raw`.
     Every method may wait for a slow caller, and is cancelled when the caller leaves.
     """
 
@@ -124,6 +128,30 @@ class Reply(ABC):
     async def embeddings(self, answer: EmbeddingsAnswer, served: Served) -> None:
         """Send vectors."""
 
+    @abstractmethod
+    async def images(self, answer: ImagesAnswer, served: Served) -> None:
+        """Send pictures."""
+
+    @abstractmethod
+    async def count(self, count: TokenCount, served: Served) -> None:
+        """Send a number of tokens."""
+
+    @abstractmethod
+    async def open_raw(self, served: Served, content_type: str) -> None:
+        """Begin to pass on an answer as it comes: status 200 and headers."""
+
+    @abstractmethod
+    async def pass_on(self, data: bytes) -> None:
+        """Pass on a piece of it."""
+
+    @abstractmethod
+    async def close_raw(self) -> None:
+        """It has come to its end."""
+
+    @abstractmethod
+    async def break_raw(self) -> None:
+        """It broke off: the connection to the caller is cut, so that no one takes it for whole."""
+
 
 class CallInfo(Struct, frozen=True):
     """One request at the door. received_at: `time.monotonic()` seconds when its head was in."""
@@ -151,6 +179,24 @@ class Flow(ABC):
         self, request: EmbeddingsRequest, credential: str | None, call: CallInfo, reply: Reply
     ) -> None:
         """Answer an embeddings request through `reply`."""
+
+    @abstractmethod
+    async def images(
+        self, request: ImagesRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        """Answer a request for pictures through `reply`."""
+
+    @abstractmethod
+    async def count(
+        self, request: CountRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        """Answer a request to count tokens through `reply`. Costs nothing."""
+
+    @abstractmethod
+    async def raw(
+        self, request: RawRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        """Pass a request on, and its answer back through `reply`."""
 
     @abstractmethod
     def models(self, credential: str | None) -> list[Model]:

@@ -8,8 +8,10 @@ import time
 from typing_extensions import override
 
 from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
+from xrouter.domain.counting import TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer
-from xrouter.domain.errors import XRouterError
+from xrouter.domain.errors import ClientGone, XRouterError
+from xrouter.domain.images import ImagesAnswer
 from xrouter.domain.ports import Allowance, Reply, Served
 from xrouter.edge import fields
 from xrouter.edge.asgi import Header
@@ -97,9 +99,7 @@ class HttpReply(Reply):
 
     @override
     async def answer(self, answer: ChatAnswer, served: Served) -> None:
-        body = self._voice.answer(answer, served)
-        self._out.headers += fields.served(served)
-        await self._out.whole(_OK, JSON, body)
+        await self._result(self._voice.answer(answer, served), served)
 
     @override
     async def embeddings(self, answer: EmbeddingsAnswer, served: Served) -> None:
@@ -113,6 +113,35 @@ class HttpReply(Reply):
                 await asyncio.sleep(0)
         self._out.headers += fields.served(served)
         await self._out.whole(_OK, JSON, b"".join(pieces))
+
+    @override
+    async def images(self, answer: ImagesAnswer, served: Served) -> None:
+        await self._result(self._voice.images(answer, served), served)
+
+    @override
+    async def count(self, count: TokenCount, served: Served) -> None:
+        await self._result(self._voice.count(count, served), served)
+
+    @override
+    async def open_raw(self, served: Served, content_type: str) -> None:
+        self._out.headers += fields.served(served)
+        await self._out.open(_OK, (b"content-type", fields.clean(content_type)))
+
+    @override
+    async def pass_on(self, data: bytes) -> None:
+        await self._out.write(data)
+
+    @override
+    async def close_raw(self) -> None:
+        await self._out.close()
+
+    @override
+    async def break_raw(self) -> None:
+        raise ClientGone("The answer broke off.")
+
+    async def _result(self, body: bytes, served: Served) -> None:
+        self._out.headers += fields.served(served)
+        await self._out.whole(_OK, JSON, body)
 
     def ping_if_silent(self, seconds: float) -> None:
         """Send a heartbeat when nothing was written for so long; never waits."""

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from xrouter.domain.errors import MethodNotAllowed, NotFound
-from xrouter.edge.visit import Visit
+from xrouter.edge.visit import Refusal, Visit
 
 PREFIXES = ("/v1", "/api/v1", "")
 _REST = "/*"
@@ -23,7 +23,8 @@ class Route(Struct, frozen=True, kw_only=True):
 
     path: without prefix; `/models/*` takes any rest, slashes too. serve: answers, or raises an
     XRouterError before anything was sent. request, answer and example (of a request body): for the
-    OpenAPI document. streams: the answer may be an event stream.
+    OpenAPI document. streams: the answer may be an event stream. refuse: the body of an error (and
+    the request id) in the dialect's words, None for OpenAI's.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Route(Struct, frozen=True, kw_only=True):
     answer: type | None = None
     example: dict[str, Any] | None = None
     streams: bool = False
+    refuse: Refusal | None = None
 
 
 Methods = dict[str, Route]

@@ -143,6 +143,8 @@ class Door:
         if route is None:
             visit.out.headers.append((b"allow", ", ".join(methods).encode()))
             raise wrong_method(method, path)
+        if route.refuse is not None:
+            visit.refusal = route.refuse
         await route.serve(visit)
 
     async def _live(self, receive: Receive, send: Send) -> None:

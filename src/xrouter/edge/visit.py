@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -31,6 +32,15 @@ _CLOSE = (b"connection", b"close")
 _ONCE = frozenset({b"authorization", b"api-key", b"x-api-key", b"host", b"content-encoding"})
 
 
+Refusal = Callable[[XRouterError, str], bytes]
+"""The body of an error that is told at the door, given the request id."""
+
+
+def plain_refusal(error: XRouterError, _request_id: str) -> bytes:
+    """OpenAI's envelope."""
+    return encode(error.body())
+
+
 class Means(Struct, frozen=True):
     """What the routes work with, the same for all visits."""
 
@@ -45,6 +55,7 @@ class Visit:
     """From the head of a request to the end of its answer. Belongs to the task that made it.
 
     serial: a ULID; ids that the caller sees are made of it. rest: what a `/*` route left open.
+    refusal: how the route's dialect tells an error.
     """
 
     __slots__ = (
@@ -57,6 +68,7 @@ class Visit:
         "means",
         "out",
         "received_at",
+        "refusal",
         "rest",
         "scope",
         "serial",
@@ -70,6 +82,7 @@ class Visit:
         self.headers: Headers = dict(scope["headers"])
         self.out = Outlet(send, self.request_id)
         self.rest = ""
+        self.refusal: Refusal = plain_refusal
         self.body_read = False
         self.cancellation = Cancellation()
         self._receive = receive
@@ -160,7 +173,7 @@ class Visit:
             self.means.heartbeat.discard(self._reply)
 
     async def _refuse(self, error: XRouterError) -> None:
-        body = encode(error.body())
+        body = self.refusal(error, self.request_id)
         headers = fields.error(error)
         if not self._body_is_coming():
             await self.out.whole(error.status, JSON, body, *headers)

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import msgspec
 
 from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
+from xrouter.domain.counting import TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer
 from xrouter.domain.errors import XRouterError
+from xrouter.domain.images import ImagesAnswer
 from xrouter.domain.ports import Served
 
 encode = msgspec.json.Encoder().encode
@@ -44,6 +46,14 @@ class Voice:
 
     def embeddings(self, answer: EmbeddingsAnswer, served: Served) -> Iterator[bytes]:
         """The body of an embeddings answer, in pieces so that other requests get their turn."""
+        raise NotImplementedError
+
+    def images(self, answer: ImagesAnswer, served: Served) -> bytes:
+        """The body of an answer with pictures."""
+        raise NotImplementedError
+
+    def count(self, count: TokenCount, served: Served) -> bytes:
+        """The body of a count of tokens."""
         raise NotImplementedError
 
     def refuse(self, error: XRouterError) -> bytes:

@@ -1,30 +1,29 @@
 """Stop 7: try the plan's targets in order until one has spoken.
 
-The loop (`_first_that_answers`) knows what may be tried again; a single attempt knows how.
+The loop (`_first_that_answers`) knows what may be tried again; `attempt` and `errands` know how.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from xrouter.domain.answer import ChatAnswer
 from xrouter.domain.chat import ChatRequest
-from xrouter.domain.deadline import Deadline
+from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
-from xrouter.domain.errors import InternalError, UpstreamTimeout, XRouterError
+from xrouter.domain.errors import InternalError, XRouterError
+from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.plan import Plan, Target
-from xrouter.flow.stream import UpstreamStream
+from xrouter.domain.raw import RawRequest
+from xrouter.flow import errands
+from xrouter.flow.attempt import ChatAttempt
+from xrouter.flow.stream import DeltaStream
 from xrouter.flow.tally import Tally
 from xrouter.flow.upstreams import Upstream, Upstreams
 from xrouter.telemetry.logs import log
 from xrouter.telemetry.metrics import Meters
 from xrouter.wire.client import Exchange as WireExchange
-from xrouter.wire.types import WireReply, WireRequest
-
-FIRST_ERROR_STATUS = 300
-_EMBEDDINGS_AT_ONCE = 4
 
 T = TypeVar("T")
 Attempt = Callable[[Target, Upstream], Awaitable[T]]
@@ -37,11 +36,11 @@ class Dispatcher:
         self._upstreams = upstreams
         self._meters = meters
 
-    async def stream(self, request: ChatRequest, plan: Plan, tally: Tally) -> UpstreamStream:
+    async def stream(self, request: ChatRequest, plan: Plan, tally: Tally) -> DeltaStream:
         """A stream that has spoken. Raises the last error when no target answers."""
 
-        async def attempt(target: Target, upstream: Upstream) -> UpstreamStream:
-            return await _open_stream(request, target, upstream, tally)
+        async def attempt(target: Target, upstream: Upstream) -> DeltaStream:
+            return await ChatAttempt(request, target, upstream, tally).stream()
 
         return await self._first_that_answers(plan, tally, attempt)
 
@@ -49,7 +48,7 @@ class Dispatcher:
         """A whole answer. Raises the last error when no target answers."""
 
         async def attempt(target: Target, upstream: Upstream) -> ChatAnswer:
-            return await _ask(request, target, upstream, tally)
+            return await ChatAttempt(request, target, upstream, tally).answer()
 
         return await self._first_that_answers(plan, tally, attempt)
 
@@ -59,7 +58,31 @@ class Dispatcher:
         """Vectors. Raises the last error when no target answers."""
 
         async def attempt(target: Target, upstream: Upstream) -> EmbeddingsAnswer:
-            return await _embed(request, target, upstream, tally)
+            return await errands.embed(request, target, upstream, tally)
+
+        return await self._first_that_answers(plan, tally, attempt)
+
+    async def images(self, request: ImagesRequest, plan: Plan, tally: Tally) -> ImagesAnswer:
+        """Pictures. Raises the last error when no target answers."""
+
+        async def attempt(target: Target, upstream: Upstream) -> ImagesAnswer:
+            return await errands.draw(request, target, upstream, tally)
+
+        return await self._first_that_answers(plan, tally, attempt)
+
+    async def count(self, request: CountRequest, plan: Plan, tally: Tally) -> TokenCount:
+        """Tokens, estimated where the provider cannot count."""
+
+        async def attempt(target: Target, upstream: Upstream) -> TokenCount:
+            return await errands.count(request, target, upstream, tally)
+
+        return await self._first_that_answers(plan, tally, attempt)
+
+    async def raw(self, request: RawRequest, plan: Plan, tally: Tally) -> WireExchange:
+        """An answer of status 2xx, to be passed on. The caller closes it."""
+
+        async def attempt(target: Target, upstream: Upstream) -> WireExchange:
+            return await errands.passed_on(request, target, upstream, tally)
 
         return await self._first_that_answers(plan, tally, attempt)
 
@@ -91,97 +114,3 @@ class Dispatcher:
             hint=error.hint,
             upstream_status=error.upstream_status,
         )
-
-
-async def _open_stream(
-    request: ChatRequest, target: Target, upstream: Upstream, tally: Tally
-) -> UpstreamStream:
-    timeouts = target.endpoint.timeouts
-    exchange = upstream.adapter.encode_chat(request, target)
-    tally.attempt()
-    ends_at = asyncio.get_running_loop().time() + timeouts.total
-    wire: WireExchange | None = None
-    try:
-        with Deadline(min(timeouts.first_token, timeouts.total)):
-            wire = await upstream.open(exchange.wire)
-            await _check(wire, upstream)
-            tally.accepted = True
-            stream = UpstreamStream(exchange, wire, timeouts, ends_at)
-            await stream.listen()
-    except BaseException as error:
-        if wire is not None:
-            wire.close()
-        if isinstance(error, TimeoutError):
-            raise _silent(timeouts.first_token) from None
-        raise
-    _note(tally, wire, exchange.dropped)
-    return stream
-
-
-async def _ask(
-    request: ChatRequest, target: Target, upstream: Upstream, tally: Tally
-) -> ChatAnswer:
-    exchange = upstream.adapter.encode_chat(request, target)
-    tally.attempt()
-    reply = await _fetch(upstream, exchange.wire, target.endpoint.timeouts.total, tally)
-    answer = exchange.answer(reply)
-    _note(tally, reply, exchange.dropped)
-    return answer
-
-
-async def _embed(
-    request: EmbeddingsRequest, target: Target, upstream: Upstream, tally: Tally
-) -> EmbeddingsAnswer:
-    exchange = upstream.adapter.encode_embeddings(request, target)
-    tally.attempt()
-    total = target.endpoint.timeouts.total
-    replies: list[WireReply] = []
-    for start in range(0, len(exchange.wires), _EMBEDDINGS_AT_ONCE):
-        portion = exchange.wires[start : start + _EMBEDDINGS_AT_ONCE]
-        replies += await _fetch_all(upstream, portion, total, tally)
-    answer = exchange.answer(replies)
-    _note(tally, replies[0], exchange.dropped)
-    return answer
-
-
-async def _fetch_all(
-    upstream: Upstream, wires: list[WireRequest], total: float, tally: Tally
-) -> list[WireReply]:
-    if len(wires) == 1:
-        return [await _fetch(upstream, wires[0], total, tally)]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_fetch(upstream, wire, total, tally)) for wire in wires]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
-async def _fetch(upstream: Upstream, wire: WireRequest, total: float, tally: Tally) -> WireReply:
-    try:
-        with Deadline(total):
-            exchange = await upstream.open(wire)
-            try:
-                await _check(exchange, upstream)
-                tally.accepted = True
-                return WireReply(exchange.status, exchange.headers, await exchange.read())
-            finally:
-                exchange.close()
-    except TimeoutError:
-        raise _silent(total) from None
-
-
-async def _check(exchange: WireExchange, upstream: Upstream) -> None:
-    if exchange.status >= FIRST_ERROR_STATUS:
-        reply = WireReply(exchange.status, exchange.headers, await exchange.read())
-        raise upstream.adapter.decode_error(reply)
-
-
-def _silent(seconds: float) -> UpstreamTimeout:
-    return UpstreamTimeout(f"The provider did not answer within {seconds:g} s.")
-
-
-def _note(tally: Tally, reply: WireExchange | WireReply, dropped: tuple[str, ...]) -> None:
-    tally.dropped = dropped
-    headers = reply.headers
-    tally.upstream_request_id = headers.get("x-request-id") or headers.get("x-server-trace-id")

@@ -1,8 +1,8 @@
-"""A whole answer as the deltas of a stream."""
+"""Between whole answers and deltas; several answers as one."""
 
 from __future__ import annotations
 
-from xrouter.domain.answer import ChatAnswer, ChatDelta, Choice, ToolCallDelta
+from xrouter.domain.answer import ChatAnswer, ChatDelta, Choice, ToolCallDelta, Usage
 from xrouter.domain.chat import ToolCall
 
 
@@ -11,6 +11,44 @@ def deltas_of(answer: ChatAnswer) -> list[ChatDelta]:
     deltas = [_delta_of(choice) for choice in answer.choices]
     deltas.append(ChatDelta(usage=answer.usage, meta=answer.meta))
     return deltas
+
+
+def add(answer: ChatAnswer, deltas: list[ChatDelta]) -> None:
+    """Complete the answer by what was asked for after it: text, extras, the usage."""
+    choices = {choice.index: choice for choice in answer.choices}
+    for delta in deltas:
+        answer.usage = delta.usage or answer.usage
+        choice = choices.get(delta.choice)
+        if choice is None:
+            continue
+        message = choice.message
+        if delta.text:
+            message.content = (message.content or "") + delta.text
+        if delta.extra:
+            message.extra = {**(message.extra or {}), **delta.extra}
+
+
+def as_alternatives(answers: list[ChatAnswer]) -> ChatAnswer:
+    """The first choice of each answer, numbered in order; what they used together."""
+    first = answers[0]
+    for index, answer in enumerate(answers):
+        answer.choices[0].index = index
+    usages = [answer.usage for answer in answers if answer.usage is not None]
+    total = summed(usages) if len(usages) == len(answers) else None
+    return ChatAnswer([answer.choices[0] for answer in answers], total, first.meta)
+
+
+def summed(usages: list[Usage]) -> Usage:
+    """What several calls used together; the prompt is charged with each."""
+    writes = [usage.cache_write_tokens for usage in usages if usage.cache_write_tokens is not None]
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+        reasoning_tokens=sum(usage.reasoning_tokens for usage in usages),
+        cache_write_tokens=sum(writes) if writes else None,
+        estimated=any(usage.estimated for usage in usages),
+    )
 
 
 def _delta_of(choice: Choice) -> ChatDelta:

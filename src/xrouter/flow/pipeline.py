@@ -25,8 +25,10 @@ from typing_extensions import override
 
 from xrouter.domain.catalog import Kind, Model
 from xrouter.domain.chat import ChatRequest
+from xrouter.domain.counting import CountRequest
 from xrouter.domain.embeddings import EmbeddingsRequest
 from xrouter.domain.errors import ClientGone, InternalError, NotReady, XRouterError
+from xrouter.domain.images import ImagesRequest
 from xrouter.domain.plan import Plan
 from xrouter.domain.ports import (
     SERVER_SHUTDOWN,
@@ -37,9 +39,11 @@ from xrouter.domain.ports import (
     Reply,
     SnapshotSource,
 )
+from xrouter.domain.raw import RawRequest
 from xrouter.flow import admit
+from xrouter.flow.able import check_able
 from xrouter.flow.dispatch import Dispatcher
-from xrouter.flow.relay import relay
+from xrouter.flow.relay import pass_on, relay
 from xrouter.flow.resolve import find, resolve
 from xrouter.flow.route import route
 from xrouter.flow.settle import Settler
@@ -47,6 +51,15 @@ from xrouter.flow.tally import Tally
 from xrouter.telemetry.logs import log
 
 Ending = Callable[[], Awaitable[None]]
+
+
+RAW_KINDS: dict[str, tuple[Kind, ...]] = {
+    "moderations": ("moderation",),
+    "audio/speech": ("speech",),
+    "audio/transcriptions": ("transcription",),
+    "audio/translations": ("transcription",),
+}
+"""What kind of model an operation that is passed on asks for."""
 
 
 class Gear(Struct, frozen=True):
@@ -74,7 +87,7 @@ class Pipeline(Flow):
         )
 
         async def work() -> Ending:
-            plan = self._plan(request.model, "chat", credential, reply, tally)
+            plan = self._plan(("chat",), credential, reply, tally, request)
             try:
                 return await self._answer(request, plan, tally, reply)
             except asyncio.CancelledError:
@@ -92,10 +105,55 @@ class Pipeline(Flow):
         tally = Tally("embeddings", request.model, streamed=False, started_at=call.received_at)
 
         async def work() -> Ending:
-            plan = self._plan(request.model, "embeddings", credential, reply, tally)
+            plan = self._plan(("embeddings",), credential, reply, tally)
             answer = await self._gear.dispatcher.embeddings(request, plan, tally)
             tally.usage = answer.usage
             return partial(reply.embeddings, answer, tally.served())
+
+        await self._conclude(work, call, tally, reply)
+
+    @override
+    async def images(
+        self, request: ImagesRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        tally = Tally("images", request.model, streamed=False, started_at=call.received_at)
+
+        async def work() -> Ending:
+            plan = self._plan(("images", "chat"), credential, reply, tally)
+            answer = await self._gear.dispatcher.images(request, plan, tally)
+            tally.usage = answer.usage
+            return partial(reply.images, answer, tally.served())
+
+        await self._conclude(work, call, tally, reply)
+
+    @override
+    async def count(
+        self, request: CountRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        tally = Tally("count", request.model, streamed=False, started_at=call.received_at)
+
+        async def work() -> Ending:
+            plan = self._plan((), credential, reply, tally)
+            counted = await self._gear.dispatcher.count(request, plan, tally)
+            return partial(reply.count, counted, tally.served())
+
+        await self._conclude(work, call, tally, reply)
+
+    @override
+    async def raw(
+        self, request: RawRequest, credential: str | None, call: CallInfo, reply: Reply
+    ) -> None:
+        tally = Tally(call.operation, request.model, streamed=False, started_at=call.received_at)
+
+        async def work() -> Ending:
+            kinds = RAW_KINDS.get(request.operation, ())
+            plan = self._plan(kinds, credential, reply, tally)
+            exchange = await self._gear.dispatcher.raw(request, plan, tally)
+            try:
+                await pass_on(exchange, reply, tally)
+            finally:
+                exchange.close()
+            return reply.close_raw
 
         await self._conclude(work, call, tally, reply)
 
@@ -129,14 +187,22 @@ class Pipeline(Flow):
         return partial(reply.end, tally.usage)
 
     def _plan(
-        self, model: str, kind: Kind, credential: str | None, reply: Reply, tally: Tally
+        self,
+        kinds: tuple[Kind, ...],
+        credential: str | None,
+        reply: Reply,
+        tally: Tally,
+        request: ChatRequest | None = None,
     ) -> Plan:
-        """Stops 4 to 6, on one snapshot."""
+        """Stops 4 to 6, on one snapshot. kinds: of models that will do; () for all."""
         gear = self._gear
         snapshot = gear.snapshots.current
         tally.principal = admit.identify(credential, gear.keys, snapshot)
         admit.take(tally.principal, gear.limiter, reply)
-        return route(resolve(model, snapshot, kind), snapshot)
+        wanted = resolve(tally.model, snapshot, kinds)
+        if request is not None:
+            check_able(request, wanted.model, snapshot)
+        return route(wanted, snapshot)
 
     async def _conclude(
         self, work: Callable[[], Awaitable[Ending]], call: CallInfo, tally: Tally, reply: Reply
@@ -148,16 +214,23 @@ class Pipeline(Flow):
             self._gear.settler.settle(call, tally, _abandoned(cancelled))
             raise
         except XRouterError as error:
-            ending = partial(reply.fail if reply.started else reply.refuse, error)
+            ending = _told(error, tally, reply)
             self._gear.settler.settle(call, tally, error)
         except Exception:  # noqa: BLE001 - the last line of defence
             log.exception("defect", request_id=call.request_id)
             defect = InternalError("XRouter failed to handle the request; it has been recorded.")
-            ending = partial(reply.fail if reply.started else reply.refuse, defect)
+            ending = _told(defect, tally, reply)
             self._gear.settler.settle(call, tally, defect)
         else:
             self._gear.settler.settle(call, tally, None)
         await ending()
+
+
+def _told(error: XRouterError, tally: Tally, reply: Reply) -> Ending:
+    """How the caller learns of it."""
+    if not reply.started:
+        return partial(reply.refuse, error)
+    return reply.break_raw if tally.raw else partial(reply.fail, error)
 
 
 def _abandoned(cancelled: asyncio.CancelledError) -> XRouterError:

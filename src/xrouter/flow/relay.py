@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from xrouter.domain.errors import UpstreamMalformed
 from xrouter.domain.ports import Reply
-from xrouter.flow.stream import UpstreamStream
+from xrouter.flow.stream import DeltaStream
 from xrouter.flow.tally import Tally
+from xrouter.wire.client import Exchange
+
+BINARY = "application/octet-stream"
 
 
-async def relay(stream: UpstreamStream, reply: Reply, tally: Tally) -> None:
+async def pass_on(exchange: Exchange, reply: Reply, tally: Tally) -> None:
+    """An answer as it comes, until its end. Raises UpstreamError when it breaks off."""
+    tally.raw = True
+    await reply.open_raw(tally.served(), exchange.headers.get("content-type", BINARY))
+    while data := await exchange.chunk():
+        await reply.pass_on(data)
+
+
+async def relay(stream: DeltaStream, reply: Reply, tally: Tally) -> None:
     """Until the proper end. Raises UpstreamError when the stream breaks or ends unfinished."""
     await reply.start(tally.served())
     while (deltas := await stream.next()) is not None:

@@ -32,16 +32,19 @@ class Wanted(Struct, frozen=True):
     version: Version
 
 
-def resolve(name: str, snapshot: Snapshot, kind: Kind) -> Wanted:
-    """Find the model and version. Raises ModelNotFound, ModelUnavailable or InvalidRequest."""
+def resolve(name: str, snapshot: Snapshot, kinds: tuple[Kind, ...]) -> Wanted:
+    """Find the model and version. Raises ModelNotFound, ModelUnavailable or InvalidRequest.
+
+    kinds: of models that will do; () for all.
+    """
     wanted = find(name, snapshot)
     model = wanted.model
-    if model.kind != kind:
+    if kinds and model.kind not in kinds:
         raise InvalidRequest(
-            f"The model '{model.model_id}' is for {model.kind}, not for {kind}.",
+            f"The model '{model.model_id}' is for {model.kind}, not for {kinds[0]}.",
             param="model",
             code="unsupported_operation",
-            hint=_suggestion(kind, snapshot),
+            hint=_suggestion(kinds[0], snapshot),
         )
     if not model.is_available:
         raise ModelUnavailable(

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+
+from typing_extensions import override
 
 from xrouter.domain.answer import ChatDelta
 from xrouter.domain.catalog import Timeouts
@@ -15,13 +19,38 @@ from xrouter.wire.framing import parser_for
 from xrouter.wire.types import Framing, WireReply
 
 
-class UpstreamStream:
-    """The deltas of one chat exchange. `close` never waits and may be called twice."""
+class DeltaStream(ABC):
+    """Deltas as they come. `close` never waits and may be called twice."""
+
+    @abstractmethod
+    async def next(self) -> list[ChatDelta] | None:
+        """The next deltas, at least one, as soon as they are there; None at the proper end.
+
+        Raises UpstreamError when the stream breaks, stalls or takes too long.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+Completion = Callable[[ChatExchange], Awaitable[list[ChatDelta]]]
+"""What is asked when a stream was read to its end: the deltas that it lacks."""
+
+
+class UpstreamStream(DeltaStream):
+    """The deltas of one chat exchange."""
 
     def __init__(
-        self, exchange: ChatExchange, wire: WireExchange, timeouts: Timeouts, ends_at: float
+        self,
+        exchange: ChatExchange,
+        wire: WireExchange,
+        timeouts: Timeouts,
+        ends_at: float,
+        completion: Completion,
     ) -> None:
         """ends_at: loop time at which the whole request must be over."""
+        self._completion: Completion | None = completion
         self._exchange = exchange
         self._wire = wire
         self._parser = parser_for(exchange.framing)
@@ -31,6 +60,7 @@ class UpstreamStream:
         self._broken: XRouterError | None = None
         self._over = False
         self._complete = False
+        self._closed = False
         self._spoken = False
 
     async def listen(self) -> None:
@@ -38,31 +68,39 @@ class UpstreamStream:
         if _is_whole(self._exchange, self._wire):
             reply = WireReply(self._wire.status, self._wire.headers, await self._wire.read())
             self._first = deltas_of(self._exchange.answer(reply))
-            self._over = True
+            self._over = self._complete = True
             return
         self._first = await self._read()
         self._spoken = True
 
+    @override
     async def next(self) -> list[ChatDelta] | None:
-        """The next deltas, at least one, as soon as they are there; None at the proper end.
-
-        Raises UpstreamError when the stream breaks, stalls or takes too long.
-        """
         if self._first is not None:
             first, self._first = self._first, None
             return first
         if self._broken is not None:
             raise self._broken
-        if self._over:
-            return None
-        return await self._read()
+        deltas = None if self._over else await self._read()
+        return deltas or await self._completed()
 
+    @override
     def close(self) -> None:
-        """Let go of the connection: a provider that has not said its last word sees it at once."""
+        """A provider that has not said its last word sees it at once."""
+        if self._closed:
+            return
+        self._closed = True
         if self._complete:
             self._wire.finish()
         else:
             self._wire.close()
+
+    async def _completed(self) -> list[ChatDelta] | None:
+        """What is asked for at the end, once; the connection is free again by then."""
+        completion, self._completion = self._completion, None
+        if completion is None:
+            return None
+        self.close()
+        return await completion(self._exchange) or None
 
     async def _read(self) -> list[ChatDelta] | None:
         deltas: list[ChatDelta] = []

@@ -15,7 +15,7 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class Tally:
-    """Times are `time.monotonic()` seconds."""
+    """Times are `time.monotonic()` seconds. raw: the answer is passed on as it comes."""
 
     __slots__ = (
         "accepted",
@@ -28,6 +28,7 @@ class Tally:
         "model",
         "operation",
         "principal",
+        "raw",
         "started_at",
         "streamed",
         "target",
@@ -45,6 +46,7 @@ class Tally:
         self.target: Target | None = None
         self.attempts = 0
         self.accepted = False
+        self.raw = False
         self.dropped: tuple[str, ...] = ()
         self.dispatched_at: float | None = None
         self.first_token_at: float | None = None
@@ -59,6 +61,14 @@ class Tally:
         self.attempts += 1
         if self.dispatched_at is None:
             self.dispatched_at = time.monotonic()
+
+    def heard(
+        self, headers: dict[str, str], id_headers: tuple[str, ...], dropped: tuple[str, ...]
+    ) -> None:
+        """A provider has accepted the request; `id_headers` may name the call there."""
+        self.dropped = dropped
+        found = (headers[name] for name in id_headers if headers.get(name))
+        self.upstream_request_id = next(found, None)
 
     def count(self, deltas: list[ChatDelta]) -> None:
         """Pieces have come from the provider."""
@@ -106,10 +116,21 @@ class Tally:
         """
         if self.usage is not None or not self.accepted:
             return
-        asked = sum(len(text_of(message.content)) for message in request.messages)
         self.usage = Usage(
-            prompt_tokens=_tokens(asked), completion_tokens=_tokens(self.characters), estimated=True
+            prompt_tokens=prompt_tokens(request),
+            completion_tokens=tokens_of(self.characters),
+            estimated=True,
         )
+
+
+def prompt_tokens(request: ChatRequest) -> int:
+    """An estimate of what the request's prompt counts."""
+    return tokens_of(sum(len(text_of(message.content)) for message in request.messages))
+
+
+def tokens_of(characters: int) -> int:
+    """An estimate, rounded up."""
+    return -(-characters // CHARACTERS_PER_TOKEN)
 
 
 def _characters(message: AnswerMessage) -> int:
@@ -126,7 +147,3 @@ def _characters(message: AnswerMessage) -> int:
 def _hidden_characters(delta: ChatDelta) -> int:
     calls = sum(len(call.arguments) + len(call.name or "") for call in delta.tool_calls or ())
     return len(delta.reasoning or "") + calls
-
-
-def _tokens(characters: int) -> int:
-    return -(-characters // CHARACTERS_PER_TOKEN)

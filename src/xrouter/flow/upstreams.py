@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from msgspec import Struct
 
 from xrouter.domain.catalog import Endpoint
-from xrouter.domain.errors import InternalError, InvalidRequest, OperatorError
+from xrouter.domain.errors import InternalError, InvalidRequest, OperatorError, XRouterError
+from xrouter.flow.lanes import Lanes
 from xrouter.providers.base import BaseAPIAdapter
 from xrouter.wire.client import Client, Route
 from xrouter.wire.client import Exchange as WireExchange
 from xrouter.wire.tokens import TokenBook
-from xrouter.wire.types import TokenFlow, WireReply, WireRequest
+from xrouter.wire.types import Errand, TokenFlow, WireReply, WireRequest
 
 TOKEN_TIMEOUT_S = 10.0
 UNAUTHORIZED = 401
 _MAX_UPSTREAMS = 10_000
 
 
+_PUBLIC = Route(public_only=True)
+
+T = TypeVar("T")
+
+
+class Means(Struct, frozen=True):
+    """What all endpoints share."""
+
+    client: Client
+    tokens: TokenBook
+    lanes: Lanes
+
+
 class Upstream:
     """One endpoint: translates through `adapter`, sends through `open`."""
 
-    def __init__(
-        self, endpoint: Endpoint, adapter: BaseAPIAdapter, client: Client, tokens: TokenBook
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, adapter: BaseAPIAdapter, means: Means) -> None:
         self.endpoint = endpoint
         self.adapter = adapter
-        self._client = client
-        self._tokens = tokens
+        self._client = means.client
+        self._tokens = means.tokens
+        self._lanes = means.lanes
+        self._lane = adapter.lane()
         self._route = Route(
             connect=endpoint.timeouts.connect,
             ca_bundle=endpoint.ca_bundle,
@@ -42,7 +61,53 @@ class Upstream:
             flow.close()
 
     async def open(self, wire: WireRequest) -> WireExchange:
-        """Send with a credential; once more with a fresh token if the provider refuses ours."""
+        """Send with a credential, in turn where the account takes only so many calls at a time."""
+        lane = self._lane
+        if lane is None:
+            return await self._open(wire)
+        await self._lanes.enter(lane)
+        leave = partial(self._lanes.leave, lane)
+        try:
+            exchange = await self._open(wire)
+        except BaseException:
+            leave()
+            raise
+        exchange.on_close = leave
+        return exchange
+
+    async def fetch(self, wire: WireRequest) -> WireReply:
+        """Send and read the whole answer, of whatever status. Bound it by cancelling."""
+        if wire.pause:
+            await asyncio.sleep(wire.pause)
+        exchange = await (self._visit(wire) if wire.foreign else self.open(wire))
+        try:
+            return WireReply(exchange.status, exchange.headers, await exchange.read())
+        finally:
+            exchange.close()
+
+    async def run(self, errand: Errand[T]) -> T:
+        """Make the errand's requests in turn. Bound it by cancelling."""
+        try:
+            wire = next(errand)
+            while True:
+                try:
+                    reply = await self.fetch(wire)
+                except XRouterError as error:
+                    wire = errand.throw(error)
+                else:
+                    wire = errand.send(reply)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            errand.close()
+
+    async def _visit(self, wire: WireRequest) -> WireExchange:
+        """An address that the caller gave: nothing of ours goes there."""
+        return await self._client.open(wire, _PUBLIC)
+
+    async def _open(self, wire: WireRequest) -> WireExchange:
+        """Once more with a fresh token if the provider refuses ours."""
         token = await self.token()
         self.adapter.authorize(wire, token)
         exchange = await self._client.open(wire, self._route)
@@ -57,7 +122,7 @@ class Upstream:
         """The current access token, None for providers that take the credential itself."""
         if not self._needs_token:
             return None
-        return await self._tokens.get(self._identity, self._start, self._fetch)
+        return await self._tokens.get(self._identity, self._start, self._fetch_token)
 
     def _start(self) -> TokenFlow:
         flow = self.adapter.auth(time.time())
@@ -65,7 +130,7 @@ class Upstream:
             raise InternalError("The adapter changed its mind about tokens.")
         return flow
 
-    async def _fetch(self, wire: WireRequest) -> WireReply:
+    async def _fetch_token(self, wire: WireRequest) -> WireReply:
         return await self._client.fetch(wire, self._route, timeout=TOKEN_TIMEOUT_S)
 
 
@@ -76,9 +141,13 @@ class Upstreams:
         self, build: Callable[[Endpoint], BaseAPIAdapter], client: Client, tokens: TokenBook
     ) -> None:
         self._build = build
-        self._client = client
-        self._tokens = tokens
+        self._means = Means(client, tokens, Lanes())
         self._alive: dict[int, Upstream] = {}
+
+    @property
+    def alive(self) -> list[Upstream]:
+        """Those that were asked so far."""
+        return list(self._alive.values())
 
     def get(self, endpoint: Endpoint) -> Upstream:
         """The living endpoint. Raises OperatorError when its configuration is not sound."""
@@ -88,7 +157,7 @@ class Upstreams:
         if len(self._alive) >= _MAX_UPSTREAMS:
             self._alive.clear()
         try:
-            made = Upstream(endpoint, self._build(endpoint), self._client, self._tokens)
+            made = Upstream(endpoint, self._build(endpoint), self._means)
         except InvalidRequest as error:  # the operator's mistake, not the caller's
             raise OperatorError(
                 f"The endpoint '{endpoint.provider}/{endpoint.name}' is not configured properly.",

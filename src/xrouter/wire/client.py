@@ -16,10 +16,12 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 
 import aiohttp
+from aiohttp.helpers import is_ip_address as is_ip
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -27,9 +29,10 @@ from xrouter.domain.errors import (
     NotReady,
     UpstreamMalformed,
     UpstreamTimeout,
+    UpstreamUnreachable,
     XRouterError,
 )
-from xrouter.wire.connection import FIRST_FINAL, Connector, StaleConnection
+from xrouter.wire.connection import FIRST_FINAL, Connector, StaleConnection, is_public
 from xrouter.wire.errors import FOREIGN, addressed, bad_address, origin, translate
 from xrouter.wire.inflate import Inflater
 from xrouter.wire.tls import TlsContexts
@@ -43,7 +46,10 @@ FINISH_S = 1.0
 
 
 class Exchange:
-    """One answer, from its headers on. `headers` have lower-case names."""
+    """One answer, from its headers on. `headers` have lower-case names.
+
+    on_close: called once, when the answer is over or was let go.
+    """
 
     __slots__ = (
         "_content",
@@ -53,6 +59,7 @@ class Exchange:
         "_max_body",
         "_response",
         "headers",
+        "on_close",
         "status",
     )
 
@@ -64,6 +71,7 @@ class Exchange:
     ) -> None:
         """Raises UpstreamMalformed for a content encoding we do not know."""
         self._finishing = finishing
+        self.on_close: Callable[[], None] | None = None
         self.status = response.status
         self.headers = {name.lower(): value for name, value in response.headers.items()}
         self._response = response
@@ -104,6 +112,9 @@ class Exchange:
         """Let go of the connection: aborted, unless the body has come to its end. Never waits."""
         if not self._response.closed:
             self._response.close()
+        if self.on_close is not None:
+            told, self.on_close = self.on_close, None
+            told()
 
     def finish(self) -> None:
         """All that matters was read: give the body a moment to end by itself, then close.
@@ -169,16 +180,24 @@ class Client:
 
     max_body: most bytes of an answer that is read whole, or inflated.
     max_headers: most header fields of an answer; max_header: most bytes of one of them.
+    accepts: which IP addresses a route that is `public_only` may lead to.
     """
 
     def __init__(
-        self, *, max_body: int = 32 << 20, max_headers: int = 128, max_header: int = 16 << 10
+        self,
+        *,
+        max_body: int = 32 << 20,
+        max_headers: int = 128,
+        max_header: int = 16 << 10,
+        accepts: Callable[[str], bool] = is_public,
     ) -> None:
         self._max_body = max_body
         self._max_headers = max_headers
         self._max_header = max_header
         self._contexts = TlsContexts()
+        self._accepts = accepts
         self._session: aiohttp.ClientSession | None = None
+        self._strangers: aiohttp.ClientSession | None = None
         self._finishing: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -225,13 +244,16 @@ class Client:
         for task in self._finishing:
             task.cancel()
         await asyncio.gather(*self._finishing, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._strangers):
+            if session is not None:
+                await session.close()
 
     async def _send(self, request: WireRequest, url: URL, route: Route) -> aiohttp.ClientResponse:
-        session = self._session
+        session = self._strangers if route.public_only else self._session
         if session is None or self._closed:
-            session = self._start()
+            session = self._start(public_only=route.public_only)
+        if route.public_only and is_ip(url.host) and not self._accepts(url.host or ""):
+            raise UpstreamUnreachable("The address is not on the public internet.")
         headers = CIMultiDict(request.headers)
         headers.setdefault("accept-encoding", "identity")
         headers.setdefault("user-agent", "xrouter")
@@ -249,12 +271,12 @@ class Client:
             timeout=_timeout(route.connect),
         )
 
-    def _start(self) -> aiohttp.ClientSession:
+    def _start(self, *, public_only: bool) -> aiohttp.ClientSession:
         """Make the session, which needs a running loop."""
         if self._closed:
             raise NotReady("The router is shutting down.")
-        self._session = session = aiohttp.ClientSession(
-            connector=Connector(),
+        session = aiohttp.ClientSession(
+            connector=Connector(self._accepts if public_only else None),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -265,6 +287,10 @@ class Client:
         )
         # GET would be sent again on fresh connections, too; `open` knows better.
         session._retry_connection = False  # noqa: SLF001 - there is no public switch
+        if public_only:
+            self._strangers = session
+        else:
+            self._session = session
         return session
 
 

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import functools
 import struct
-from socket import SO_LINGER, SOL_SOCKET
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
+from socket import AF_INET, SO_LINGER, SOL_SOCKET, AddressFamily
 
 import aiohttp
+from aiohttp.abc import ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from typing_extensions import override
@@ -109,10 +112,42 @@ class Handler(ResponseHandler):
         return self._requests > 0 and not (self._heard and body is not None and body.is_eof())
 
 
-class Connector(aiohttp.TCPConnector):
-    """A pool without a limit: limits on concurrent calls are kept elsewhere, fair and visible."""
+class PickyResolver(aiohttp.ThreadedResolver):
+    """Leaves out of its answers the addresses that may not be connected to."""
 
-    def __init__(self) -> None:
-        super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE_S)
+    def __init__(self, accepts: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._accepts = accepts
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: AddressFamily = AF_INET
+    ) -> list[ResolveResult]:
+        found = await super().resolve(host, port, family)
+        allowed = [result for result in found if self._accepts(result["host"])]
+        if not allowed:
+            raise OSError(f"{host} has no address that may be connected to")
+        return allowed
+
+
+def is_public(address: str) -> bool:
+    """Whether the IP address is one of the internet's."""
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return (mapped or ip).is_global and not ip.is_multicast
+
+
+class Connector(aiohttp.TCPConnector):
+    """A pool without a limit: limits on concurrent calls are kept elsewhere, fair and visible.
+
+    accepts: which IP addresses may be connected to; None: all.
+    """
+
+    def __init__(self, accepts: Callable[[str], bool] | None = None) -> None:
+        resolver = None if accepts is None else PickyResolver(accepts)
+        super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE_S, resolver=resolver)
         kind: type[ResponseHandler] = Handler
         self._factory = functools.partial(kind, loop=self._loop)

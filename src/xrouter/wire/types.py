@@ -65,6 +65,7 @@ class Route(Struct, frozen=True):
 
     ca_bundle: PEM file to trust besides the system's; client_cert/client_key: PEM files for mTLS.
     proxy: URL of an HTTP proxy. None for all of these means: not used.
+    public_only: for addresses that strangers name: private and local ones are not connected to.
     """
 
     connect: float = 5.0
@@ -72,3 +73,4 @@ class Route(Struct, frozen=True):
     client_cert: str | None = None
     client_key: str | None = None
     proxy: str | None = None
+    public_only: bool = False

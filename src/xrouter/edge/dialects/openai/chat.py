@@ -8,7 +8,7 @@ import msgspec
 
 from xrouter.domain.chat import ChatRequest, Fields, Message
 from xrouter.domain.errors import InvalidRequest
-from xrouter.edge.dialects.openai.errors import DECODE_ERRORS, explain, invalid_value, missing
+from xrouter.edge.mistakes import DECODE_ERRORS, explain, invalid_value, missing
 
 ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 MAX_STOPS = 4

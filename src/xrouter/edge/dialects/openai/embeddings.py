@@ -16,7 +16,7 @@ from xrouter.domain.chat import Fields, Natural
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.ports import Served
-from xrouter.edge.dialects.openai.errors import DECODE_ERRORS, explain, invalid_value
+from xrouter.edge.mistakes import DECODE_ERRORS, explain, invalid_value
 from xrouter.edge.voice import Voice, encode
 
 MAX_INPUTS = 2048

@@ -1,0 +1,118 @@
+"""One attempt at one target, for everything that is no chat."""
+
+from __future__ import annotations
+
+import asyncio
+
+from xrouter.domain.counting import CountRequest, TokenCount
+from xrouter.domain.deadline import Deadline
+from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
+from xrouter.domain.images import ImagesAnswer, ImagesRequest
+from xrouter.domain.plan import Target
+from xrouter.domain.raw import RawRequest
+from xrouter.flow.attempt import FIRST_ERROR_STATUS, read_error, silent
+from xrouter.flow.tally import Tally, prompt_tokens, tokens_of
+from xrouter.flow.upstreams import Upstream
+from xrouter.wire.client import Exchange as WireExchange
+from xrouter.wire.types import WireReply, WireRequest
+
+_AT_ONCE = 4
+
+
+async def embed(
+    request: EmbeddingsRequest, target: Target, upstream: Upstream, tally: Tally
+) -> EmbeddingsAnswer:
+    """Vectors; a provider that takes few texts a call is asked several times."""
+    exchange = upstream.adapter.encode_embeddings(request, target)
+    tally.attempt()
+    replies: list[WireReply] = []
+    for start in range(0, len(exchange.wires), _AT_ONCE):
+        replies += await _fetch_all(upstream, exchange.wires[start : start + _AT_ONCE])
+    tally.accepted = True
+    answer = exchange.answer(replies)
+    _note(tally, upstream, replies[0].headers, exchange.dropped)
+    return answer
+
+
+async def draw(
+    request: ImagesRequest, target: Target, upstream: Upstream, tally: Tally
+) -> ImagesAnswer:
+    """Pictures."""
+    errand = upstream.adapter.images(request, target)
+    tally.attempt()
+    total = target.endpoint.timeouts.total
+    try:
+        with Deadline(total):
+            return await upstream.run(errand)
+    except TimeoutError:
+        raise silent(total) from None
+
+
+async def count(
+    request: CountRequest, target: Target, upstream: Upstream, tally: Tally
+) -> TokenCount:
+    """Tokens by the provider's tokenizer; by ours, marked so, where it has none."""
+    errand = upstream.adapter.count(request, target)
+    if errand is None:
+        return _estimated(request)
+    tally.attempt()
+    limit = target.endpoint.timeouts.first_token
+    try:
+        with Deadline(limit):
+            return await upstream.run(errand)
+    except TimeoutError:
+        raise silent(limit) from None
+
+
+async def passed_on(
+    request: RawRequest, target: Target, upstream: Upstream, tally: Tally
+) -> WireExchange:
+    """The provider's answer as it comes. The caller closes it."""
+    wire = upstream.adapter.raw(request, target)
+    tally.attempt()
+    limit = target.endpoint.timeouts.total
+    try:
+        with Deadline(limit):
+            exchange = await upstream.open(wire)
+            if exchange.status >= FIRST_ERROR_STATUS:
+                raise await read_error(exchange, upstream)
+    except TimeoutError:
+        raise silent(limit) from None
+    tally.accepted = True
+    _note(tally, upstream, exchange.headers, ())
+    return exchange
+
+
+def _estimated(request: CountRequest) -> TokenCount:
+    if request.chat is not None:
+        return TokenCount((prompt_tokens(request.chat),), estimated=True)
+    return TokenCount(tuple(tokens_of(len(text)) for text in request.texts or ()), estimated=True)
+
+
+async def _fetch_all(upstream: Upstream, wires: list[WireRequest]) -> list[WireReply]:
+    if len(wires) == 1:
+        return [await _fetch(upstream, wires[0])]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_fetch(upstream, wire)) for wire in wires]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _fetch(upstream: Upstream, wire: WireRequest) -> WireReply:
+    total = upstream.endpoint.timeouts.total
+    try:
+        with Deadline(total):
+            reply = await upstream.fetch(wire)
+    except TimeoutError:
+        raise silent(total) from None
+    if reply.status >= FIRST_ERROR_STATUS:
+        raise upstream.adapter.decode_error(reply)
+    return reply
+
+
+def _note(
+    tally: Tally, upstream: Upstream, headers: dict[str, str], dropped: tuple[str, ...]
+) -> None:
+    tally.heard(headers, upstream.adapter.request_id_headers, dropped)

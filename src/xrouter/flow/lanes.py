@@ -1,0 +1,77 @@
+"""How many calls an account takes at a time: the others wait in turn, for a bounded while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Hashable
+
+from xrouter.domain.errors import UpstreamOverloaded
+from xrouter.providers.base import Lane
+
+_WAITING_PER_PLACE = 100
+_MAX_IDLE = 1024
+
+
+class _Queue:
+    """One account: calls that run, and calls that wait, first come first served."""
+
+    __slots__ = ("running", "waiting")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.waiting: deque[asyncio.Future[None]] = deque()
+
+
+class Lanes:
+    """The accounts in use. Whoever enters must leave."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Hashable, _Queue] = {}
+
+    async def enter(self, lane: Lane) -> None:
+        """Wait for a place. Raises UpstreamOverloaded when too many wait already."""
+        queue = self._queue(lane.key)
+        if queue.running < lane.width and not queue.waiting:
+            queue.running += 1
+            return
+        if len(queue.waiting) >= _WAITING_PER_PLACE * lane.width:
+            raise UpstreamOverloaded(
+                "Too many requests wait for this provider's account already.",
+                hint="Widen the endpoint's `concurrency` if the account allows more.",
+                retry_after=1.0,
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the place came, too late
+                self.leave(lane)
+            elif turn in queue.waiting:
+                queue.waiting.remove(turn)
+            raise
+
+    def leave(self, lane: Lane) -> None:
+        """Give the place back; the next in turn has it."""
+        queue = self._queue(lane.key)
+        queue.running -= 1
+        while queue.waiting and queue.running < lane.width:
+            turn = queue.waiting.popleft()
+            if not turn.done():
+                queue.running += 1
+                turn.set_result(None)
+
+    def _queue(self, key: Hashable) -> _Queue:
+        queue = self._queues.get(key)
+        if queue is None:
+            self._forget_idle()
+            queue = self._queues[key] = _Queue()
+        return queue
+
+    def _forget_idle(self) -> None:
+        """Accounts that are not in use any more."""
+        if len(self._queues) >= _MAX_IDLE:
+            idle = [key for key, queue in self._queues.items() if not queue.running]
+            for key in idle[: _MAX_IDLE // 2]:
+                del self._queues[key]
