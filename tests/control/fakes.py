@@ -9,6 +9,7 @@ from aiohttp import web
 from typing_extensions import override
 
 from xrouter.control.catalog.adapters import Adapters
+from xrouter.domain.abilities import Features
 from xrouter.domain.catalog import Endpoint, ModelDescription, Version
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.errors import InvalidRequest, UpstreamDenied, XRouterError
@@ -31,6 +32,7 @@ def described(name: str, context: int | None = 8000, *labels: str) -> ModelDescr
 class AcmeAdapter(BaseAPIAdapter):
     provider: ClassVar[str] = "acme"
     shipped: ClassVar[list[ModelDescription]] = []
+    features: ClassVar[Features] = {"tools": "native", "vision": "native", "seed": "dropped"}
 
     @classmethod
     @override

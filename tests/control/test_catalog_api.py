@@ -7,6 +7,7 @@ import pytest
 from tests.control.conftest import Api
 from tests.control.fakes import ACME, OTHER, AcmeServer
 
+from xrouter.control.db import schema
 from xrouter.control.db.engine import Database
 
 
@@ -230,7 +231,7 @@ async def test_models_are_changed_switched_off_and_deleted(api: Api) -> None:
         "is_available": False,
         "display_name": "One",
         "context_length": None,
-        "capabilities": {"vision": True},
+        "capabilities": {"features": {"vision": "native"}},
         "access_group": "staff",
         "limits": {"rpm": 5},
     }
@@ -301,7 +302,7 @@ async def test_adapters_are_listed(api: Api) -> None:
 async def test_the_state_is_shown(api: Api) -> None:
     before = await api.ask("GET", "/state")
     assert before["revision"] == 0
-    assert before["versions"]["schema"] == "0001"
+    assert before["versions"]["schema"] == schema.HEAD
     assert before["versions"]["database"].split()[0] in ("sqlite", "postgresql")
     await api.acme()
     await api.acme_model("a")

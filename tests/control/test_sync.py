@@ -3,11 +3,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 from tests.control.conftest import Api
-from tests.control.fakes import OTHER, AcmeServer, OtherAdapter, described
+from tests.control.fakes import OTHER, AcmeServer, OtherAdapter, adapters, described
 
+from xrouter.control.db.engine import Database
+from xrouter.control.publish import build_snapshot
 from xrouter.control.server import Services
+from xrouter.domain.abilities import Abilities
+from xrouter.stores.vault import Vault
 
 SYNC = "/models/sync"
 
@@ -43,6 +48,43 @@ async def test_a_sync_that_changes_nothing_does_not_raise_the_revision(api: Api)
     assert (await api.ask("GET", "/state"))["revision"] == before
 
 
+async def test_what_a_model_can_do_follows_the_list_and_the_operator_stands_above_it(
+    api: Api, acme_models: list[Any], db: Database, vault: Vault
+) -> None:
+    able = Abilities(features={"vision": "refused", "tools": "emulated"}, max_output=100)
+    acme_models[0] = replace(described("one"), abilities=able, prices={"input": "0.1"})
+    await api.acme()
+    await api.ask("POST", SYNC)
+    row = (await models(api))["acme/one"]
+    assert row["listed"] == {
+        "features": {"vision": "refused", "tools": "emulated"},
+        "max_output": 100,
+        "prices": {"input": "0.1"},
+    }
+    edit = {"capabilities": {"features": {"tools": "refused"}}}
+    await api.ask("PATCH", "/models/acme/one", json=edit)
+    acme_models[0] = replace(described("one"), abilities=Abilities(max_output=200))
+    assert counts(await api.ask("POST", SYNC)) == (0, 1, 1, 0)
+    row = (await models(api))["acme/one"]
+    assert row["listed"] == {"max_output": 200}
+    assert row["capabilities"] == edit["capabilities"]
+    published = (await build_snapshot(db, vault, adapters())).models
+    assert published["acme/one"].abilities == Abilities(
+        features={"tools": "refused", "vision": "native", "seed": "dropped"}, max_output=200
+    )
+    assert published["acme/two"].abilities.features["tools"] == "native"
+
+
+async def test_capabilities_have_names(api: Api) -> None:
+    await api.acme()
+    await api.ask("POST", SYNC)
+    for wrong in ({"features": {"flying": "native"}}, {"features": {"tools": "maybe"}}, {"x": 1}):
+        error = await api.error(
+            "PATCH", "/models/acme/one", json={"capabilities": wrong}, status=400
+        )
+        assert error["param"].startswith("capabilities.")
+
+
 async def test_what_the_operator_edited_stands(api: Api, acme_models: list[Any]) -> None:
     await api.acme()
     await api.ask("POST", SYNC)
@@ -50,7 +92,7 @@ async def test_what_the_operator_edited_stands(api: Api, acme_models: list[Any])
         "display_name": "Mine",
         "is_available": False,
         "context_length": 1,
-        "capabilities": {"a": 1},
+        "capabilities": {"features": {"tools": "refused"}},
         "adapter_class": OTHER,
         "versions": [{"label": "pin", "upstream": "one@pin", "channel": "latest"}],
     }

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, get_args
 
+import msgspec
 from msgspec import Struct, ValidationError
 from sqlalchemy import Row, Select, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,6 +19,7 @@ from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import EndpointRow, ModelRow, ProviderRow, VersionRow
 from xrouter.control.db.tables.identity import KeyRow
+from xrouter.domain.abilities import Abilities, Degree, Feature
 from xrouter.domain.catalog import Endpoint, Kind, Model, Version
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.identity import KeyRecord, Principal
@@ -44,6 +46,8 @@ _MODELS = select(
     ModelRow.context_length,
     ModelRow.is_available,
     ModelRow.created_at,
+    ModelRow.listed,
+    ModelRow.capabilities,
 ).order_by(ModelRow.model_id)
 _VERSIONS = select(
     VersionRow.llm_model_id,
@@ -105,6 +109,7 @@ class _Builder:
         self._vault = vault
         self._adapters = adapters
         self._skipped: dict[str, list[str]] = defaultdict(list)
+        self._abilities: dict[tuple[str, bytes], Abilities] = {}
         self._opened = 0
         self._foreign: WrongMasterKey | None = None
 
@@ -174,8 +179,16 @@ class _Builder:
             and row.provider in enabled
             and (bool(served) or not versions),
             created=int(row.created_at.timestamp()),
+            abilities=self._able(row),
             versions=_versions(row, served or versions),
         )
+
+    def _able(self, row: Row[Any]) -> Abilities:
+        """Models of which the same is said share it."""
+        said = (row.adapter_class, msgspec.json.encode([row.listed, row.capabilities]))
+        if said not in self._abilities:
+            self._abilities[said] = _abilities(row, self._adapters)
+        return self._abilities[said]
 
     def _keys(self, found: list[Row[Any]]) -> dict[bytes, KeyRecord]:
         keys: dict[bytes, KeyRecord] = {}
@@ -196,6 +209,23 @@ class _Builder:
                 expires_at=None if row.expires_at is None else row.expires_at.timestamp(),
             )
         return keys
+
+
+def _abilities(row: Row[Any], adapters: Adapters) -> Abilities:
+    """The adapter's word, the list's above it, the operator's above both.
+
+    Rows may be written by anybody: what makes no sense is left out.
+    """
+    features: dict[Feature, Degree] = dict(adapters.classes[row.adapter_class].features)
+    max_output: int | None = None
+    for said in (row.listed, row.capabilities):
+        try:
+            told = msgspec.convert(said, Abilities)
+        except ValidationError:
+            continue
+        features |= told.features
+        max_output = told.max_output or max_output
+    return Abilities(features=features, max_output=max_output)
 
 
 def _versions(model: Row[Any], found: list[Row[Any]]) -> tuple[Version, ...]:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from xrouter.control.db.tables.catalog import ModelRow, VersionRow
+from xrouter.domain.abilities import Abilities
 from xrouter.domain.catalog import ModelDescription, Version
 
 OPERATOR = "operator"
@@ -38,9 +41,8 @@ def union(
     found = {about.name: Listed(about, LIVE) for about in live if _NAME.fullmatch(about.name)}
     for about in shipped:
         known = found.get(about.name)
-        if known is not None and about.context_length is None:
-            about = _with_context(about, known.about.context_length)  # noqa: PLW2901 - the same model
-        found[about.name] = Listed(about, SHIPPED)
+        whole = about if known is None else _completed(about, known.about)
+        found[about.name] = Listed(whole, SHIPPED)
     return found
 
 
@@ -54,6 +56,7 @@ def fresh(provider: str, adapter_class: str, listed: Listed) -> ModelRow:
         display_name=about.display_name or about.name,
         kind=about.kind,
         context_length=_small(about.context_length),
+        listed=said_of(about),
         origin=listed.origin,
         versions=[
             _version(version, version.channel, position, listed.origin)
@@ -66,6 +69,10 @@ def refresh(row: ModelRow, listed: Listed) -> bool:
     """Let the row's listed versions follow the list; whether anything changed."""
     changed = row.vanished_at is not None
     row.vanished_at = None
+    said = said_of(listed.about)
+    if row.listed != said:
+        row.listed = said
+        changed = True
     mine = [version for version in row.versions if version.origin == OPERATOR]
     first = max((version.position + 1 for version in mine), default=0)
     taken = {version.channel for version in mine}
@@ -82,6 +89,14 @@ def refresh(row: ModelRow, listed: Listed) -> bool:
         if gone.origin != OPERATOR:
             changed |= _retire(gone)
     return changed
+
+
+def said_of(about: ModelDescription) -> dict[str, Any]:
+    """What a list says of a model beside its name, as it is stored."""
+    said: dict[str, Any] = msgspec.to_builtins(about.abilities)
+    if about.prices:
+        said["prices"] = dict(about.prices)
+    return said
 
 
 def vanish(row: ModelRow, now: datetime) -> bool:
@@ -123,13 +138,17 @@ def _retire(row: VersionRow) -> bool:
     return True
 
 
-def _with_context(about: ModelDescription, tokens: int | None) -> ModelDescription:
-    return ModelDescription(
-        name=about.name,
-        display_name=about.display_name,
-        kind=about.kind,
-        context_length=tokens,
-        versions=about.versions,
+def _completed(about: ModelDescription, live: ModelDescription) -> ModelDescription:
+    """Ours, with what only the live list tells."""
+    ours, theirs = about.abilities, live.abilities
+    return msgspec.structs.replace(
+        about,
+        context_length=about.context_length or live.context_length,
+        abilities=Abilities(
+            features={**theirs.features, **ours.features},
+            max_output=ours.max_output or theirs.max_output,
+        ),
+        prices=about.prices or live.prices,
     )
 
 

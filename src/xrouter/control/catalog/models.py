@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
 from xrouter.control.catalog import repository
 from xrouter.control.catalog.adapters import Adapters
-from xrouter.control.catalog.schemas import ModelIn, ModelOut, ModelPatch, ModelQuery, VersionIn
+from xrouter.control.catalog.schemas import (
+    Capabilities,
+    ModelIn,
+    ModelOut,
+    ModelPatch,
+    ModelQuery,
+    VersionIn,
+)
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import ModelRow, VersionRow
 from xrouter.control.kit.schemas import Page
@@ -47,7 +55,8 @@ class ModelService:
     async def create(self, given: ModelIn) -> ModelOut:
         """Make a model. Raises NotFound, Conflict, InvalidRequest."""
         name = _name(given)
-        fields = given.model_dump(exclude={"versions", "adapter_class", "display_name"})
+        elsewhere = {"versions", "adapter_class", "display_name", "capabilities"}
+        fields = given.model_dump(exclude=elsewhere)
         versions = given.versions or [VersionIn(label=DEFAULT_LABEL, upstream=name)]
         try:
             async with self._db.write() as session:
@@ -58,6 +67,7 @@ class ModelService:
                     **fields,
                     adapter_class=adapter_class,
                     display_name=given.display_name or name,
+                    capabilities=_said(given.capabilities),
                     versions=_rows(versions),
                 )
                 session.add(row)
@@ -76,6 +86,8 @@ class ModelService:
         if "adapter_class" in new:
             self._adapters.require(new["adapter_class"])
         versions = new.pop("versions", None)
+        if "capabilities" in new:
+            new["capabilities"] = _said(new["capabilities"])
         async with self._db.write() as session:
             row = await repository.model(session, model_id)
             for name, value in new.items():
@@ -104,6 +116,11 @@ def _name(given: ModelIn) -> str:
             code="invalid_value",
         )
     return name
+
+
+def _said(capabilities: Capabilities) -> dict[str, Any]:
+    said: dict[str, Any] = capabilities.model_dump(exclude_defaults=True)
+    return said
 
 
 def _rows(versions: Iterable[VersionIn]) -> list[VersionRow]:

@@ -21,11 +21,12 @@ from xrouter.control.kit.schemas import (
     Word,
     unset,
 )
+from xrouter.domain.abilities import Degree, Feature
+from xrouter.domain.catalog import Kind
 
 Secretive = Annotated[SecretStr, Field(max_length=65536)]
 Priority = Annotated[int, Field(ge=0, le=1_000_000)]
 Text = Annotated[str, Field(max_length=2048)]
-Kind = Literal["chat", "embeddings"]
 Status = Literal["active", "deprecated", "retired"]
 Tokens = Annotated[int, Field(ge=1, le=2_000_000_000)]
 
@@ -151,6 +152,13 @@ def _distinct(versions: list[VersionIn]) -> list[VersionIn]:
     return versions
 
 
+class Capabilities(In):
+    """What a model can do, where the operator knows better. max_output: tokens."""
+
+    features: dict[Feature, Degree] = Field(default={})
+    max_output: Tokens | None = None
+
+
 class ModelIn(In):
     """A model. versions: the first is what the bare id means; one is made when none is given."""
 
@@ -161,7 +169,7 @@ class ModelIn(In):
     kind: Kind = "chat"
     context_length: Tokens | None = None
     is_available: bool = True
-    capabilities: dict[str, Any] = Field(default={})
+    capabilities: Capabilities = Capabilities()
     access_group: Name | None = None
     limits: dict[str, Any] = Field(default={})
     versions: list[VersionIn] = Field(default=[], max_length=100)
@@ -177,7 +185,7 @@ class ModelPatch(In):
     kind: Kind = unset()
     context_length: Tokens | None = unset()
     is_available: bool = unset()
-    capabilities: dict[str, Any] = unset()
+    capabilities: Capabilities = unset()
     access_group: Name | None = unset()
     limits: dict[str, Any] = unset()
     versions: Annotated[list[VersionIn], Field(min_length=1, max_length=100)] = unset()
@@ -206,7 +214,10 @@ class VersionOut(Out):
 
 
 class ModelOut(Out):
-    """A model. origin: `operator`, `shipped` or `live`; vanished_at: gone from that list since."""
+    """A model. origin: `operator`, `shipped` or `live`; vanished_at: gone from that list since.
+
+    listed: what that list says of it; capabilities: the operator's word, which stands above it.
+    """
 
     model_id: str
     provider: str
@@ -215,6 +226,7 @@ class ModelOut(Out):
     kind: str
     context_length: int | None
     is_available: bool
+    listed: JsonValue
     capabilities: JsonValue
     access_group: str | None
     limits: JsonValue

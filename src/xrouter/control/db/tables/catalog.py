@@ -72,7 +72,8 @@ class ModelRow(Dated, Base):
     """A model. `model_id` is canonical: `provider/name`.
 
     origin: who made the row: `operator`, the adapter's own list (`shipped`) or the provider's
-    (`live`). vanished_at: since when that list lacks it.
+    (`live`). vanished_at: since when that list lacks it. listed: what that list says of it:
+    `features`, `max_output`, `prices`; capabilities: the operator's word on the same, which stands.
     """
 
     __tablename__ = "llm_models"
@@ -87,6 +88,7 @@ class ModelRow(Dated, Base):
     kind: Mapped[str] = mapped_column(default="chat", server_default="chat")
     context_length: Mapped[int | None]
     is_available: Mapped[bool] = mapped_column(default=True, server_default=true())
+    listed: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=_EMPTY)
     capabilities: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=_EMPTY)
     access_group: Mapped[str | None]
     limits: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=_EMPTY)
