@@ -25,8 +25,8 @@ def clean(text: str) -> bytes:
 _name = lru_cache(maxsize=4096)(clean)
 
 
-def served(who: Served) -> list[Header]:
-    """Who answered."""
+def served(who: Served, dropped: tuple[str, ...] = ()) -> list[Header]:
+    """Who answered. dropped: what the dialect gave up, beside what the adapter did."""
     headers = [
         (b"x-xrouter-model", _name(who.model)),
         (b"x-xrouter-version", _name(who.version)),
@@ -36,8 +36,9 @@ def served(who: Served) -> list[Header]:
     ]
     if who.upstream_request_id:
         headers.append((b"x-xrouter-upstream-id", clean(who.upstream_request_id)))
-    if who.dropped:
-        headers.append((b"x-xrouter-dropped", clean(", ".join(who.dropped))))
+    given_up = (*dropped, *who.dropped)
+    if given_up:
+        headers.append((b"x-xrouter-dropped", clean(", ".join(given_up))))
     return headers
 
 

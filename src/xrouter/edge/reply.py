@@ -60,7 +60,7 @@ class HttpReply(Reply):
         if self._ping is not None:
             await self._ping
         if not self._out.started:
-            self._out.headers += fields.served(served)
+            self._out.headers += fields.served(served, self._voice.dropped)
             await self._out.open(_OK, *_STREAM)
         first = self._voice.start(served)
         if first:
@@ -111,7 +111,7 @@ class HttpReply(Reply):
             if since_turn > _TURN_BYTES:
                 since_turn = 0
                 await asyncio.sleep(0)
-        self._out.headers += fields.served(served)
+        self._out.headers += fields.served(served, self._voice.dropped)
         await self._out.whole(_OK, JSON, b"".join(pieces))
 
     @override
@@ -124,7 +124,7 @@ class HttpReply(Reply):
 
     @override
     async def open_raw(self, served: Served, content_type: str) -> None:
-        self._out.headers += fields.served(served)
+        self._out.headers += fields.served(served, self._voice.dropped)
         await self._out.open(_OK, (b"content-type", fields.clean(content_type)))
 
     @override
@@ -140,7 +140,7 @@ class HttpReply(Reply):
         raise ClientGone("The answer broke off.")
 
     async def _result(self, body: bytes, served: Served) -> None:
-        self._out.headers += fields.served(served)
+        self._out.headers += fields.served(served, self._voice.dropped)
         await self._out.whole(_OK, JSON, body)
 
     def ping_if_silent(self, seconds: float) -> None:

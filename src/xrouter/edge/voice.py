@@ -20,9 +20,11 @@ class Voice:
     """One request's way of being answered; a dialect overrides what its operation needs.
 
     streaming: the caller asked for a stream. Everything returned may be empty: nothing is sent.
+    dropped: names of parameters that the dialect has accepted and given up, for x-xrouter-dropped.
     """
 
     streaming = False
+    dropped: tuple[str, ...] = ()
 
     def start(self, served: Served) -> bytes:
         """What opens a stream."""
