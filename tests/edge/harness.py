@@ -16,6 +16,7 @@ from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import ModelNotFound, Unauthenticated
+from xrouter.domain.history import ResponseStore, StoredResponse
 from xrouter.domain.identity import Principal
 from xrouter.domain.images import ImagesAnswer, ImagesRequest, Picture
 from xrouter.domain.ports import CallInfo, Flow, KeyBook, Reply, Served, SnapshotSource
@@ -179,6 +180,27 @@ class OneKey(KeyBook):
         return Principal(key_id="k", name="test")
 
 
+class KeptResponses(ResponseStore):
+    """Keeps them in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, StoredResponse] = {}
+
+    @override
+    def keep(self, response: StoredResponse) -> None:
+        self.kept[response.id] = response
+
+    @override
+    async def find(self, response_id: str, project: str) -> StoredResponse | None:
+        found = self.kept.get(response_id)
+        return found if found is not None and found.project == project else None
+
+    @override
+    async def remove(self, response_id: str, project: str) -> bool:
+        found = await self.find(response_id, project)
+        return found is not None and self.kept.pop(response_id) is found
+
+
 def make_door(flow: Flow, *, limits: DoorLimits | None = None, **more: Any) -> Door:
     snapshots = OneSnapshot()
     return Door(
@@ -187,6 +209,7 @@ def make_door(flow: Flow, *, limits: DoorLimits | None = None, **more: Any) -> D
         OneKey(),
         lambda: b"xrouter_up 1\n",
         Health(snapshots),
+        responses=more.pop("responses", None) or KeptResponses(),
         limits=limits,
         **more,
     )

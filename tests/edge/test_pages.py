@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.edge.harness import (
     House,
+    KeptResponses,
     OneKey,
     OneSnapshot,
     ScriptedFlow,
@@ -145,7 +146,15 @@ async def test_a_start_or_stop_that_fails_is_told_to_the_server(at: str) -> None
         raise OSError("no disk")
 
     snapshots = OneSnapshot()
-    door = Door(ScriptedFlow(), snapshots, OneKey(), bytes, Health(snapshots), lifespan=lifespan)
+    door = Door(
+        ScriptedFlow(),
+        snapshots,
+        OneKey(),
+        bytes,
+        Health(snapshots),
+        responses=KeptResponses(),
+        lifespan=lifespan,
+    )
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:

@@ -63,6 +63,7 @@ class AllInOne:
             self._data.keys,
             self._data.meters.render,
             Health(self._data.snapshots),
+            responses=self._data.responses,
             limits=DoorLimits(max_body=settings.max_body, body_timeout=settings.body_timeout),
             fallback=self._control.app,
             other_openapi=self._control.app.openapi,

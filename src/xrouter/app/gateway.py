@@ -31,6 +31,7 @@ from xrouter.stores.journal.writer import JournalWriter
 from xrouter.stores.memory.keys import MemoryKeyBook
 from xrouter.stores.memory.limits import MemoryLimiter
 from xrouter.stores.memory.snapshots import MemorySnapshots
+from xrouter.stores.responses import ResponseFile
 from xrouter.stores.snapshot_file import SnapshotFile
 from xrouter.stores.vault import Vault
 from xrouter.telemetry.access import AccessLog
@@ -76,6 +77,7 @@ class DataPlane:
                 Settler(self.journal, self.meters, access),
             )
         )
+        self.responses = ResponseFile(config.data_dir / "responses.sqlite", vault)
         self._file = SnapshotFile(config.data_dir / "snapshot.sealed", vault)
         self._voucher = config.data_dir / "snapshot.current"
         self._tasks: list[asyncio.Task[None]] = []
@@ -96,6 +98,7 @@ class DataPlane:
         await self.tokens.close()
         await self.client.close()
         self.journal.close()
+        await asyncio.to_thread(self.responses.close)
         if self.journal.waiting:
             log.error("usage_lost", events=self.journal.waiting, reason="the disk refused them")
 
@@ -145,6 +148,8 @@ class DataPlane:
                 await asyncio.to_thread(self.journal.sync)
             except OSError as error:
                 log.error("journal_not_synced", error=str(error))
+            if self.responses.has_work():
+                await asyncio.to_thread(self.responses.flush)
 
     def measure_running(self, running: Callable[[], int]) -> None:
         """Show the number of requests being answered."""
@@ -189,6 +194,7 @@ class Gateway:
             self._data.keys,
             self._data.meters.render,
             Health(self._data.snapshots),
+            responses=self._data.responses,
             limits=limits,
         )
         self._data.measure_running(lambda: door.running)

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 from xrouter.domain.errors import InternalError, NotReady, XRouterError
+from xrouter.domain.history import ResponseStore
 from xrouter.domain.ports import SERVER_SHUTDOWN, Flow, KeyBook, SnapshotSource
 from xrouter.domain.usage import new_id
 from xrouter.edge import cors, dialects
@@ -48,6 +49,7 @@ class Door:
         metrics_text: Callable[[], bytes],
         health: Health,
         *,
+        responses: ResponseStore,
         limits: DoorLimits | None = None,
         fallback: App | None = None,
         lifespan: Lifespan | None = None,
@@ -56,7 +58,7 @@ class Door:
         limits = limits or DoorLimits()
         self.health = health
         self._heartbeat = Heartbeat(limits.heartbeat)
-        self._means = Means(flow, snapshots, keys, limits, self._heartbeat)
+        self._means = Means(flow, snapshots, keys, responses, limits, self._heartbeat)
         self._fallback = fallback
         self._lifespan = lifespan
         self._visits: set[Visit] = set()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from xrouter.domain.errors import ClientGone, InvalidRequest, Unauthenticated, XRouterError
+from xrouter.domain.history import ResponseStore
 from xrouter.domain.ports import CallInfo, Flow, KeyBook, SnapshotSource
 from xrouter.domain.usage import new_id
 from xrouter.edge import fields
@@ -26,6 +27,7 @@ from xrouter.telemetry.logs import log
 STRANGERS_BODY = 1 << 20
 """Bytes; for a larger body, or one of unknown length, the key is looked at before it is read."""
 
+_NO_KEY = "You didn't provide an API key. Send it as 'Authorization: Bearer <key>'."
 _LINGER_S = 1.0
 _LINGER_BYTES = 4 << 20
 _CLOSE = (b"connection", b"close")
@@ -47,6 +49,7 @@ class Means(Struct, frozen=True):
     flow: Flow
     snapshots: SnapshotSource
     keys: KeyBook
+    responses: ResponseStore
     limits: DoorLimits
     heartbeat: Heartbeat
 
@@ -116,6 +119,13 @@ class Visit:
     def credential(self) -> str | None:
         """The caller's key. Raises InvalidRequest when there are two different ones."""
         return credential(self.headers)
+
+    def project(self) -> str:
+        """Whose the caller's key is. Raises Unauthenticated, or NotReady."""
+        key = self.credential()
+        if key is None:
+            raise Unauthenticated(_NO_KEY)
+        return self.means.keys.find(key, self.means.snapshots.current).project
 
     def info(self, operation: str) -> CallInfo:
         """Who calls, for the records. `client` is the address of the connection."""
@@ -212,9 +222,7 @@ class Visit:
     def _turn_strangers_away(self) -> None:
         key = self.credential()
         if key is None:
-            raise Unauthenticated(
-                "You didn't provide an API key. Send it as 'Authorization: Bearer <key>'."
-            )
+            raise Unauthenticated(_NO_KEY)
         self.means.keys.find(key, self.means.snapshots.current)
 
     def _gone(self) -> None:

@@ -1,0 +1,41 @@
+"""Answers that are kept, so that a later request may go on from them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from msgspec import Struct
+
+
+class StoredResponse(Struct, frozen=True):
+    """One answer of the Responses API and what led to it. Belongs to a project.
+
+    created_at: unix seconds. body: the response object, JSON. input: the items it was asked with,
+    a JSON array. items: the conversation so far, its output included: what a follow-up begins with.
+    """
+
+    id: str
+    project: str
+    created_at: float
+    body: bytes
+    input: bytes
+    items: bytes
+
+
+class ResponseStore(ABC):
+    """Keeps answers for a bounded time."""
+
+    @abstractmethod
+    def keep(self, response: StoredResponse) -> None:
+        """Keep it, or replace the one of this id; at once to be found in this process.
+
+        Never waits: what was kept in the last moments may be lost if the process is killed.
+        """
+
+    @abstractmethod
+    async def find(self, response_id: str, project: str) -> StoredResponse | None:
+        """The answer of this id if it is the project's, else None."""
+
+    @abstractmethod
+    async def remove(self, response_id: str, project: str) -> bool:
+        """Forget it; whether it was there."""

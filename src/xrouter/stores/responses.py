@@ -1,0 +1,180 @@
+"""Kept answers in a local SQLite file, sealed: they hold what people asked and were told.
+
+Written behind: `keep` only notes, `flush` (in a thread, about ten times a second) writes. Several
+processes on one data folder share the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from typing_extensions import override
+
+from xrouter.domain.history import ResponseStore, StoredResponse
+from xrouter.stores.vault import Vault, VaultError
+from xrouter.telemetry.logs import log
+
+KEPT_S = 30 * 24 * 3600.0
+PRUNE_EVERY_S = 600.0
+MAX_WAITING_BYTES = 64 << 20
+_BUSY_MS = 5000
+_TABLE = """
+CREATE TABLE IF NOT EXISTS responses (
+    id TEXT PRIMARY KEY, project TEXT NOT NULL, created_at REAL NOT NULL, sealed BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS responses_by_age ON responses (created_at);
+"""
+_WRITE = "INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?)"
+_READ = "SELECT sealed FROM responses WHERE id = ? AND project = ? AND created_at > ?"
+_REMOVE = "DELETE FROM responses WHERE id = ? AND project = ?"
+_PRUNE = "DELETE FROM responses WHERE created_at < ?"
+_SIZE = "SELECT sum(length(sealed)) FROM responses"
+_OLDEST = "DELETE FROM responses WHERE id IN (SELECT id FROM responses ORDER BY created_at LIMIT ?)"
+_OLDEST_AT_ONCE = 1000
+
+_decode = msgspec.msgpack.Decoder(StoredResponse).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class ResponseFile(ResponseStore):
+    """kept_s: how long an answer is kept. max_bytes: of all of them; the oldest go first.
+
+    The file is opened with the first use. Answers that the disk refuses stay in memory, up to
+    MAX_WAITING_BYTES; then the oldest of them are lost, and that is logged.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        vault: Vault,
+        *,
+        kept_s: float = KEPT_S,
+        max_bytes: int = 4 << 30,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._vault = vault
+        self._kept_s = kept_s
+        self._max_bytes = max_bytes
+        self._now = now
+        self._lock = threading.Lock()
+        self._notes = threading.Lock()
+        self._file: sqlite3.Connection | None = None
+        self._waiting: dict[str, StoredResponse] = {}
+        self._waiting_bytes = 0
+        self._pruned_at = float("-inf")
+
+    @override
+    def keep(self, response: StoredResponse) -> None:
+        with self._notes:
+            self._drop(response.id)
+            self._waiting[response.id] = response
+            self._waiting_bytes += _size(response)
+            while self._waiting_bytes > MAX_WAITING_BYTES:
+                lost = next(iter(self._waiting))
+                self._drop(lost)
+                log.error("response_not_kept", response_id=lost, reason="the disk is too slow")
+
+    @override
+    async def find(self, response_id: str, project: str) -> StoredResponse | None:
+        waiting = self._waiting.get(response_id)
+        if waiting is not None:
+            return waiting if waiting.project == project else None
+        sealed = await asyncio.to_thread(self._read, response_id, project)
+        if sealed is None:
+            return None
+        try:
+            return _decode(self._vault.open(sealed, _context(response_id)))
+        except (VaultError, msgspec.MsgspecError) as error:
+            log.error("response_not_readable", response_id=response_id, error=str(error))
+            return None
+
+    @override
+    async def remove(self, response_id: str, project: str) -> bool:
+        await asyncio.to_thread(self.flush)
+        return await asyncio.to_thread(self._delete, response_id, project)
+
+    def has_work(self) -> bool:
+        """Whether `flush` would do something."""
+        return bool(self._waiting) or (
+            self._file is not None and self._now() - self._pruned_at >= PRUNE_EVERY_S
+        )
+
+    def flush(self) -> None:
+        """Write what is waiting; what cannot be written waits on. Never raises."""
+        now = self._now()
+        with self._notes:
+            todo = list(self._waiting.values())
+        if not self.has_work():
+            return
+        try:
+            with self._lock:
+                file = self._opened()
+                with file:
+                    file.executemany(_WRITE, [self._row(each) for each in todo])
+                    if now - self._pruned_at >= PRUNE_EVERY_S:
+                        self._prune(file, now)
+        except (sqlite3.Error, OSError) as error:
+            log.error("responses_not_written", error=str(error), waiting=len(todo))
+            return
+        with self._notes:
+            for each in todo:
+                if self._waiting.get(each.id) is each:
+                    self._drop(each.id)
+
+    def close(self) -> None:
+        """Write what is waiting and close the file."""
+        self.flush()
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _drop(self, response_id: str) -> None:
+        gone = self._waiting.pop(response_id, None)
+        if gone is not None:
+            self._waiting_bytes -= _size(gone)
+
+    def _row(self, each: StoredResponse) -> tuple[str, str, float, bytes]:
+        sealed = self._vault.seal(_encode(each), _context(each.id))
+        return (each.id, each.project, each.created_at, sealed)
+
+    def _read(self, response_id: str, project: str) -> bytes | None:
+        with self._lock:
+            oldest = self._now() - self._kept_s
+            found = self._opened().execute(_READ, (response_id, project, oldest)).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def _delete(self, response_id: str, project: str) -> bool:
+        with self._lock:
+            file = self._opened()
+            with file:
+                return file.execute(_REMOVE, (response_id, project)).rowcount > 0
+
+    def _prune(self, file: sqlite3.Connection, now: float) -> None:
+        self._pruned_at = now
+        file.execute(_PRUNE, (now - self._kept_s,))
+        while (file.execute(_SIZE).fetchone()[0] or 0) > self._max_bytes:
+            file.execute(_OLDEST, (_OLDEST_AT_ONCE,))
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._file is None:
+            self._path.touch(0o600)
+            file = sqlite3.connect(self._path, check_same_thread=False)
+            file.executescript(f"PRAGMA journal_mode=WAL; PRAGMA busy_timeout={_BUSY_MS}; {_TABLE}")
+            self._file = file
+        return self._file
+
+
+def _size(response: StoredResponse) -> int:
+    return len(response.body) + len(response.input) + len(response.items)
+
+
+def _context(response_id: str) -> str:
+    return f"responses/{response_id}"

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from xrouter.domain.errors import InvalidRequest
+from xrouter.edge.dialects.responses.body import read_body
+from xrouter.edge.dialects.responses.reasoning import Thought, packed, unpacked
+from xrouter.edge.dialects.responses.request import Asked, translate
+from xrouter.edge.voice import encode
+
+
+def asked(**body: Any) -> Asked:
+    before = body.pop("before", [])
+    return translate(read_body(encode({"model": "m", **body})), before)
+
+
+def sent(**body: Any) -> dict[str, Any]:
+    """The chat body that goes on, as JSON data."""
+    fields = asked(**body).chat.fields
+    return {name: msgspec.json.decode(value) for name, value in fields.items()}
+
+
+def refusal(**body: Any) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as refused:
+        asked(**body)
+    return refused.value
+
+
+def test_a_text_is_a_user_message_behind_the_instructions() -> None:
+    assert sent(input="Hi", instructions="Be brief.") == {
+        "model": "m",
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Hi"},
+        ],
+    }
+
+
+def test_parameters_have_their_names_in_chat_completions() -> None:
+    schema = {"type": "object", "properties": {}}
+    body = sent(
+        input="Hi",
+        max_output_tokens=50,
+        temperature=0.5,
+        reasoning={"effort": "low"},
+        top_logprobs=2,
+        text={
+            "format": {"type": "json_schema", "name": "n", "schema": schema, "strict": True},
+            "verbosity": "low",
+        },
+        stream=True,
+    )
+    assert body["max_completion_tokens"] == 50
+    assert body["reasoning_effort"] == "low"
+    assert (body["logprobs"], body["top_logprobs"], body["verbosity"]) == (True, 2, "low")
+    assert body["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "n", "schema": schema, "strict": True},
+    }
+    assert body["stream"] is True
+
+
+def test_calls_in_a_row_are_one_message_with_the_reasoning_before_them() -> None:
+    details = [{"type": "reasoning.text", "text": "hm", "signature": "s"}]
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": "weather?"}]},
+        {"type": "reasoning", "id": "rs_1", "encrypted_content": packed(Thought("hm", details))},
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "I look."}],
+        },
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+        {"type": "function_call", "call_id": "b", "name": "g", "arguments": '{"x":1}'},
+        {"type": "function_call_output", "call_id": "a", "output": "1"},
+        {
+            "type": "function_call_output",
+            "call_id": "b",
+            "output": [{"type": "input_text", "text": "2"}],
+        },
+    ]
+    assert sent(input=items)["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "weather?"}]},
+        {
+            "role": "assistant",
+            "content": "I look.",
+            "reasoning_content": "hm",
+            "reasoning_details": details,
+            "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+                {"id": "b", "type": "function", "function": {"name": "g", "arguments": '{"x":1}'}},
+            ],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": "1"},
+        {"role": "tool", "tool_call_id": "b", "content": [{"type": "text", "text": "2"}]},
+    ]
+
+
+def test_images_and_files_have_chats_shapes() -> None:
+    parts = [
+        {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"},
+        {
+            "type": "input_file",
+            "filename": "a.pdf",
+            "file_data": "data:application/pdf;base64,AA==",
+        },
+    ]
+    (message,) = sent(input=[{"role": "user", "content": parts}])["messages"]
+    assert message["content"] == [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}},
+        {
+            "type": "file",
+            "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="},
+        },
+    ]
+
+
+def test_tools_are_nested_custom_ones_become_functions_hosted_ones_are_named() -> None:
+    found = asked(
+        input="Hi",
+        tools=[
+            {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True},
+            {"type": "custom", "name": "patch", "description": "Apply."},
+            {"type": "web_search"},
+            {"type": "namespace", "name": "ns", "tools": [{"type": "function", "name": "inner"}]},
+        ],
+        tool_choice={"type": "custom", "name": "patch"},
+    )
+    tools = msgspec.json.decode(found.chat.fields["tools"])
+    assert [tool["function"]["name"] for tool in tools] == ["f", "patch", "inner"]
+    assert tools[0]["function"] == {"name": "f", "parameters": {"type": "object"}, "strict": True}
+    assert tools[1]["function"]["parameters"]["required"] == ["input"]
+    assert found.chat.tool_choice == {"type": "function", "function": {"name": "patch"}}
+    assert found.dropped == ("tools[2].web_search",)
+    assert found.tooling.namespaces == {"inner": "ns"}
+
+
+def test_only_the_allowed_tools_are_offered() -> None:
+    functions = [{"type": "function", "name": name} for name in ("f", "g")]
+    allowed = {"type": "allowed_tools", "mode": "required", "tools": [functions[1]]}
+    body = sent(input="Hi", tools=functions, tool_choice=allowed)
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["g"]
+    assert body["tool_choice"] == "required"
+
+
+def test_only_hosted_tools_are_no_tools() -> None:
+    found = asked(
+        input="Hi", tools=[{"type": "web_search"}], tool_choice="auto", parallel_tool_calls=True
+    )
+    assert found.chat.tools is None
+    assert found.chat.tool_choice is None
+    assert found.dropped == ("tools[0].web_search",)
+
+
+def test_what_nobody_reads_is_named() -> None:
+    found = asked(
+        input="Hi", unheard_of=1, truncation="auto", include=["file_search_call.results"], user=None
+    )
+    assert found.dropped == ("truncation", "unheard_of", "include.file_search_call.results")
+    assert asked(input="Hi", truncation="disabled").dropped == ()
+
+
+def test_a_conversation_goes_on() -> None:
+    before = [
+        {"type": "message", "role": "user", "content": "1"},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}", "status": "x"},
+    ]
+    output = {"type": "function_call_output", "call_id": "a", "output": "42"}
+    found = asked(input=[output], before=before, previous_response_id="resp_1")
+    assert [message.role for message in found.chat.messages] == ["user", "assistant", "tool"]
+    assert found.own == [output]
+    assert found.items == [*before, output]
+
+
+@pytest.mark.parametrize(
+    "body,param,code",
+    [
+        ({}, "input", "missing_required_parameter"),
+        ({"input": 5}, "input", "invalid_type"),
+        ({"input": [{"type": "computer_call"}]}, "input[0]", "unsupported_value"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0]", "unsupported_value"),
+        ({"input": [{"role": "user", "content": [{"type": "x"}]}]}, "input[0].content[0]", None),
+        ({"input": [{"role": "wizard", "content": "x"}]}, "input", "invalid_value"),
+        ({"input": [{}]}, "input[0].type", "missing_required_parameter"),
+        ({"input": [{"type": "function_call", "name": "f"}]}, "input[0].arguments", None),
+        ({"input": [{"type": "custom_tool_call", "input": ""}]}, "input[0].call_id", None),
+        ({"input": "x", "tools": [{"type": "function"}]}, "tools[0].name", None),
+        ({"input": "x", "tools": [{}]}, "tools[0].type", None),
+        ({"input": "x", "tool_choice": {"type": "web_search"}}, "tool_choice", "unsupported_value"),
+        ({"input": "x", "conversation": "conv_1"}, "conversation", "unsupported_parameter"),
+        ({"input": "x", "prompt": {"id": "p"}}, "prompt", "unsupported_parameter"),
+        ({"input": "x", "temperature": 3}, "temperature", None),
+        ({"input": "x", "max_output_tokens": 0}, "max_output_tokens", None),
+        ({"input": "x", "truncation": "never"}, "truncation", "invalid_value"),
+        ({"input": []}, "input", None),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(body: dict[str, Any], param: str, code: str | None) -> None:
+    error = refusal(**body)
+    assert error.param == param
+    assert code is None or error.code == code
+
+
+def test_reasoning_survives_the_client() -> None:
+    thought = Thought("Ёж", [{"type": "reasoning.encrypted", "data": "x"}])
+    assert unpacked(packed(thought)) == thought
+    for foreign in ("", "gAAAA", "xr1.%%%", "xr1.aGk="):
+        assert unpacked(foreign) is None

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from xrouter.domain.history import StoredResponse
+from xrouter.stores import responses
+from xrouter.stores.responses import ResponseFile
+from xrouter.stores.vault import Vault
+
+VAULT = Vault(bytes(32))
+
+
+def kept(
+    response_id: str, *, project: str = "p", at: float = 100.0, body: str = "b"
+) -> StoredResponse:
+    return StoredResponse(response_id, project, at, body.encode(), b"[]", b'["secret words"]')
+
+
+def opened(folder: Path, at: float = 100.0, max_bytes: int = 1 << 30) -> ResponseFile:
+    path = folder / "responses.sqlite"
+    return ResponseFile(path, VAULT, kept_s=50.0, max_bytes=max_bytes, now=lambda: at)
+
+
+async def test_what_was_kept_is_found_at_once_and_after_a_restart(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    one = kept("resp_1")
+    store.keep(one)
+    assert await store.find("resp_1", "p") == one
+    store.close()
+    again = opened(tmp_path)
+    assert await again.find("resp_1", "p") == one
+    assert await again.find("resp_2", "p") is None
+    again.close()
+
+
+async def test_a_project_sees_only_its_own(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.keep(kept("resp_1"))
+    assert await store.find("resp_1", "other") is None
+    assert await store.remove("resp_1", "other") is False
+    store.flush()
+    assert await store.find("resp_1", "other") is None
+    assert await store.remove("resp_1", "p") is True
+    assert await store.find("resp_1", "p") is None
+    assert await store.remove("resp_1", "p") is False
+    store.close()
+
+
+async def test_a_newer_one_replaces_it(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.keep(kept("resp_1", body="old"))
+    store.flush()
+    store.keep(kept("resp_1", body="new"))
+    for _ in range(2):
+        found = await store.find("resp_1", "p")
+        assert found is not None
+        assert found.body == b"new"
+        store.flush()
+    store.close()
+
+
+async def test_the_file_tells_nothing_and_is_its_owners(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.keep(kept("resp_1"))
+    store.close()
+    path = tmp_path / "responses.sqlite"
+    assert path.stat().st_mode & 0o077 == 0
+    assert b"secret words" not in path.read_bytes()
+
+
+async def test_what_is_old_is_gone(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.keep(kept("resp_1"))
+    store.close()
+    later = opened(tmp_path, at=151.0)
+    assert await later.find("resp_1", "p") is None
+    later.keep(kept("resp_2", at=151.0))
+    later.close()
+    with sqlite3.connect(tmp_path / "responses.sqlite") as file:
+        assert file.execute("SELECT id FROM responses").fetchall() == [("resp_2",)]
+
+
+async def test_the_oldest_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "_OLDEST_AT_ONCE", 1)
+    store = opened(tmp_path, max_bytes=3000)
+    for number in range(4):
+        store.keep(kept(f"resp_{number}", at=100.0 + number, body="x" * 1000))
+    store.close()
+    with sqlite3.connect(tmp_path / "responses.sqlite") as file:
+        left = file.execute("SELECT id FROM responses ORDER BY id").fetchall()
+    assert left == [("resp_2",), ("resp_3",)]
+
+
+async def test_what_the_disk_refuses_waits_and_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responses, "MAX_WAITING_BYTES", 2500)
+    store = ResponseFile(tmp_path / "no folder" / "file", VAULT, now=lambda: 100.0)
+    for number in range(3):
+        store.keep(kept(f"resp_{number}", body="x" * 1000))
+        store.flush()
+    assert store.has_work()
+    assert [n for n in range(3) if f"resp_{n}" in store._waiting] == [1, 2]
+    (tmp_path / "no folder").mkdir()
+    store.flush()
+    assert await store.find("resp_2", "p") is not None
+    store.close()
