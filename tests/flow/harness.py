@@ -19,16 +19,20 @@ from xrouter.domain.errors import Unauthenticated, XRouterError
 from xrouter.domain.identity import Principal
 from xrouter.domain.images import ImagesAnswer
 from xrouter.domain.ports import Allowance, CallInfo, Journal, KeyBook, Reply, Served
+from xrouter.domain.raw import RawRequest
 from xrouter.domain.secret import Secret
 from xrouter.domain.snapshot import Snapshot
 from xrouter.domain.usage import UsageEvent
 from xrouter.edge.dialects.openai.chat import read_chat
 from xrouter.edge.dialects.openai.embeddings import read_embeddings
+from xrouter.edge.dialects.openai.images import read_images
+from xrouter.edge.dialects.openai.tokens import read_count
 from xrouter.flow.dispatch import Dispatcher
 from xrouter.flow.pipeline import Gear, Pipeline
 from xrouter.flow.settle import Settler
 from xrouter.flow.upstreams import Upstreams
 from xrouter.providers import factory
+from xrouter.providers.base import BaseAPIAdapter
 from xrouter.sandbox.application import Sandbox
 from xrouter.sandbox.server import running
 from xrouter.stores.memory.limits import MemoryLimiter
@@ -245,7 +249,8 @@ class Rig:
         self.tokens = TokenBook()
         self.snapshots = MemorySnapshots()
         self.meters = Meters()
-        upstreams = Upstreams(factory.build, self.client, self.tokens)
+        self.build: Callable[[Endpoint], BaseAPIAdapter] = factory.build
+        upstreams = Upstreams(self._made, self.client, self.tokens)
         access = AccessLog(console_writer(), enabled=False)
         self.pipeline = Pipeline(
             Gear(
@@ -257,6 +262,9 @@ class Rig:
             )
         )
         self.use()
+
+    def _made(self, endpoint: Endpoint) -> BaseAPIAdapter:
+        return self.build(endpoint)
 
     def use(
         self, timeouts: Timeouts | None = None, *, standby: bool = True, **changes: Any
@@ -295,6 +303,32 @@ class Rig:
         await self.pipeline.chat(
             read_chat(msgspec.json.encode(body)), KEY, self.call("chat"), reply
         )
+        return reply
+
+    async def draw(self, model: str, prompt: str = "A hedgehog", **fields: Any) -> Recorder:
+        body = msgspec.json.encode({"model": model, "prompt": prompt} | fields)
+        reply = Recorder()
+        reply.journal = self.journal.events
+        await self.pipeline.images(read_images(body), KEY, self.call("images"), reply)
+        return reply
+
+    async def count(self, model: str, **fields: Any) -> Recorder:
+        reply = Recorder()
+        reply.journal = self.journal.events
+        body = msgspec.json.encode({"model": model} | fields)
+        await self.pipeline.count(read_count(body), KEY, self.call("count"), reply)
+        return reply
+
+    async def pass_on(self, model: str, operation: str, body: Any) -> Recorder:
+        reply = Recorder()
+        reply.journal = self.journal.events
+        request = RawRequest(
+            model=model,
+            operation=operation,
+            content_type="application/json",
+            body=msgspec.json.encode({"model": model} | body),
+        )
+        await self.pipeline.raw(request, KEY, self.call(operation), reply)
         return reply
 
     async def embed(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import zlib
 
+from zstandard import ZstdDecompressor, ZstdError
+
 from xrouter.domain.deadline import Deadline
 from xrouter.domain.errors import (
     ClientGone,
@@ -21,6 +23,9 @@ _GZIP = 16 + zlib.MAX_WBITS
 _DEFLATE = zlib.MAX_WBITS
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _WINDOWS = {b"gzip": (_GZIP,), b"x-gzip": (_GZIP,), b"deflate": (_DEFLATE, _RAW_DEFLATE)}
+_ZSTD = b"zstd"
+_ZSTD_WINDOW = 8 << 20
+_KNOWN = frozenset({*_WINDOWS, _ZSTD})
 
 
 async def read_body(receive: Receive, headers: Headers, limits: DoorLimits) -> bytes:
@@ -30,7 +35,7 @@ async def read_body(receive: Receive, headers: Headers, limits: DoorLimits) -> b
     UnsupportedMedia, InvalidRequest for a broken encoding, ClientGone.
     """
     encoding = headers.get(b"content-encoding", b"").strip().lower()
-    if encoding and encoding != b"identity" and encoding not in _WINDOWS:
+    if encoding and encoding != b"identity" and encoding not in _KNOWN:
         raise _unknown(encoding)
     if declared_length(headers) > limits.max_body:
         raise _too_large(limits.max_body)
@@ -41,7 +46,7 @@ async def read_body(receive: Receive, headers: Headers, limits: DoorLimits) -> b
         raise RequestTimeout(
             f"The request body did not arrive within {limits.body_timeout:g} s."
         ) from None
-    if encoding in _WINDOWS:
+    if encoding in _KNOWN:
         return await asyncio.to_thread(_inflate, body, encoding, limits.max_body)
     return body
 
@@ -77,6 +82,8 @@ async def _collect(receive: Receive, cap: int) -> bytes:
 
 def _inflate(body: bytes, encoding: bytes, cap: int) -> bytes:
     """Runs in a thread: a body may inflate to a thousand times its size."""
+    if encoding == _ZSTD:
+        return _inflate_zstd(body, cap)
     for window in _WINDOWS[encoding]:
         inflater = zlib.decompressobj(window)
         try:
@@ -87,7 +94,27 @@ def _inflate(body: bytes, encoding: bytes, cap: int) -> bytes:
             raise _too_large(cap)
         if inflater.eof and not inflater.unused_data:
             return plain
-    raise InvalidRequest(
+    raise _broken(encoding)
+
+
+def _inflate_zstd(body: bytes, cap: int) -> bytes:
+    """Twice: the first time only to see that it stays within the cap."""
+    decompressor = ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    try:
+        with decompressor.stream_reader(body) as reader:
+            if len(reader.read(cap + 1)) > cap:
+                raise _too_large(cap)
+        inflater = decompressor.decompressobj()
+        plain = inflater.decompress(body)
+    except ZstdError:
+        raise _broken(_ZSTD) from None
+    if not inflater.eof or inflater.unused_data:
+        raise _broken(_ZSTD)
+    return plain
+
+
+def _broken(encoding: bytes) -> InvalidRequest:
+    return InvalidRequest(
         f"The request body is not valid {encoding.decode()} data.", code="invalid_encoding"
     )
 
@@ -104,5 +131,5 @@ def _unknown(encoding: bytes) -> UnsupportedMedia:
     return UnsupportedMedia(
         f"The content encoding '{name}' is not supported.",
         code="unsupported_content_encoding",
-        hint="Send the body plain, or with gzip or deflate.",
+        hint="Send the body plain, or with gzip, deflate or zstd.",
     )

@@ -94,7 +94,7 @@ def _operation(route: Route) -> dict[str, Any]:
         content["text/event-stream"] = {"schema": {"type": "string"}}
     operation: dict[str, Any] = {
         "summary": route.summary,
-        "operationId": route.serve.__name__,
+        "operationId": _named(route),
         "tags": ["models"],
         "security": [{_SCHEME: []}],
         "responses": {"200": {"description": "The answer.", "content": content}},
@@ -114,6 +114,11 @@ def _operation(route: Route) -> dict[str, Any]:
             {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
         ]
     return operation
+
+
+def _named(route: Route) -> str:
+    words = route.path.replace("/*", "/id").replace("/", "_")
+    return route.method.lower() + words
 
 
 def _ref(kind: type) -> dict[str, str]:

@@ -152,7 +152,7 @@ def test_errors_are_the_clients_exceptions(once: OpenAI, sandbox: SandboxControl
     with pytest.raises(openai.BadRequestError) as refused:
         once.responses.create(model="openai/gpt-4o-mini", input="Hi", conversation="conv_1")
     assert refused.value.param == "conversation"
-    sandbox.fault("status", "openai", status=500)
+    sandbox.fault("server_error", "openai")
     with pytest.raises(openai.InternalServerError):
         once.responses.create(model="openai/gpt-4o-mini", input="Hi")
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from xrouter.domain.chat import ChatRequest
+from xrouter.domain.images import ImagesRequest
+from xrouter.edge.dialects.openai import raw
 from xrouter.edge.dialects.openai.chat import read_chat
 from xrouter.edge.dialects.openai.codec import chat_voice
+from xrouter.edge.dialects.openai.completions import (
+    CompletionBody,
+    TextCompletion,
+    completion_voice,
+    read_completion,
+)
 from xrouter.edge.dialects.openai.embeddings import (
     EmbeddingsBody,
     EmbeddingsVoice,
     read_embeddings,
 )
+from xrouter.edge.dialects.openai.images import ImagesVoice, PictureList, read_images
 from xrouter.edge.dialects.openai.models import ModelList, ModelObject, shown
 from xrouter.edge.dialects.openai.schema import Completion, EmbeddingList
+from xrouter.edge.dialects.openai.tokens import CountBody, Counted, CountVoice, read_count
 from xrouter.edge.outlet import JSON
 from xrouter.edge.routes import Route
 from xrouter.edge.visit import Visit
@@ -34,6 +44,30 @@ async def embeddings(visit: Visit) -> None:
     request = read_embeddings(await visit.body())
     reply = visit.answer_with(EmbeddingsVoice(request.encoding_format))
     await visit.means.flow.embeddings(request, key, visit.info("embeddings"), reply)
+
+
+async def completions(visit: Visit) -> None:
+    """POST /completions."""
+    key = visit.credential()
+    asked = read_completion(await visit.body())
+    reply = visit.answer_with(completion_voice(asked, visit.serial))
+    await visit.means.flow.chat(asked.chat, key, visit.info("completions"), reply)
+
+
+async def images(visit: Visit) -> None:
+    """POST /images/generations."""
+    key = visit.credential()
+    request = read_images(await visit.body())
+    reply = visit.answer_with(ImagesVoice(request.response_format))
+    await visit.means.flow.images(request, key, visit.info("images"), reply)
+
+
+async def count_tokens(visit: Visit) -> None:
+    """POST /tokens/count."""
+    key = visit.credential()
+    request = read_count(await visit.body())
+    reply = visit.answer_with(CountVoice())
+    await visit.means.flow.count(request, key, visit.info("count"), reply)
 
 
 async def models(visit: Visit) -> None:
@@ -69,6 +103,48 @@ ROUTES = [
         answer=EmbeddingList,
         example={"model": "provider/model", "input": ["one text", "another"]},
     ),
+    Route(
+        method="POST",
+        path="/completions",
+        serve=completions,
+        summary="Continue a prompt (legacy)",
+        request=CompletionBody,
+        answer=TextCompletion,
+        example={"model": "provider/model", "prompt": "Hello!", "max_tokens": 50},
+        streams=True,
+    ),
+    Route(
+        method="POST",
+        path="/images/generations",
+        serve=images,
+        summary="Draw pictures",
+        request=ImagesRequest,
+        answer=PictureList,
+        example={"model": "provider/model", "prompt": "A hedgehog in the fog"},
+    ),
+    Route(
+        method="POST",
+        path="/tokens/count",
+        serve=count_tokens,
+        summary="Count tokens with the provider's tokenizer",
+        request=CountBody,
+        answer=Counted,
+        example={"model": "provider/model", "input": ["one text", "another"]},
+    ),
+    Route(method="POST", path="/audio/speech", serve=raw.speech, summary="Text to sound"),
+    Route(
+        method="POST",
+        path="/audio/transcriptions",
+        serve=raw.transcription,
+        summary="Sound to text",
+    ),
+    Route(
+        method="POST",
+        path="/audio/translations",
+        serve=raw.translation,
+        summary="Sound to English text",
+    ),
+    Route(method="POST", path="/moderations", serve=raw.moderation, summary="Moderate texts"),
     Route(method="GET", path="/models", serve=models, summary="List models", answer=ModelList),
     Route(
         method="GET", path="/models/*", serve=model, summary="Describe a model", answer=ModelObject

@@ -81,7 +81,7 @@ class CountVoice(Voice):
     """Says how many tokens the input has."""
 
     @override
-    def count(self, count: TokenCount, served: Served) -> bytes:  # noqa: ARG002
+    def count(self, count: TokenCount, served: Served) -> bytes:
         """The body."""
         return encode(InputTokens(input_tokens=count.tokens))
 
