@@ -16,10 +16,10 @@ from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import ModelNotFound, Unauthenticated
-from xrouter.domain.history import ResponseStore, StoredResponse
+from xrouter.domain.history import ResponseStore, StoredJob, StoredResponse
 from xrouter.domain.identity import Principal
 from xrouter.domain.images import ImagesAnswer, ImagesRequest, Picture
-from xrouter.domain.ports import CallInfo, Flow, KeyBook, Reply, Served, SnapshotSource
+from xrouter.domain.ports import CallInfo, Deferred, Flow, KeyBook, Reply, Served, SnapshotSource
 from xrouter.domain.raw import RawRequest
 from xrouter.domain.snapshot import Snapshot
 from xrouter.edge.guard import GuardProtocol
@@ -77,6 +77,9 @@ class ScriptedFlow(Flow):
         self.script: ChatScript = say_hello
         self.requests: list[ChatRequest] = []
         self.embedded: list[EmbeddingsRequest] = []
+        self.left: Deferred | None = None
+        self.collected: list[Deferred] = []
+        self.may_collect = asyncio.Event()
         self.drawn: list[ImagesRequest] = []
         self.pictures = ImagesAnswer([Picture(b64_json="aGk=")], Usage(5, 0))
         self.counted: list[CountRequest] = []
@@ -122,6 +125,19 @@ class ScriptedFlow(Flow):
         self.drawn.append(request)
         self.calls.append(call)
         await reply.images(self.pictures, SERVED)
+
+    @override
+    async def defer(
+        self, request: ChatRequest, credential: str | None, call: CallInfo
+    ) -> Deferred | None:
+        self._check(credential)
+        return self.left
+
+    @override
+    async def collect(self, deferred: Deferred, call: CallInfo, reply: Reply) -> None:
+        self.collected.append(deferred)
+        await self.may_collect.wait()
+        await reply.answer(text_answer("Later"), SERVED)
 
     @override
     async def count(
@@ -185,6 +201,8 @@ class KeptResponses(ResponseStore):
 
     def __init__(self) -> None:
         self.kept: dict[str, StoredResponse] = {}
+        self.jobs: dict[str, StoredJob] = {}
+        self.left: list[StoredJob] = []
 
     @override
     def keep(self, response: StoredResponse) -> None:
@@ -199,6 +217,19 @@ class KeptResponses(ResponseStore):
     async def remove(self, response_id: str, project: str) -> bool:
         found = await self.find(response_id, project)
         return found is not None and self.kept.pop(response_id) is found
+
+    @override
+    async def begin(self, job: StoredJob) -> None:
+        self.jobs[job.id] = job
+
+    @override
+    async def finish(self, job_id: str) -> None:
+        self.jobs.pop(job_id, None)
+
+    @override
+    async def abandoned(self) -> list[StoredJob]:
+        left, self.left = self.left, []
+        return left
 
 
 def make_door(flow: Flow, *, limits: DoorLimits | None = None, **more: Any) -> Door:
@@ -383,9 +414,10 @@ async def open_house(
     guard: GuardLimits | None = None,
     grace: float = 1.0,
     drain_delay: float = 0.0,
+    flow: ScriptedFlow | None = None,
     **more: Any,
 ) -> AsyncIterator[House]:
-    flow = ScriptedFlow()
+    flow = flow or ScriptedFlow()
     door = make_door(flow, limits=limits, **more)
     options = RunOptions(port=0, grace=grace, drain_delay=drain_delay, guard=guard or GuardLimits())
     server = DoorServer(door, options)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from xrouter.domain.history import StoredResponse
+from xrouter.domain.history import StoredJob, StoredResponse
 from xrouter.stores import responses
 from xrouter.stores.responses import ResponseFile
 from xrouter.stores.vault import Vault
@@ -108,3 +108,38 @@ async def test_what_the_disk_refuses_waits_and_is_bounded(
     store.flush()
     assert await store.find("resp_2", "p") is not None
     store.close()
+
+
+async def test_work_is_gone_on_with_by_another_process(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    await first.begin(StoredJob("a", b"half"))
+    await first.begin(StoredJob("b", b"more"))
+    await first.begin(StoredJob("a", b"all of it"))
+    await first.finish("b")
+    assert await first.abandoned() == []
+
+    soon = opened(tmp_path, at=110.0)
+    assert await soon.abandoned() == []
+    later = opened(tmp_path, at=200.0)
+    assert await later.abandoned() == [StoredJob("a", b"all of it")]
+    assert await later.abandoned() == []
+    later.close()
+    after = opened(tmp_path, at=201.0)
+    assert await after.abandoned() == [StoredJob("a", b"all of it")]
+    await after.finish("a")
+    for store in (first, soon, after):
+        store.close()
+    assert await opened(tmp_path, at=999.0).abandoned() == []
+
+
+async def test_who_is_there_keeps_its_work(tmp_path: Path) -> None:
+    clock = [100.0]
+    first = ResponseFile(tmp_path / "responses.sqlite", VAULT, now=lambda: clock[0])
+    await first.begin(StoredJob("a", b"x"))
+    for at in (130.0, 160.0, 190.0):
+        clock[0] = at
+        assert await first.abandoned() == []
+    other = opened(tmp_path, at=200.0)
+    assert await other.abandoned() == []
+    first.close()
+    other.close()

@@ -22,6 +22,7 @@ from xrouter.edge.health import Health
 from xrouter.edge.limits import DoorLimits
 from xrouter.edge.run import DoorServer, RunOptions
 from xrouter.edge.server import Door
+from xrouter.flow.chores import Janitor
 from xrouter.flow.dispatch import Dispatcher
 from xrouter.flow.pipeline import Gear, Pipeline
 from xrouter.flow.settle import Settler
@@ -67,6 +68,7 @@ class DataPlane:
         self.client = Client()
         self.tokens = TokenBook()
         upstreams = Upstreams(factory.build, self.client, self.tokens)
+        self._janitor = Janitor(upstreams)
         access = AccessLog(writer, enabled=config.access_log)
         self.flow = Pipeline(
             Gear(
@@ -89,6 +91,7 @@ class DataPlane:
         if last is not None:
             self.snapshots.replace(last)
         self._tasks.append(asyncio.create_task(self._sync_journal()))
+        self._tasks.append(asyncio.create_task(self._janitor.run()))
 
     async def stop(self) -> None:
         """Stop the tasks, close the journal and the connections. No request is running any more."""

@@ -22,8 +22,15 @@ class StoredResponse(Struct, frozen=True):
     items: bytes
 
 
+class StoredJob(Struct, frozen=True):
+    """Work on an answer that goes on when nobody waits for it. data: what is needed to go on."""
+
+    id: str
+    data: bytes
+
+
 class ResponseStore(ABC):
-    """Keeps answers for a bounded time."""
+    """Keeps answers for a bounded time, and the work on those that are not there yet."""
 
     @abstractmethod
     def keep(self, response: StoredResponse) -> None:
@@ -39,3 +46,18 @@ class ResponseStore(ABC):
     @abstractmethod
     async def remove(self, response_id: str, project: str) -> bool:
         """Forget it; whether it was there."""
+
+    @abstractmethod
+    async def begin(self, job: StoredJob) -> None:
+        """Write down, for good, that this process works on it; or replace what was written."""
+
+    @abstractmethod
+    async def finish(self, job_id: str) -> None:
+        """The work is over."""
+
+    @abstractmethod
+    async def abandoned(self) -> list[StoredJob]:
+        """Work that was begun by a process that is gone; it is this one's now.
+
+        To be asked every few seconds: that also says that this process is still there.
+        """

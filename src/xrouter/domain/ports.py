@@ -162,6 +162,21 @@ class CallInfo(Struct, frozen=True):
     client: str | None = None
 
 
+class Deferred(Struct, frozen=True):
+    """A request that a provider will answer later. reference: the provider's name for it.
+
+    The others say who asked and who answers: what `Flow.collect` needs, also in another process.
+    """
+
+    reference: str
+    model: str
+    version: str
+    provider: str
+    endpoint: str
+    principal: Principal
+    started_at: float
+
+
 class Flow(ABC):
     """What happens to a request behind the door. Implemented by the pipeline.
 
@@ -197,6 +212,19 @@ class Flow(ABC):
         self, request: RawRequest, credential: str | None, call: CallInfo, reply: Reply
     ) -> None:
         """Pass a request on, and its answer back through `reply`."""
+
+    @abstractmethod
+    async def defer(
+        self, request: ChatRequest, credential: str | None, call: CallInfo
+    ) -> Deferred | None:
+        """Leave a request with a provider, cheaper; None where no target answers later.
+
+        Raises XRouterError when it is refused.
+        """
+
+    @abstractmethod
+    async def collect(self, deferred: Deferred, call: CallInfo, reply: Reply) -> None:
+        """Wait for a deferred answer, settle it and tell it through `reply`."""
 
     @abstractmethod
     def models(self, credential: str | None) -> list[Model]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import ModuleType
 from typing import Any
 
 from msgspec import Struct
 
 from xrouter.domain.errors import MethodNotAllowed, NotFound
-from xrouter.edge.visit import Refusal, Visit
+from xrouter.edge.visit import Means, Refusal, Visit
 
 PREFIXES = ("/v1", "/api/v1", "")
 _REST = "/*"
@@ -83,6 +83,16 @@ def scan(package: ModuleType) -> list[Route]:
     for entry in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{entry.name}.routes")
         found += module.ROUTES
+    return found
+
+
+def workers(package: ModuleType) -> list[Callable[[Means], Coroutine[Any, Any, None]]]:
+    """The `work` of those modules `routes` that have one: it runs as long as the door is open."""
+    found = []
+    for entry in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{entry.name}.routes")
+        if hasattr(module, "work"):
+            found.append(module.work)
     return found
 
 

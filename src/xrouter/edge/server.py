@@ -17,11 +17,20 @@ from xrouter.domain.ports import SERVER_SHUTDOWN, Flow, KeyBook, SnapshotSource
 from xrouter.domain.usage import new_id
 from xrouter.edge import cors, dialects
 from xrouter.edge.asgi import App, Message, Receive, Scope, Send
+from xrouter.edge.background import Background
 from xrouter.edge.health import Health
 from xrouter.edge.heartbeat import Heartbeat
 from xrouter.edge.limits import DoorLimits
 from xrouter.edge.pages import Pages
-from xrouter.edge.routes import PREFIXES, Methods, RouteTable, scan, unknown_url, wrong_method
+from xrouter.edge.routes import (
+    PREFIXES,
+    Methods,
+    RouteTable,
+    scan,
+    unknown_url,
+    workers,
+    wrong_method,
+)
 from xrouter.edge.visit import Means, Visit
 
 _THEIRS = "/control/"
@@ -58,7 +67,8 @@ class Door:
         limits = limits or DoorLimits()
         self.health = health
         self._heartbeat = Heartbeat(limits.heartbeat)
-        self._means = Means(flow, snapshots, keys, responses, limits, self._heartbeat)
+        self._means = Means(flow, snapshots, keys, responses, Background(), limits, self._heartbeat)
+        self._workers = workers(dialects)
         self._fallback = fallback
         self._lifespan = lifespan
         self._visits: set[Visit] = set()
@@ -161,9 +171,13 @@ class Door:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             self._heartbeat.start()
+            background = self._means.background
+            for worker in self._workers:
+                background.start(worker.__module__, worker(self._means))
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await self._heartbeat.stop()
+            await background.close()
             try:
                 await stack.aclose()
             except Exception as error:  # noqa: BLE001 - the server has to be told

@@ -14,6 +14,7 @@ from xrouter.domain.ports import CallInfo, Flow, KeyBook, SnapshotSource
 from xrouter.domain.usage import new_id
 from xrouter.edge import fields
 from xrouter.edge.asgi import Headers, Receive, Scope, Send
+from xrouter.edge.background import Background
 from xrouter.edge.body import declared_length, read_body
 from xrouter.edge.credential import credential
 from xrouter.edge.disconnect import CLIENT_GONE, GONE, LEAVING, Cancellation, Leaving, watch
@@ -50,6 +51,7 @@ class Means(Struct, frozen=True):
     snapshots: SnapshotSource
     keys: KeyBook
     responses: ResponseStore
+    background: Background
     limits: DoorLimits
     heartbeat: Heartbeat
 

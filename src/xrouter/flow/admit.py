@@ -18,12 +18,13 @@ def identify(credential: str | None, keys: KeyBook, snapshot: Snapshot) -> Princ
     return keys.find(credential, snapshot)
 
 
-def take(principal: Principal, limiter: Limiter, reply: Reply) -> None:
-    """Count the request against the key's limit. Raises RateLimited."""
+def take(principal: Principal, limiter: Limiter, reply: Reply | None) -> None:
+    """Count the request against the key's limit, and let the reply tell it. Raises RateLimited."""
     allowance = limiter.take(principal)
     if allowance is None:
         return
-    reply.allow(allowance)
+    if reply is not None:
+        reply.allow(allowance)
     if allowance.wait_s > 0:
         raise RateLimited(
             "Rate limit reached for this API key on requests per min (RPM): "

@@ -86,6 +86,21 @@ class Dispatcher:
 
         return await self._first_that_answers(plan, tally, attempt)
 
+    async def defer(self, request: ChatRequest, plan: Plan) -> tuple[Target, str] | None:
+        """The first target that answers later, and its reference; None when none does."""
+        for target in plan.targets:
+            upstream = self._upstreams.get(target.endpoint)
+            reference = await errands.left(request, target, upstream)
+            if reference is not None:
+                return target, reference
+        return None
+
+    async def collect(self, reference: str, target: Target, tally: Tally) -> ChatAnswer:
+        """A deferred answer, when it is there."""
+        return await errands.collected(
+            reference, target, self._upstreams.get(target.endpoint), tally
+        )
+
     async def _first_that_answers(self, plan: Plan, tally: Tally, attempt: Attempt[T]) -> T:
         last: XRouterError | None = None
         for target in plan.targets:

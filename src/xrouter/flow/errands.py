@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from xrouter.domain.answer import ChatAnswer
+from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.deadline import Deadline
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
@@ -16,6 +18,7 @@ from xrouter.flow.upstreams import Upstream
 from xrouter.wire.client import Exchange as WireExchange
 from xrouter.wire.types import WireReply, WireRequest
 
+DEFERRED_S = 24 * 3600.0
 _AT_ONCE = 4
 
 
@@ -46,6 +49,30 @@ async def draw(
             return await upstream.run(errand)
     except TimeoutError:
         raise silent(total) from None
+
+
+async def left(request: ChatRequest, target: Target, upstream: Upstream) -> str | None:
+    """The reference of a request that was left with the provider, None if it takes none."""
+    errand = upstream.adapter.defer(request, target)
+    if errand is None:
+        return None
+    limit = target.endpoint.timeouts.first_token
+    try:
+        with Deadline(limit):
+            return await upstream.run(errand)
+    except TimeoutError:
+        raise silent(limit) from None
+
+
+async def collected(reference: str, target: Target, upstream: Upstream, tally: Tally) -> ChatAnswer:
+    """The answer to a request that was left; asked for until it is there."""
+    tally.attempt()
+    tally.accepted = True
+    try:
+        with Deadline(DEFERRED_S):
+            return await upstream.run(upstream.adapter.collect(reference, target))
+    except TimeoutError:
+        raise silent(DEFERRED_S) from None
 
 
 async def count(

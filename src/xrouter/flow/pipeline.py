@@ -17,12 +17,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from msgspec import Struct
 from typing_extensions import override
 
+from xrouter.domain.answer import ChatAnswer
 from xrouter.domain.catalog import Kind, Model
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest
@@ -33,6 +35,7 @@ from xrouter.domain.plan import Plan
 from xrouter.domain.ports import (
     SERVER_SHUTDOWN,
     CallInfo,
+    Deferred,
     Flow,
     KeyBook,
     Limiter,
@@ -44,7 +47,7 @@ from xrouter.flow import admit
 from xrouter.flow.able import check_able
 from xrouter.flow.dispatch import Dispatcher
 from xrouter.flow.relay import pass_on, relay
-from xrouter.flow.resolve import find, resolve
+from xrouter.flow.resolve import find, left_with, resolve
 from xrouter.flow.route import route
 from xrouter.flow.settle import Settler
 from xrouter.flow.tally import Tally
@@ -154,6 +157,51 @@ class Pipeline(Flow):
             finally:
                 exchange.close()
             return reply.close_raw
+
+        await self._conclude(work, call, tally, reply)
+
+    @override
+    async def defer(
+        self, request: ChatRequest, credential: str | None, call: CallInfo
+    ) -> Deferred | None:
+        gear = self._gear
+        snapshot = gear.snapshots.current
+        principal = admit.identify(credential, gear.keys, snapshot)
+        admit.take(principal, gear.limiter, None)
+        wanted = resolve(request.model, snapshot, ("chat",))
+        check_able(request, wanted.model, snapshot)
+        left = await gear.dispatcher.defer(request, route(wanted, snapshot))
+        if left is None:
+            return None
+        target, reference = left
+        return Deferred(
+            reference=reference,
+            model=target.model.model_id,
+            version=target.version.label,
+            provider=target.endpoint.provider,
+            endpoint=target.endpoint.name,
+            principal=principal,
+            started_at=time.time(),
+        )
+
+    @override
+    async def collect(self, deferred: Deferred, call: CallInfo, reply: Reply) -> None:
+        tally = Tally("chat", deferred.model, streamed=False, started_at=call.received_at)
+        tally.principal = deferred.principal
+
+        failure: XRouterError | None = None
+        answer: ChatAnswer | None = None
+        try:  # outside of the work: whoever stops waiting does not end the request
+            target = tally.target = left_with(deferred, self._gear.snapshots.current)
+            answer = await self._gear.dispatcher.collect(deferred.reference, target, tally)
+        except XRouterError as error:
+            failure = error
+
+        async def work() -> Ending:
+            if answer is None:
+                raise failure or InternalError("There is no answer.")
+            tally.take(answer)
+            return partial(reply.answer, answer, tally.served())
 
         await self._conclude(work, call, tally, reply)
 

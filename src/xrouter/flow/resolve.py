@@ -20,6 +20,8 @@ from xrouter.domain.errors import (
     ModelUnavailable,
     NotReady,
 )
+from xrouter.domain.plan import Target
+from xrouter.domain.ports import Deferred
 from xrouter.domain.snapshot import Snapshot
 
 _SHOWN = 80
@@ -53,6 +55,18 @@ def resolve(name: str, snapshot: Snapshot, kinds: tuple[Kind, ...]) -> Wanted:
             hint="GET /v1/models lists the models that answer now.",
         )
     return wanted
+
+
+def left_with(deferred: Deferred, snapshot: Snapshot) -> Target:
+    """Where a request was left to be answered later. Raises OperatorError when that is gone."""
+    model = snapshot.models.get(deferred.model)
+    endpoints = snapshot.endpoints.get(deferred.provider, ())
+    endpoint = next((each for each in endpoints if each.name == deferred.endpoint), None)
+    if model is None or endpoint is None:
+        raise ModelUnavailable("The endpoint or the model that was to answer is gone.")
+    versions = model.versions
+    version = next((each for each in versions if each.label == deferred.version), versions[0])
+    return Target(endpoint, model, version)
 
 
 def find(name: str, snapshot: Snapshot) -> Wanted:

@@ -10,16 +10,18 @@ import asyncio
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 from typing_extensions import override
 
-from xrouter.domain.history import ResponseStore, StoredResponse
+from xrouter.domain.history import ResponseStore, StoredJob, StoredResponse
 from xrouter.stores.vault import Vault, VaultError
 from xrouter.telemetry.logs import log
 
+ABANDONED_S = 60.0
 KEPT_S = 30 * 24 * 3600.0
 PRUNE_EVERY_S = 600.0
 MAX_WAITING_BYTES = 64 << 20
@@ -29,6 +31,9 @@ CREATE TABLE IF NOT EXISTS responses (
     id TEXT PRIMARY KEY, project TEXT NOT NULL, created_at REAL NOT NULL, sealed BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS responses_by_age ON responses (created_at);
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, seen_at REAL NOT NULL, sealed BLOB NOT NULL
+) WITHOUT ROWID;
 """
 _WRITE = "INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?)"
 _READ = "SELECT sealed FROM responses WHERE id = ? AND project = ? AND created_at > ?"
@@ -37,6 +42,11 @@ _PRUNE = "DELETE FROM responses WHERE created_at < ?"
 _SIZE = "SELECT sum(length(sealed)) FROM responses"
 _OLDEST = "DELETE FROM responses WHERE id IN (SELECT id FROM responses ORDER BY created_at LIMIT ?)"
 _OLDEST_AT_ONCE = 1000
+_BEGIN = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)"
+_FINISH = "DELETE FROM jobs WHERE id = ?"
+_ALIVE = "UPDATE jobs SET seen_at = ? WHERE owner = ?"
+_CLAIM = "UPDATE jobs SET owner = ?, seen_at = ? WHERE seen_at < ? RETURNING id, sealed"
+_RELEASE = "UPDATE jobs SET seen_at = 0 WHERE owner = ?"
 
 _decode = msgspec.msgpack.Decoder(StoredResponse).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -63,6 +73,7 @@ class ResponseFile(ResponseStore):
         self._kept_s = kept_s
         self._max_bytes = max_bytes
         self._now = now
+        self._me = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._notes = threading.Lock()
         self._file: sqlite3.Connection | None = None
@@ -100,6 +111,22 @@ class ResponseFile(ResponseStore):
         await asyncio.to_thread(self.flush)
         return await asyncio.to_thread(self._delete, response_id, project)
 
+    @override
+    async def begin(self, job: StoredJob) -> None:
+        sealed = self._vault.seal(job.data, _context(job.id))
+        await asyncio.to_thread(self._change, _BEGIN, (job.id, self._me, self._now(), sealed))
+
+    @override
+    async def finish(self, job_id: str) -> None:
+        await asyncio.to_thread(self._change, _FINISH, (job_id,))
+
+    @override
+    async def abandoned(self) -> list[StoredJob]:
+        if self._file is None and not self._path.exists():
+            return []
+        found = await asyncio.to_thread(self._claim)
+        return [StoredJob(name, self._vault.open(blob, _context(name))) for name, blob in found]
+
     def has_work(self) -> bool:
         """Whether `flush` would do something."""
         return bool(self._waiting) or (
@@ -133,6 +160,8 @@ class ResponseFile(ResponseStore):
         self.flush()
         with self._lock:
             if self._file is not None:
+                with self._file:
+                    self._file.execute(_RELEASE, (self._me,))
                 self._file.close()
                 self._file = None
 
@@ -150,6 +179,20 @@ class ResponseFile(ResponseStore):
             oldest = self._now() - self._kept_s
             found = self._opened().execute(_READ, (response_id, project, oldest)).fetchone()
         return None if found is None else bytes(found[0])
+
+    def _change(self, statement: str, values: tuple[object, ...]) -> None:
+        with self._lock:
+            file = self._opened()
+            with file:
+                file.execute(statement, values)
+
+    def _claim(self) -> list[tuple[str, bytes]]:
+        now = self._now()
+        with self._lock:
+            file = self._opened()
+            with file:
+                file.execute(_ALIVE, (now, self._me))
+                return file.execute(_CLAIM, (self._me, now, now - ABANDONED_S)).fetchall()
 
     def _delete(self, response_id: str, project: str) -> bool:
         with self._lock:

@@ -13,6 +13,7 @@ from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.errors import InvalidRequest, NotFound
 from xrouter.domain.history import StoredResponse
 from xrouter.domain.ports import Served
+from xrouter.edge.dialects.responses import jobs
 from xrouter.edge.dialects.responses.body import Item, ResponsesBody, read_body
 from xrouter.edge.dialects.responses.request import Asked, items_json, translate
 from xrouter.edge.dialects.responses.schema import (
@@ -23,30 +24,53 @@ from xrouter.edge.dialects.responses.schema import (
 )
 from xrouter.edge.dialects.responses.voice import Manner, StreamVoice, WholeVoice
 from xrouter.edge.outlet import JSON
-from xrouter.edge.routes import Route
+from xrouter.edge.routes import Route, unknown_url
 from xrouter.edge.visit import Visit
 from xrouter.edge.voice import Voice, encode
 
 _OK = 200
+_CANCEL = "/cancel"
 _INPUT_ITEMS = "/input_items"
 
 
 async def create(visit: Visit) -> None:
     """POST /responses."""
     key = visit.credential()
-    body = read_body(await visit.body())
-    if body.background:
-        raise InvalidRequest(
-            "Responses in the background are not supported.",
-            code="unsupported_parameter",
-            param="background",
-        )
+    raw = await visit.body()
+    body = read_body(raw)
     project = visit.project()
-    asked = translate(body, await _before(visit, body, project))
+    before = await _before(visit, body, project)
+    if body.background:
+        await visit.out.whole(_OK, JSON, await _begin(visit, body, raw, before))
+        return
+    asked = translate(body, before)
     ended = partial(_keep, visit, project, asked) if body.stored else _forget
     manner = Manner("resp_" + visit.serial, body, asked, ended)
     voice: Voice = StreamVoice(manner) if asked.chat.streaming else WholeVoice(manner)
     await visit.means.flow.chat(asked.chat, key, visit.info("responses"), visit.answer_with(voice))
+
+
+async def _begin(visit: Visit, body: ResponsesBody, raw: bytes, before: list[Item]) -> bytes:
+    if body.stream or not body.stored:
+        raise InvalidRequest(
+            "In the background a response is stored, and not streamed.",
+            code="invalid_value",
+            param="stream" if body.stream else "store",
+        )
+    return await jobs.begin(visit, raw, before, visit.project())
+
+
+async def cancel(visit: Visit) -> None:
+    """POST /responses/{id}/cancel."""
+    name = visit.rest.removesuffix(_CANCEL)
+    if name == visit.rest:
+        raise unknown_url("POST", visit.scope["path"])
+    kept = await _find(visit, name, visit.project(), "response_id")
+    await visit.out.whole(_OK, JSON, await jobs.cancel(visit, kept))
+
+
+work = jobs.revive
+"""Goes on with what was begun before, as long as the door is open."""
 
 
 async def show(visit: Visit) -> None:
@@ -163,6 +187,13 @@ ROUTES = [
         path="/responses/*",
         serve=show,
         summary="A kept response, or its /input_items",
+        answer=ResponseObject,
+    ),
+    Route(
+        method="POST",
+        path="/responses/*",
+        serve=cancel,
+        summary="Cancel a response in the background: /responses/{id}/cancel",
         answer=ResponseObject,
     ),
     Route(
