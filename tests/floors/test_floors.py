@@ -27,6 +27,7 @@ ENVIRONMENT_READERS = {SRC / "settings.py"}
 
 OWN_FILES = {
     "gigachat": ("providers/gigachat", "sandbox/gigachat"),
+    "mistral": ("providers/mistral", "sandbox/mistral"),
     "yandex": ("providers/yandexgpt", "sandbox/yandex"),
     "yandexgpt": ("providers/yandexgpt", "sandbox/yandex"),
     "llamacpp": ("providers/llamacpp", "sandbox/llamacpp"),
