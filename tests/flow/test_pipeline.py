@@ -150,11 +150,11 @@ async def test_what_a_provider_cannot_do_is_listed_as_dropped(rig: Rig, stream: 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_what_cannot_be_mapped_is_refused_by_name(rig: Rig, stream: bool) -> None:
-    reply = await rig.chat("gigachat/GigaChat-2-Max", n=3, stream=stream)
+    reply = await rig.chat("gigachat/GigaChat-2-Max", logprobs=True, stream=stream)
 
     assert reply.calls == ["refuse"]
     assert isinstance(reply.error, InvalidRequest)
-    assert reply.error.param == "n"
+    assert reply.error.param == "logprobs"
     assert rig.asked(rig.first) == rig.asked(rig.second) == []
     assert (rig.event.status, rig.event.outcome, rig.event.attempts) == (400, "error", 0)
     assert "xrouter_upstream_errors_total" not in rig.meters.render().decode().split("\n# ")[-1]

@@ -157,7 +157,7 @@ def matches(expected: Any, found: Any) -> bool:
 
 def plain(value: Any) -> Any:
     """Domain structs as JSON data without what is None, empty by default or False."""
-    data = msgspec.to_builtins(value)
+    data = json.loads(msgspec.json.encode(value))
     if isinstance(data, list):
         return [_without_defaults(item) for item in data]
     return _without_defaults(data)

@@ -12,6 +12,7 @@ from xrouter.domain.deadline import Deadline
 from xrouter.domain.errors import InternalError, UpstreamTimeout, XRouterError
 from xrouter.domain.plan import Target
 from xrouter.flow.fold import add, as_alternatives
+from xrouter.flow.lanes import Place
 from xrouter.flow.merge import MergedStream
 from xrouter.flow.stream import DeltaStream, UpstreamStream
 from xrouter.flow.tally import Tally
@@ -70,11 +71,16 @@ class ChatAttempt:
         total = self._timeouts.total
         try:
             with Deadline(total):
-                wire, exchange = await self._send(exchange)
+                place = await self._upstream.turn()
                 try:
-                    reply = WireReply(wire.status, wire.headers, await wire.read())
+                    wire, exchange = await self._send(exchange, place)
+                    try:
+                        reply = WireReply(wire.status, wire.headers, await wire.read())
+                    finally:
+                        wire.close()
                 finally:
-                    wire.close()
+                    if place is not None:
+                        place.leave()
                 answer = exchange.answer(reply)
                 after = exchange.after()
                 if after is not None:
@@ -86,19 +92,32 @@ class ChatAttempt:
     async def _open(self, exchange: ChatExchange) -> UpstreamStream:
         timeouts = self._timeouts
         ends_at = asyncio.get_running_loop().time() + timeouts.total
+        place = await self._turn()
         wire: WireExchange | None = None
         try:
             with Deadline(min(timeouts.first_token, timeouts.total)):
-                wire, exchange = await self._send(exchange)
+                wire, exchange = await self._send(exchange, place)
+                if place is not None:
+                    wire.on_close = place.leave
                 stream = UpstreamStream(exchange, wire, timeouts, ends_at, self._complete)
                 await stream.listen()
         except BaseException as error:
             if wire is not None:
                 wire.close()
+            if place is not None:
+                place.leave()
             if isinstance(error, TimeoutError):
                 raise silent(timeouts.first_token) from None
             raise
         return stream
+
+    async def _turn(self) -> Place | None:
+        """Waiting for others is not the provider's silence."""
+        try:
+            with Deadline(self._timeouts.total):
+                return await self._upstream.turn()
+        except TimeoutError:
+            raise silent(self._timeouts.total) from None
 
     async def _complete(self, exchange: ChatExchange) -> list[ChatDelta]:
         """What a stream that was read to its end lacks; a failure costs nothing but that."""
@@ -111,16 +130,18 @@ class ChatAttempt:
         except (XRouterError, TimeoutError):
             return []
 
-    async def _send(self, exchange: ChatExchange) -> tuple[WireExchange, ChatExchange]:
+    async def _send(
+        self, exchange: ChatExchange, place: Place | None
+    ) -> tuple[WireExchange, ChatExchange]:
         """The answer of status 2xx, and the way of asking that brought it."""
         upstream, tally = self._upstream, self._tally
         error: XRouterError = InternalError("There was no way to ask.")
         for _ in range(_WAYS):
             before = exchange.before()
             if before is not None:
-                await upstream.run(before)
+                await upstream.run(before, place)
             tally.attempt()
-            wire = await upstream.open(exchange.wire)
+            wire = await upstream.open(exchange.wire, place)
             if wire.status < FIRST_ERROR_STATUS:
                 break
             error = await read_error(wire, upstream)

@@ -23,18 +23,34 @@ class _Queue:
         self.waiting: deque[asyncio.Future[None]] = deque()
 
 
+class Place:
+    """A place in a lane. Whoever has it must leave; doing so twice is harmless."""
+
+    __slots__ = ("_lane", "_lanes")
+
+    def __init__(self, lanes: Lanes, lane: Lane) -> None:
+        self._lanes: Lanes | None = lanes
+        self._lane = lane
+
+    def leave(self) -> None:
+        """Give it back; the next in turn has it."""
+        lanes, self._lanes = self._lanes, None
+        if lanes is not None:
+            lanes.leave(self._lane)
+
+
 class Lanes:
-    """The accounts in use. Whoever enters must leave."""
+    """The accounts in use."""
 
     def __init__(self) -> None:
         self._queues: dict[Hashable, _Queue] = {}
 
-    async def enter(self, lane: Lane) -> None:
+    async def enter(self, lane: Lane) -> Place:
         """Wait for a place. Raises UpstreamOverloaded when too many wait already."""
         queue = self._queue(lane.key)
         if queue.running < lane.width and not queue.waiting:
             queue.running += 1
-            return
+            return Place(self, lane)
         if len(queue.waiting) >= _WAITING_PER_PLACE * lane.width:
             raise UpstreamOverloaded(
                 "Too many requests wait for this provider's account already.",
@@ -51,9 +67,10 @@ class Lanes:
             elif turn in queue.waiting:
                 queue.waiting.remove(turn)
             raise
+        return Place(self, lane)
 
     def leave(self, lane: Lane) -> None:
-        """Give the place back; the next in turn has it."""
+        """A place is free: the next in turn has it."""
         queue = self._queue(lane.key)
         queue.running -= 1
         while queue.waiting and queue.running < lane.width:

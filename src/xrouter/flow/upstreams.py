@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 from msgspec import Struct
 
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import InternalError, InvalidRequest, OperatorError, XRouterError
-from xrouter.flow.lanes import Lanes
+from xrouter.flow.lanes import Lanes, Place
 from xrouter.providers.base import BaseAPIAdapter
 from xrouter.wire.client import Client, Route
 from xrouter.wire.client import Exchange as WireExchange
@@ -60,38 +59,40 @@ class Upstream:
         if flow is not None:
             flow.close()
 
-    async def open(self, wire: WireRequest) -> WireExchange:
-        """Send with a credential, in turn where the account takes only so many calls at a time."""
-        lane = self._lane
-        if lane is None:
+    async def turn(self) -> Place | None:
+        """Wait for a place where the account takes only so many calls at a time; else None."""
+        return None if self._lane is None else await self._lanes.enter(self._lane)
+
+    async def open(self, wire: WireRequest, place: Place | None = None) -> WireExchange:
+        """Send with a credential, in the place that the caller has, or in one of its own."""
+        if place is not None or self._lane is None:
             return await self._open(wire)
-        await self._lanes.enter(lane)
-        leave = partial(self._lanes.leave, lane)
+        own = await self._lanes.enter(self._lane)
         try:
             exchange = await self._open(wire)
         except BaseException:
-            leave()
+            own.leave()
             raise
-        exchange.on_close = leave
+        exchange.on_close = own.leave
         return exchange
 
-    async def fetch(self, wire: WireRequest) -> WireReply:
+    async def fetch(self, wire: WireRequest, place: Place | None = None) -> WireReply:
         """Send and read the whole answer, of whatever status. Bound it by cancelling."""
         if wire.pause:
             await asyncio.sleep(wire.pause)
-        exchange = await (self._visit(wire) if wire.foreign else self.open(wire))
+        exchange = await (self._visit(wire) if wire.foreign else self.open(wire, place))
         try:
             return WireReply(exchange.status, exchange.headers, await exchange.read())
         finally:
             exchange.close()
 
-    async def run(self, errand: Errand[T]) -> T:
+    async def run(self, errand: Errand[T], place: Place | None = None) -> T:
         """Make the errand's requests in turn. Bound it by cancelling."""
         try:
             wire = next(errand)
             while True:
                 try:
-                    reply = await self.fetch(wire)
+                    reply = await self.fetch(wire, place)
                 except XRouterError as error:
                     wire = errand.throw(error)
                 else:

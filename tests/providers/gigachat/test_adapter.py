@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from xrouter.providers.base import ChatExchange
 from xrouter.providers.gigachat.adapter import GigaChatAdapter
 from xrouter.wire.types import WireReply
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "gigachat"
 ENDPOINT = Endpoint(
     id=1, provider="gigachat", name="primary", adapter_class="x", base_url="http://h/v1/"
 )
@@ -71,6 +73,23 @@ def test_the_shipped_models_have_their_previews_as_a_channel() -> None:
     ]
     assert models["EmbeddingsGigaR"].kind == "embeddings"
     assert all(model.versions[0].channel == "latest" for model in models.values())
+
+
+def test_what_a_model_sees() -> None:
+    models = {model.name: model for model in GigaChatAdapter.supported_models()}
+    sees = {name: model.abilities.features.get("vision") for name, model in models.items()}
+    assert (sees["GigaChat"], sees["GigaChat-2"]) == ("refused", "refused")
+    assert (sees["GigaChat-2-Pro"], sees["GigaChat-2-Max"]) == ("native", "native")
+    assert (sees["GigaChat-3-Ultra"], sees["Embeddings"]) == (None, None)
+
+
+def test_each_feature_has_its_proof() -> None:
+    shown = {
+        feature
+        for path in GOLDEN.glob("*.json")
+        for feature in json.loads(path.read_text()).get("shows", [])
+    }
+    assert shown == GigaChatAdapter.features.keys()
 
 
 def test_the_live_list_keeps_what_chats_and_embeds() -> None:
@@ -328,7 +347,7 @@ def test_partial_arguments_of_a_forced_call_pass() -> None:
     assert body["function_call"] == forced
 
 
-# --- embeddings and counts
+# --- embeddings
 
 
 def test_embeddings_name_what_they_drop() -> None:
@@ -344,21 +363,3 @@ def test_vectors_that_do_not_fit_the_texts(indexes: list[int]) -> None:
     data = [{"index": index, "embedding": [0.5]} for index in indexes]
     with pytest.raises(UpstreamMalformed):
         exchange.answer([reply(200, {"data": data})])
-
-
-def test_tokens_are_counted_in_portions() -> None:
-    texts = [f"text {i}" for i in range(25)]
-    exchange = ADAPTER.encode_count(texts, TARGET)
-    sent = [json.loads(wire.body) for wire in exchange.wires]
-    assert [wire.url for wire in exchange.wires] == ["http://h/v1/tokens/count"] * 2
-    assert sent[0]["model"] == "GigaChat-2-Max"
-    assert sent[0]["input"] + sent[1]["input"] == texts
-    replies = [
-        reply(200, [{"object": "tokens", "tokens": len(t), "characters": 9} for t in body["input"]])
-        for body in sent
-    ]
-    assert exchange.answer(replies) == [len(text) for text in texts]
-    with pytest.raises(UpstreamMalformed):
-        exchange.answer([replies[1], replies[0]])
-    with pytest.raises(UpstreamMalformed):
-        exchange.answer([reply(200, {"tokens": 1}), replies[1]])

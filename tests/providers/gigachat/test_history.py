@@ -1,5 +1,6 @@
 """Any conversation that OpenAI's API takes becomes one that GigaChat takes."""
 
+import base64
 import json
 from typing import Any
 
@@ -109,3 +110,29 @@ def test_nothing_is_lost(messages: list[dict[str, Any]]) -> None:
     for message in messages:
         if message["role"] != "tool" and isinstance(message["content"], str):
             assert message["content"] in everything
+
+
+PNG = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
+parts = st.one_of(
+    st.builds(lambda text: {"type": "text", "text": text}, texts),
+    st.just({"type": "image_url", "image_url": {"url": PNG}}),
+)
+
+
+@relaxed
+@given(st.lists(st.lists(parts, max_size=4), min_size=1, max_size=3))
+def test_each_file_has_a_message_of_its_own_and_no_text_is_lost(
+    contents: list[list[dict[str, Any]]],
+) -> None:
+    history = read_history([Message(role="user", content=list(parts)) for parts in contents])
+    for number, media in enumerate(history.media):
+        assert "attachments" not in media.message
+        media.message["attachments"] = [number]
+    wire = [*history.wire([])]
+    given = [part for content in contents for part in content]
+    attached = [number for message in wire for number in message.get("attachments", [])]
+    assert attached == list(range(sum(part["type"] == "image_url" for part in given)))
+    assert all(message["content"] for message in wire if "attachments" in message)
+    text = "\n".join(message["content"] for message in wire)
+    for part in given:
+        assert part.get("text", "") in text

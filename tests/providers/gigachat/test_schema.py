@@ -76,7 +76,48 @@ def test_whatever_comes_becomes_the_subset(
 @given(schemas)
 def test_what_is_in_the_subset_stays(schema: Any) -> None:
     done = normalise({"properties": {"x": schema}, "$defs": {"a": {}, "b": {}}}, "p", Budget())
-    assert normalise(done, "p", Budget()) == done
+    lost: dict[str, None] = {}
+    assert normalise(done, "p", Budget(), lost) == done
+    assert not lost
+
+
+@pytest.mark.parametrize(
+    "schema,words",
+    [
+        ({"type": "string", "title": "t", "minLength": 1, "default": "", "examples": ["a"]}, []),
+        ({"type": "object", "additionalProperties": {}, "$comment": "c", "$id": "i"}, []),
+        ({"enum": [1, None]}, []),
+        ({"const": "a"}, []),
+        ({"anyOf": [{"type": "string"}]}, []),
+        ({"allOf": [{"type": "string"}, {"minLength": 1}]}, []),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, ["anyOf"]),
+        ({"oneOf": [{"type": "string"}, {"type": "integer"}]}, ["oneOf"]),
+        ({"type": ["string", "null"]}, ["type"]),
+        ({"type": "string", "nullable": True}, ["nullable"]),
+        ({"type": "string", "nullable": False}, []),
+        ({"type": "string", "format": "uuid"}, ["format"]),
+        ({"type": "object", "patternProperties": {"a": {}}}, ["patternProperties"]),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, ["additionalProperties"]),
+        ({"type": "object", "properties": {}, "required": ["a"]}, ["required"]),
+        ({"type": "array", "prefixItems": [{}]}, ["prefixItems"]),
+        ({"type": "array", "items": [{}, {}]}, ["items"]),
+        ({"type": "array", "items": {"not": {}}}, ["not"]),
+        ({"if": {}, "then": {}, "else": {}}, ["if", "then", "else"]),
+        ({"allOf": [{"minimum": 1}, {"minimum": 2}]}, ["minimum"]),
+        ({"$ref": "#"}, ["$ref"]),
+        ({"x" * 99: 1}, ["x" * 40]),
+    ],
+)
+def test_what_is_lost_is_named(schema: dict[str, Any], words: list[str]) -> None:
+    lost: dict[str, None] = {}
+    normalise({"properties": {"x": schema}}, "p", Budget(), lost)
+    assert list(lost) == words
+
+
+def test_the_words_that_are_lost_are_bounded() -> None:
+    lost: dict[str, None] = {}
+    normalise({f"k{i}": {} for i in range(1000)}, "p", Budget(), lost)
+    assert len(lost) == 32
 
 
 def test_nothing_and_an_empty_schema_mean_no_parameters() -> None:

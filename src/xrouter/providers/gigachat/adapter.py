@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 from typing_extensions import override
 
+from xrouter.domain.abilities import Features
 from xrouter.domain.catalog import Endpoint, ModelDescription
 from xrouter.domain.chat import ChatRequest
+from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest, XRouterError
+from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.plan import Target
 from xrouter.providers.base import (
     BaseAPIAdapter,
     ChatExchange,
-    CountExchange,
     EmbeddingsExchange,
     EnvironmentSpec,
+    Lane,
 )
+from xrouter.providers.gigachat.accounts import Balance, balance, concurrency_of, lane_of
 from xrouter.providers.gigachat.auth import (
     AUTH_URL,
     DEFAULT_SCOPE,
@@ -26,18 +30,25 @@ from xrouter.providers.gigachat.auth import (
     key_flow,
     password_flow,
 )
-from xrouter.providers.gigachat.embeddings import GigaChatCount, GigaChatEmbeddings
-from xrouter.providers.gigachat.encode import encode
+from xrouter.providers.gigachat.counting import count
+from xrouter.providers.gigachat.drawing import draw
+from xrouter.providers.gigachat.embeddings import GigaChatEmbeddings
+from xrouter.providers.gigachat.encode import Memory, encode
 from xrouter.providers.gigachat.errors import error_of
+from xrouter.providers.gigachat.files import tidy
 from xrouter.providers.gigachat.models import listed_models, shipped_models
-from xrouter.wire.types import TokenFlow, WireReply, WireRequest
+from xrouter.wire.types import Errand, TokenFlow, WireReply, WireRequest
+
+_FETCH, _REFUSE = "fetch", "refuse"
 
 
 class GigaChatAdapter(BaseAPIAdapter):
     """Speaks GigaChat.
 
     credential: `access_token` (used as it is), or `credentials` (the authorization key), or `user`
-    and `password`; none of them is needed with a client certificate. options: `scope`, `auth_url`.
+    and `password`; none of them is needed with a client certificate. options: `scope`, `auth_url`,
+    `concurrency` (calls at a time, else what the scope's accounts have), `image_urls` (`fetch`:
+    images may be named by http address; else `refuse`).
     The hosts present a Russian root certificate: the endpoint's `ca_bundle` must hold it.
     """
 
@@ -59,12 +70,59 @@ class GigaChatAdapter(BaseAPIAdapter):
             "user": "GIGACHAT_USER",
             "password": "GIGACHAT_PASSWORD",
         },
-        options={"scope": "GIGACHAT_SCOPE", "auth_url": "GIGACHAT_AUTH_URL"},
+        options={
+            "scope": "GIGACHAT_SCOPE",
+            "auth_url": "GIGACHAT_AUTH_URL",
+            "concurrency": "GIGACHAT_CONCURRENCY",
+            "image_urls": "GIGACHAT_IMAGE_URLS",
+        },
         base_url="GIGACHAT_BASE_URL",
         ca_bundle="GIGACHAT_CA_BUNDLE_FILE",
         client_cert="GIGACHAT_CERT_FILE",
         client_key="GIGACHAT_KEY_FILE",
     )
+    features: ClassVar[Features] = MappingProxyType(
+        {
+            "streaming": "native",
+            "stream_usage": "native",
+            "system": "native",
+            "late_system": "emulated",
+            "tools": "native",
+            "parallel_tools": "emulated",
+            "parallel_tools_off": "native",
+            "tool_choice_none": "native",
+            "tool_choice_required": "emulated",
+            "tool_choice_named": "native",
+            "json_object": "emulated",
+            "json_schema": "native",
+            "vision": "native",
+            "image_urls": "refused",
+            "files": "native",
+            "audio_input": "native",
+            "audio_output": "refused",
+            "reasoning": "native",
+            "stop": "emulated",
+            "n": "emulated",
+            "max_tokens": "native",
+            "temperature_zero": "emulated",
+            "top_p": "native",
+            "penalties": "dropped",
+            "seed": "dropped",
+            "logprobs": "refused",
+            "logit_bias": "refused",
+            "prediction": "dropped",
+            "custom_tools": "refused",
+            "embeddings": "native",
+            "dimensions": "refused",
+            "images": "native",
+            "count_tokens": "native",
+        }
+    )
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        self._memory = Memory()
+        self._fetch = endpoint.options.get("image_urls") == _FETCH
 
     @override
     @classmethod
@@ -97,6 +155,9 @@ class GigaChatAdapter(BaseAPIAdapter):
         scope = endpoint.options.get("scope", DEFAULT_SCOPE)
         if scope not in SCOPES:
             raise _wrong("options.scope", f"'scope' must be one of {', '.join(SCOPES)}.")
+        if endpoint.options.get("image_urls", _REFUSE) not in (_FETCH, _REFUSE):
+            raise _wrong("options.image_urls", "'image_urls' must be 'fetch' or 'refuse'.")
+        concurrency_of(endpoint)
         if not _is_http(endpoint.options.get("auth_url", AUTH_URL)):
             raise _wrong("options.auth_url", "'auth_url' must be an http or https URL.")
         if not _is_http(endpoint.base_url):
@@ -126,15 +187,31 @@ class GigaChatAdapter(BaseAPIAdapter):
 
     @override
     def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:
-        return encode(request, target, self.base_url)
+        return encode(request, target, self.base_url, self._memory, fetch=self._fetch)
 
     @override
     def encode_embeddings(self, request: EmbeddingsRequest, target: Target) -> EmbeddingsExchange:
         return GigaChatEmbeddings(request, target, self.base_url)
 
     @override
-    def encode_count(self, texts: Sequence[str], target: Target) -> CountExchange:
-        return GigaChatCount(texts, target, self.base_url)
+    def images(self, request: ImagesRequest, target: Target) -> Errand[ImagesAnswer]:
+        return draw(request, target, self.base_url)
+
+    @override
+    def count(self, request: CountRequest, target: Target) -> Errand[TokenCount]:
+        return count(request, target, self.base_url, fetch=self._fetch)
+
+    @override
+    def lane(self) -> Lane | None:
+        return lane_of(self.endpoint)
+
+    @override
+    def chores(self, now: float) -> Errand[None]:
+        return tidy(self._memory.files, self.base_url, now)
+
+    def balance(self) -> Errand[tuple[Balance, ...] | None]:
+        """Tokens left in the account's packages; None for an account that pays afterwards."""
+        return balance(self.base_url)
 
     @override
     def decode_error(self, reply: WireReply) -> XRouterError:

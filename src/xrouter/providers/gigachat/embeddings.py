@@ -1,4 +1,4 @@
-"""Embeddings and token counts: bounded portions of texts, one request each."""
+"""Embeddings: bounded portions of texts, one request each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xrouter.domain.answer import AnswerMeta, Usage
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.plan import Target
-from xrouter.providers.base import CountExchange, EmbeddingsExchange
+from xrouter.providers.base import EmbeddingsExchange
 from xrouter.providers.gigachat.errors import malformed
 from xrouter.wire.types import WireReply, WireRequest
 
@@ -49,14 +49,7 @@ class WireEmbeddings(Struct):
     model: str | None = None
 
 
-class WireCount(Struct):
-    """The count of one text."""
-
-    tokens: int
-
-
 _vectors = msgspec.json.Decoder(WireEmbeddings)
-_counts = msgspec.json.Decoder(list[WireCount])
 
 
 class GigaChatEmbeddings(EmbeddingsExchange):
@@ -92,24 +85,6 @@ class GigaChatEmbeddings(EmbeddingsExchange):
             tokens += sum(item.usage.prompt_tokens or 0 for item in items if item.usage)
             model = body.model
         return EmbeddingsAnswer(vectors, Usage(prompt_tokens=tokens), AnswerMeta(model=model))
-
-
-class GigaChatCount(CountExchange):
-    """One count of tokens."""
-
-    def __init__(self, texts: Sequence[str], target: Target, base_url: str) -> None:
-        self._portions = _portions(texts)
-        self.wires = _wires(f"{base_url}/tokens/count", target, self._portions)
-
-    @override
-    def answer(self, replies: Sequence[WireReply]) -> list[int]:
-        counts: list[int] = []
-        for portion, reply in zip(self._portions, replies, strict=True):
-            found = _decode(_counts, reply)
-            if len(found) != len(portion):
-                raise malformed("there is not one count for each text")
-            counts += [item.tokens for item in found]
-        return counts
 
 
 def _portions(texts: Sequence[str]) -> list[list[str]]:

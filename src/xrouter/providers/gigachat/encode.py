@@ -1,90 +1,189 @@
-"""From a chat request to the body of `POST /chat/completions`."""
+"""From a chat request to the body of `POST /chat/completions`, and what must be asked around it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from typing_extensions import override
 
+from xrouter.domain.answer import ChatDelta
 from xrouter.domain.chat import ChatRequest
-from xrouter.domain.errors import InvalidRequest
+from xrouter.domain.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    UpstreamMalformed,
+    XRouterError,
+)
 from xrouter.domain.plan import Target
 from xrouter.providers.gigachat import parameters
-from xrouter.providers.gigachat.decode import GigaChatExchange
-from xrouter.providers.gigachat.messages import read_history
-from xrouter.providers.gigachat.tools import read_tools
-from xrouter.wire.types import WireRequest
+from xrouter.providers.gigachat.decode import GigaChatExchange, Reading
+from xrouter.providers.gigachat.files import Files, as_part, attach, attach_known, download
+from xrouter.providers.gigachat.forms import Form, Way, ask, first_way, is_unknown_form, read_form
+from xrouter.providers.gigachat.media import check_together
+from xrouter.providers.gigachat.messages import History, read_history
+from xrouter.providers.gigachat.tools import Tooling, read_tools
+from xrouter.wire.types import Errand, WireRequest
 
 JSON = {"accept": "application/json", "content-type": "application/json"}
 _STREAM = {"accept": "text/event-stream", "content-type": "application/json"}
-
-_ONLY_JSON = (
-    "Answer with one valid JSON object and nothing else: no explanations and no Markdown around it."
-)
+_MAX_REMEMBERED = 256
 
 
-def encode(request: ChatRequest, target: Target, base_url: str) -> GigaChatExchange:
-    """Translate. Raises InvalidRequest, naming the parameter, for what cannot be said."""
+class Memory:
+    """What an adapter remembers of its endpoint.
+
+    files: what was uploaded. schemaless: models that were found not to know `response_format`.
+    """
+
+    def __init__(self) -> None:
+        self.files = Files()
+        self.schemaless: set[str] = set()
+
+    def learn_schemaless(self, model: str) -> None:
+        """Ask this model in another way from now on."""
+        if len(self.schemaless) < _MAX_REMEMBERED:
+            self.schemaless.add(model)
+
+
+class Asked(Struct, kw_only=True):
+    """A request, translated but for the form of its answer. fields: of the body, but `messages`."""
+
+    base_url: str
+    model: str
+    fields: dict[str, Any]
+    history: History
+    tooling: Tooling
+    form: Form
+    dropped: list[str]
+    reading: Reading
+    streaming: bool
+    copies: int
+    memory: Memory
+
+    def way_without_schema(self) -> Way:
+        """Another way than `response_format`: a forced function, or words beside other tools."""
+        return "instruction" if self.tooling.fields else "function"
+
+
+class GigaChatChat(GigaChatExchange):
+    """One chat call, with the uploads before it and the downloads after it."""
+
+    def __init__(self, asked: Asked, way: Way) -> None:
+        asking = ask(asked.form, way)
+        wanted = (asked.tooling.instruction, asking.instruction)
+        messages = asked.history.wire([text for text in wanted if text is not None])
+        self._asked = asked
+        self._way = way
+        self._body = {**asked.fields, "messages": messages, **asking.fields}
+        self._reused = [media.name for media in asked.history.media if media.url is None]
+        self._attached = attach_known(asked.history.media, asked.memory.files)
+        wire = WireRequest(
+            "POST",
+            f"{asked.base_url}/chat/completions",
+            dict(_STREAM if asked.streaming else JSON),
+            msgspec.json.encode(self._body),
+        )
+        reading = msgspec.structs.replace(
+            asked.reading, json=asked.form.json, call_is_text=way == "function"
+        )
+        super().__init__(wire, (*asked.dropped, *asking.dropped), reading)
+        self.copies = asked.copies
+
+    @override
+    def before(self) -> Errand[None] | None:
+        return None if self._attached else self._upload()
+
+    @override
+    def after(self) -> Errand[list[ChatDelta]] | None:
+        return self._complete() if self._speech.pictures else None
+
+    @override
+    def instead(self, error: XRouterError) -> GigaChatChat | None:
+        if self._way == "native" and is_unknown_form(error):
+            self._asked.memory.learn_schemaless(self._asked.model)
+            try:
+                return GigaChatChat(self._asked, self._asked.way_without_schema())
+            except InvalidRequest:
+                return None
+        if self._attached and self._reused and _is_lost_file(error):
+            for name in self._reused:
+                self._asked.memory.files.forget(name)
+            return GigaChatChat(self._asked, self._way)
+        return None
+
+    @override
+    def not_json(self) -> UpstreamMalformed:
+        if self._way == "native":  # the field was passed over in silence
+            self._asked.memory.learn_schemaless(self._asked.model)
+        return super().not_json()
+
+    def _upload(self) -> Errand[None]:
+        asked = self._asked
+        yield from attach(asked.history.media, asked.memory.files, asked.base_url)
+        self.wire.body = msgspec.json.encode(self._body)
+
+    def _complete(self) -> Errand[list[ChatDelta]]:
+        pictures = yield from download(self._speech.pictures, self._asked.base_url)
+        images = [as_part(typed, data) for typed, data in pictures]
+        return [ChatDelta(extra={"images": images})]
+
+
+def encode(
+    request: ChatRequest, target: Target, base_url: str, memory: Memory, *, fetch: bool
+) -> GigaChatChat:
+    """Translate. Raises InvalidRequest, naming the parameter, for what cannot be said.
+
+    fetch: whether images may be named by http address.
+    """
     parameters.refuse_unsupported(request)
-    history = read_history(request.messages)
+    history = read_history(request.messages, fetch_images=fetch)
+    check_together(history.media)
     tooling = read_tools(request)
-    form, asked_json, form_dropped = _response_format(request.response_format)
+    form = read_form(request)
     effort, effort_dropped = parameters.reasoning(request)
-    wanted = (tooling.instruction, asked_json)
-    body: dict[str, Any] = {
+    model = target.version.upstream
+    fields: dict[str, Any] = {
         **parameters.native_fields(request.fields),
-        "model": target.version.upstream,
-        "messages": history.wire([text for text in wanted if text is not None]),
+        "model": model,
         **parameters.sampling(request),
         **effort,
         **tooling.fields,
-        **form,
     }
     if request.streaming:
-        body["stream"] = True
-    named = ["messages.name"] if history.named else []
-    dropped = [
-        *parameters.given_up(request.fields),
-        *effort_dropped,
-        *tooling.dropped,
-        *form_dropped,
-        *named,
-    ]
-    headers = dict(_STREAM if request.streaming else JSON)
-    wire = WireRequest("POST", f"{base_url}/chat/completions", headers, msgspec.json.encode(body))
-    legacy = not request.tools and bool(request.functions)
-    return GigaChatExchange(wire, tuple(dropped), request.stops, legacy=legacy)
+        fields["stream"] = True
+    asked = Asked(
+        base_url=base_url,
+        model=model,
+        fields=fields,
+        history=history,
+        tooling=tooling,
+        form=form,
+        dropped=[
+            *parameters.given_up(request.fields),
+            *effort_dropped,
+            *tooling.dropped,
+            *history.dropped,
+        ],
+        reading=Reading(
+            stops=request.stops,
+            legacy=not request.tools and bool(request.functions),
+            must_call=tooling.instruction is not None,
+        ),
+        streaming=request.streaming,
+        copies=request.n or 1,
+        memory=memory,
+    )
+    way = first_way(form, native=model not in memory.schemaless)
+    if way == "function":
+        way = asked.way_without_schema()
+    return GigaChatChat(asked, way)
 
 
-def _response_format(
-    given: dict[str, Any] | None,
-) -> tuple[dict[str, Any], str | None, list[str]]:
-    """The request field, or an instruction that stands for it, and the names given up.
-
-    A schema goes out natively, untouched. `json_object` does not exist: GigaChat is only asked for
-    JSON, nothing checks it, and `response_format` is listed as given up.
-    """
-    kind = given.get("type") if given else None
-    if given is None or kind == "text":
-        return {}, None, []
-    if kind == "json_object":
-        return {}, _ONLY_JSON, ["response_format"]
-    if kind != "json_schema":
-        raise InvalidRequest(
-            "GigaChat has the response formats 'text', 'json_object' and 'json_schema'.",
-            code="unsupported_value",
-            param="response_format.type",
-        )
-    nested = given.get("json_schema")
-    spec = nested if isinstance(nested, dict) else given  # its own flat form is understood too
-    schema = spec.get("schema")
-    if not isinstance(schema, dict):
-        where = "response_format.json_schema.schema"
-        raise InvalidRequest(
-            f"'{where}' must be a JSON schema.", code="missing_required_parameter", param=where
-        )
-    form = {"type": "json_schema", "schema": schema}
-    if isinstance(spec.get("strict"), bool):
-        form["strict"] = spec["strict"]
-    described = spec.get("description") is not None
-    return {"response_format": form}, None, ["response_format.description"] if described else []
+def _is_lost_file(error: XRouterError) -> bool:
+    """Whether GigaChat does not have an attachment any more."""
+    if not isinstance(error, InvalidRequest | ModelNotFound):
+        return False
+    text = error.message.lower()
+    return "attachment" in text or "file" in text

@@ -40,6 +40,12 @@ _DENIED_HINTS = {
     401: "For the operator: GigaChat refused the endpoint's credential or token.",
     403: "For the operator: the endpoint's account may not use this model or this operation.",
 }
+_TOO_LONG = re.compile(
+    r"context (length|window|size|limit)|maximum context|too many tokens|exceed\w* .{0,40}tokens",
+    re.IGNORECASE,
+)
+"""Words of a 400 or 422 that is about the length of the prompt [inferred: 413 is documented]."""
+
 _PARAMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), param)
     for pattern, param in (
@@ -87,11 +93,12 @@ def _build(status: int, text: str) -> XRouterError:
             param="model",
             hint="The models differ from account to account and from host to host.",
         )
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # too many tokens or too many bytes
+    refused = status in (400, 422)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (refused and _TOO_LONG.search(text)):
         return ContextLengthExceeded(
             _with("This model's maximum context length is exceeded.", text), param="messages"
         )
-    if status in (400, 422):
+    if refused:
         return InvalidRequest(
             _with("GigaChat refused the request.", text),
             param=_param_of(text),

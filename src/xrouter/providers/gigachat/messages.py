@@ -2,7 +2,8 @@
 
 One system message and only as the first; content always a string; at most one call in an assistant
 message, its result right behind it. Several calls of one OpenAI message become as many pairs of
-call and result [inferred: not documented, the only form that loses nothing].
+call and result [inferred: not documented, the only form that loses nothing]. A message has one
+attachment at most: a user's message with several files becomes as many messages.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from msgspec import Raw, Struct
 
 from xrouter.domain.chat import Message, ToolCall, first_other_part, text_of
 from xrouter.domain.errors import InvalidRequest
+from xrouter.providers.gigachat.media import Media, read_media
 from xrouter.providers.gigachat.names import state_of, upstream_name
 
 Wire = dict[str, Any]
 _UNREADABLE = (ValueError, RecursionError)
 _MAX_CALLS = 256
 _RESULTS = ("tool", "function")
+_MAX_DROPPED = 32
+_MAX_NAME = 40
+_TEXT_KEYS = frozenset({"type", "text", "refusal"})
+_DETAILS = ("auto", None)
 
 
 class Call(Struct):
@@ -33,12 +39,22 @@ class Call(Struct):
 
 
 class History(Struct):
-    """All messages read. system: the texts of all system messages. calls: those still open."""
+    """All messages read. system: the texts of all system messages. calls: those still open.
+
+    media: files to be uploaded; each one's id belongs into the `attachments` of its message, which
+    is one of `turns`. dropped: paths of what could not be said.
+    """
 
     system: list[str] = []
     turns: list[Wire | Call] = []
     calls: list[Call] = []
-    named: bool = False
+    media: list[Media] = []
+    dropped: list[str] = []
+
+    def drop(self, path: str) -> None:
+        """Name what could not be said, once."""
+        if path not in self.dropped and len(self.dropped) < _MAX_DROPPED:
+            self.dropped.append(path)
 
     def wire(self, instructions: list[str]) -> list[Wire]:
         """The `messages` of the request, with `instructions` added to the system text.
@@ -56,14 +72,20 @@ class History(Struct):
         return messages
 
 
-def read_history(messages: list[Message]) -> History:
-    """Read all messages. Raises InvalidRequest naming what cannot be said to GigaChat."""
+def read_history(messages: list[Message], *, fetch_images: bool = False) -> History:
+    """Read all messages. Raises InvalidRequest naming what cannot be said to GigaChat.
+
+    fetch_images: whether images may be named by http address.
+    """
     history = History()
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
-        text = _text(message, where)
         role = message.role
-        history.named = history.named or (message.name is not None and role not in _RESULTS)
+        _note_dropped(history, message)
+        if role == "user" and isinstance(message.content, list):
+            _read_parts(history, message.content, where, fetch=fetch_images)
+            continue
+        text = _text(message, where)
         if role in ("system", "developer"):
             if text:
                 history.system.append(text)
@@ -82,6 +104,67 @@ def read_history(messages: list[Message]) -> History:
                 param=f"{where}.role",
             )
     return history
+
+
+def _note_dropped(history: History, message: Message) -> None:
+    if message.name is not None and message.role not in _RESULTS:
+        history.drop("messages.name")
+    if message.reasoning_content or message.reasoning:
+        history.drop("messages.reasoning_content")
+    if message.reasoning_details:
+        history.drop("messages.reasoning_details")
+    if message.refusal and text_of(message.content):
+        history.drop("messages.refusal")
+    for part in message.content if isinstance(message.content, list) else ():
+        for path in _lost_of(part):
+            history.drop(f"messages.{path}")
+
+
+def _lost_of(part: dict[str, Any]) -> list[str]:
+    """What of a content part does not go out."""
+    if part.get("type") in ("text", "input_text", "refusal"):
+        return [key[:_MAX_NAME] for key, value in part.items() if value and key not in _TEXT_KEYS]
+    lost = ["cache_control"] if part.get("cache_control") else []
+    image = part.get("image_url")
+    detail = image.get("detail") if isinstance(image, dict) else part.get("detail")
+    return lost if detail in _DETAILS else [*lost, "image_url.detail"]
+
+
+def _read_parts(history: History, parts: list[dict[str, Any]], where: str, *, fetch: bool) -> None:
+    """A user's message of parts: as many messages as it has files, and one at least.
+
+    Text stays with the file before it. A file without text is called by its kind: whether a
+    message may be empty is not documented.
+    """
+    turn: Wire = {"role": "user", "content": ""}
+    history.turns.append(turn)
+    texts: list[str] = []
+    filled = False
+    for index, part in enumerate(parts):
+        path = f"{where}.content[{index}]"
+        kind = part.get("type")
+        if kind in ("text", "input_text"):
+            if isinstance(part.get("text"), str):
+                texts.append(part["text"])
+                turn["content"] = "\n".join(texts) or turn["content"]
+            continue
+        if filled:
+            turn, texts = {"role": "user", "content": ""}, []
+            history.turns.append(turn)
+        media = read_media(part, path, turn, fetch=fetch)
+        if media is None:
+            raise _no_text(str(kind), path)
+        turn["content"] = "\n".join(texts) or f"[{media.kind}]"
+        history.media.append(media)
+        filled = True
+
+
+def _no_text(kind: str, where: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Content parts of type '{kind[:40]}' are not supported for GigaChat here.",
+        code="unsupported_value",
+        param=where,
+    )
 
 
 def _pair(call: Call) -> list[Wire]:
@@ -109,11 +192,7 @@ def _text(message: Message, where: str) -> str:
     other = first_other_part(content)
     if other is not None:
         index, kind = other
-        raise InvalidRequest(
-            f"Content parts of type '{kind[:40]}' are not supported for GigaChat; only text is.",
-            code="unsupported_value",
-            param=f"{where}.content[{index}]",
-        )
+        raise _no_text(kind, f"{where}.content[{index}]")
     return text_of(content) or message.refusal or ""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from xrouter.domain.abilities import Abilities
 from xrouter.domain.catalog import Kind, ModelDescription, Version
 from xrouter.providers.gigachat.errors import malformed
 from xrouter.wire.types import WireReply
@@ -27,6 +28,13 @@ _CONTEXTS = {
     "GigaEmbeddings-3B-2025-09": 4096,
 }
 """Tokens, from the model pages and other routers' tables; the live list has none."""
+
+_BLIND = frozenset({"GigaChat", "GigaChat-2"})
+_SEEING = frozenset({"GigaChat-2-Pro", "GigaChat-2-Max"})
+"""Models that cannot and that can look at images; of the others it is not known."""
+
+_MAX_OUTPUTS = {"glm-5.1": 131_071}
+"""Most tokens of an answer; for GigaChat's own models it is not documented."""
 
 _SHIPPED: tuple[tuple[str, Kind, bool], ...] = (
     ("GigaChat-2-Max", "chat", True),
@@ -67,6 +75,7 @@ def listed_models(reply: WireReply) -> list[ModelDescription]:
 
 
 def _describe(name: str, kind: Kind, *, preview: bool) -> ModelDescription:
+    base = name.removesuffix(_PREVIEW)
     versions = [Version(label="latest", upstream=name, channel="latest")]
     if preview:
         versions.append(Version(label="rc", upstream=name + _PREVIEW, channel="rc"))
@@ -74,9 +83,19 @@ def _describe(name: str, kind: Kind, *, preview: bool) -> ModelDescription:
         name=name,
         display_name=name,
         kind=kind,
-        context_length=_CONTEXTS.get(name.removesuffix(_PREVIEW)),
+        context_length=_CONTEXTS.get(base),
+        abilities=_abilities_of(base) if kind == "chat" else Abilities(),
         versions=tuple(versions),
     )
+
+
+def _abilities_of(base: str) -> Abilities:
+    limit = _MAX_OUTPUTS.get(base)
+    if base in _BLIND:
+        return Abilities(features={"vision": "refused"}, max_output=limit)
+    if base in _SEEING:
+        return Abilities(features={"vision": "native"}, max_output=limit)
+    return Abilities(max_output=limit)
 
 
 def _entries(reply: WireReply) -> list[Any]:

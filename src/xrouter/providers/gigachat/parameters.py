@@ -61,6 +61,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Values that ask for what happens anyway: nothing is lost when they are not passed on."""
 
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
+_MAX_COPIES = 8
 _MAX_STOPS = 16
 _MAX_STOP = 1024
 _MAX_DROPPED = 64
@@ -69,16 +70,18 @@ _MAX_NAME = 64
 
 def refuse_unsupported(request: ChatRequest) -> None:
     """Raise InvalidRequest for what would change the answer and cannot be had from GigaChat."""
-    if request.n is not None and request.n > 1:
-        raise _unsupported("n", "GigaChat gives one answer to a request; 'n' must be 1.")
+    if request.n is not None and request.n > _MAX_COPIES:
+        raise _unsupported(
+            "n", f"GigaChat is asked once for each answer; 'n' may be {_MAX_COPIES} at most."
+        )
     if request.logprobs:
         raise _unsupported("logprobs", "GigaChat gives no log probabilities.")
     if request.top_logprobs:
         raise _unsupported("top_logprobs", "GigaChat gives no log probabilities.")
     if request.logit_bias:
         raise _unsupported("logit_bias", "GigaChat has no 'logit_bias'.")
-    if any(kind != "text" for kind in request.modalities or ()):
-        raise _unsupported("modalities", "GigaChat answers with text only.")
+    if any(kind not in ("text", "image") for kind in request.modalities or ()):
+        raise _unsupported("modalities", "GigaChat answers with text and images only.")
     if len(request.stops) > _MAX_STOPS or any(len(stop) > _MAX_STOP for stop in request.stops):
         raise _unsupported(
             "stop", f"At most {_MAX_STOPS} stop sequences of {_MAX_STOP} characters are supported."

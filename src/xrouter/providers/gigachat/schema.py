@@ -4,12 +4,13 @@ The backend answers 422 to anything else: an object needs `properties`, an array
 `items`, every property a single `type`; there are no references, unions or `null`; `enum` holds
 strings only; `format` is a date or a time (facts: what its own proxy is known to rewrite).
 
-What is lost: all but one variant of a union, conditions, patterns of property names, the inside of
-a recursive reference. Nothing else is thrown away.
+What is lost is named: all but one variant of a union and null, conditions, patterns of property
+names, formats, the inside of a recursive reference, keywords that are not known here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -55,6 +56,37 @@ _PLAIN = frozenset(
 )
 """Keywords that hold no schema and are kept as they are."""
 
+_HANDLED = frozenset(
+    {
+        "type",
+        "properties",
+        "required",
+        "items",
+        "enum",
+        "const",
+        "format",
+        "additionalProperties",
+        "$ref",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "prefixItems",
+    }
+)
+_KEPT: dict[str, Callable[[Any], bool]] = {
+    "type": lambda value: not isinstance(value, list) or len(value) == 1,
+    "format": lambda value: isinstance(value, str) and value in _FORMATS,
+    "items": lambda value: not isinstance(value, list),
+    "additionalProperties": lambda value: isinstance(value, bool) or value == {},
+}
+"""Which values of these keywords are kept."""
+
+_SILENT = frozenset({"$schema", "$id", "id", "$anchor", "$comment", "$defs", "definitions"})
+"""Keywords that demand nothing of a value."""
+
+_MAX_LOST = 32
+_MAX_NAME = 40
+
 
 class Budget:
     """How much the schemas of one request may still grow to."""
@@ -70,15 +102,18 @@ class Budget:
         return self._left >= 0
 
 
-def normalise(schema: Schema | None, param: str, budget: Budget) -> Schema:
+def normalise(
+    schema: Schema | None, param: str, budget: Budget, lost: dict[str, None] | None = None
+) -> Schema:
     """The parameters of a function as an object schema of the subset; None means no parameters.
 
+    lost: gets the keywords that could not be kept, at most some dozens, each once.
     Raises InvalidRequest naming `param` when it is not an object's schema or too large.
     """
     if not schema:
         return {"type": "object", "properties": {}}
     root = schema if schema.get("type") else {**schema, "type": "object"}
-    done = _Normaliser(root, param, budget).node(root, 0, ())
+    done = _Normaliser(root, param, budget, {} if lost is None else lost).node(root, 0, ())
     if done["type"] != "object":
         raise InvalidRequest(
             f"'{param}' must be the schema of an object, not of a {done['type']}.",
@@ -91,10 +126,11 @@ def normalise(schema: Schema | None, param: str, budget: Budget) -> Schema:
 class _Normaliser:
     """Walks one schema once; `root` is where references point into."""
 
-    def __init__(self, root: Schema, param: str, budget: Budget) -> None:
+    def __init__(self, root: Schema, param: str, budget: Budget, lost: dict[str, None]) -> None:
         self._root = root
         self._param = param
         self._budget = budget
+        self._lost = lost
 
     def node(self, schema: Any, depth: int, trail: tuple[str, ...]) -> Schema:
         """The normal form of one schema. trail: the references being followed."""
@@ -102,6 +138,7 @@ class _Normaliser:
         if not isinstance(schema, dict):
             return {"type": "string"}
         flat, trail = self._flatten(schema, depth, trail)
+        self._note(_lost_of(flat))
         kind = _type_of(flat)
         done: Schema = {"type": kind}
         done.update((k, v) for k, v in flat.items() if k in _PLAIN and v is not None)
@@ -112,6 +149,12 @@ class _Normaliser:
         elif kind == "array":
             done["items"] = self.node(_items_of(flat), depth + 1, trail)
         return done
+
+    def _note(self, words: Iterable[str]) -> None:
+        """Keywords that are lost."""
+        for word in words:
+            if len(self._lost) < _MAX_LOST:
+                self._lost[word[:_MAX_NAME]] = None
 
     def _enter(self, depth: int) -> None:
         """Go one schema further. Raises InvalidRequest when that is too deep."""
@@ -147,6 +190,7 @@ class _Normaliser:
             known = [n for n in required if isinstance(n, str) and n in done["properties"]]
             if known:
                 done["required"] = known
+            self._note(["required"] if len(known) < len(required) else [])
         if isinstance(flat.get("additionalProperties"), bool):
             done["additionalProperties"] = flat["additionalProperties"]
 
@@ -163,17 +207,22 @@ class _Normaliser:
         reference = schema.get("$ref")
         if isinstance(reference, str):
             if reference in trail:
+                self._note(["$ref"])
                 own.setdefault("type", "object")
             else:
                 trail = (*trail, reference)
                 parts.append(self._lookup(reference))
         merged = schema.get("allOf")
         parts += merged if isinstance(merged, list) else []
-        parts += [variant for key in _UNIONS if (variant := _first_variant(schema.get(key)))]
+        for key in _UNIONS:
+            union = schema.get(key)
+            parts += [variant] if (variant := _first_variant(union)) else []
+            self._note([key] if isinstance(union, list) and len(union) > 1 else [])
         for part in parts:
             if isinstance(part, dict):
                 self._enter(depth + 1)
                 inner, trail = self._flatten(part, depth + 1, trail)
+                self._note(_contradicted(inner, own))
                 own = _merge(inner, own)
                 self._spend(_ENTRY_BYTES * _entries(own))
         return own, trail
@@ -200,6 +249,26 @@ def _first_variant(union: Any) -> Schema | None:
         if isinstance(variant, dict) and variant.get("type") != "null":
             return variant
     return None
+
+
+def _lost_of(flat: Schema) -> Iterator[str]:
+    """The keywords of a schema without references and unions that its normal form has not."""
+    for word, value in flat.items():
+        if value is None or word in _PLAIN or word in _SILENT:
+            continue
+        if word in _HANDLED:
+            lost = word == "prefixItems" or (word in _KEPT and not _KEPT[word](value))
+        else:
+            lost = value is not False
+        if lost:
+            yield word
+
+
+def _contradicted(under: Schema, over: Schema) -> Iterator[str]:
+    """What both schemas demand in different ways: one demand only is kept."""
+    for word in under.keys() & over.keys() - {"description", "title", "properties", "required"}:
+        if under[word] != over[word] and word not in _SILENT:
+            yield word
 
 
 def _merge(under: Schema, over: Schema) -> Schema:
