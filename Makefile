@@ -1,4 +1,4 @@
-# install · run · test · check · bench
+# install · run · test · check · docs · bench
 # Needs: Python 3.11 or newer, make, and the usual package registries.
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: install run test check format bench test-llamacpp clean help
+.PHONY: install run test check format docs bench test-llamacpp clean help
 
 help:
 	@sed -n '1,2p' Makefile
@@ -30,6 +30,9 @@ check: .venv/installed-dev
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix src tests bench
 	$(BIN)/ruff format src tests bench
+
+docs: .venv/installed-dev
+	$(BIN)/python -m tests.providers.feature_table
 
 bench: .venv/installed-dev
 	$(BIN)/python -m bench
