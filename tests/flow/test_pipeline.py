@@ -100,8 +100,23 @@ async def test_hidden_reasoning_is_counted(rig: Rig, stream: bool) -> None:
     assert rig.event.tokens_out == rig.first.bill[0].tokens_out > 12
 
 
+COMPATIBLE = {"options": {"folder_id": "b1gsandbox0000000000", "api": "compatible"}}
+
+
+async def test_a_stream_without_usage_is_counted_by_the_tokenizer(rig: Rig) -> None:
+    rig.use(yandex=COMPATIBLE)
+    reply = await rig.chat("yandex/yandexgpt-lite", "Tell me [[words:40]]", stream=True)
+
+    (charge,) = rig.first.bill
+    assert (rig.event.tokens_in, rig.event.tokens_out) == (charge.tokens_in, charge.tokens_out)
+    assert not rig.event.tokens_estimated
+    assert reply.usage is not None
+    assert len(rig.asked(rig.first, "tokenize")) == 2
+
+
 async def test_a_stream_without_usage_is_estimated_and_says_so(rig: Rig) -> None:
-    rig.use(yandex={"options": {"folder_id": "b1gsandbox0000000000", "api": "compatible"}})
+    rig.use(yandex=COMPATIBLE)
+    rig.fault("server_error", match={"path": "tokenize"})
     reply = await rig.chat("yandex/yandexgpt-lite", "Tell me [[words:40]]", stream=True)
 
     event = rig.event

@@ -24,10 +24,12 @@ and then one of
     either of them with  error: {type: class name, status, code, param, retry_after,
                      message (substring)}
 
-With `kind` "images" or "count" there is, instead of wire and reply,
+With `kind` "raw" the request is {operation, content_type, body}; a body that is text is sent, and
+expected, as it is. With `kind` "images", "count" or "deferred" there is, instead of wire and reply,
 
     errand     [{wire, reply}, ...]: every request of the errand in order and its reply; then
-               `answer` (ImagesAnswer or TokenCount as data), `error`, or `refused`
+               `answer` (ImagesAnswer or TokenCount as data, the reference of a deferred
+               request), `error`, or `refused`
 
 A string value "~regex" in answer or deltas matches by regular expression.
 Streams are replayed at once, byte by byte, and cut at every border into two chunks.
@@ -52,6 +54,7 @@ from xrouter.domain.embeddings import EmbeddingsRequest
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.images import ImagesRequest
 from xrouter.domain.plan import Target
+from xrouter.domain.raw import RawRequest
 from xrouter.domain.secret import Secret
 from xrouter.providers.base import BaseAPIAdapter, ChatExchange
 from xrouter.providers.factory import adapter_classes
@@ -68,13 +71,17 @@ def _kind(path: Path) -> str:
 
 CHAT_CASES = [case for case in CASES if _kind(case) == "chat"]
 EMBEDDINGS_CASES = [case for case in CASES if _kind(case) == "embeddings"]
-ERRAND_CASES = [case for case in CASES if _kind(case) in ("images", "count")]
+ERRAND_CASES = [case for case in CASES if _kind(case) in ("images", "count", "deferred")]
+RAW_CASES = [case for case in CASES if _kind(case) == "raw"]
 REQUESTS = {
     "chat": ChatRequest,
     "embeddings": EmbeddingsRequest,
     "images": ImagesRequest,
     "count": CountRequest,
+    "deferred": ChatRequest,
 }
+KINDS = ("embeddings", "images")
+"""Kinds of cases that are kinds of models, too."""
 
 
 def name_of(path: Path) -> str:
@@ -104,7 +111,7 @@ def target_of(case: dict[str, Any], adapter: BaseAPIAdapter) -> Target:
         provider=adapter.endpoint.provider,
         adapter_class=case["adapter"],
         display_name=case["model"],
-        kind="chat" if case.get("kind") in (None, "count") else case["kind"],
+        kind=case["kind"] if case.get("kind") in KINDS else "chat",
         versions=(version,),
     )
     return Target(adapter.endpoint, model, version)
@@ -334,7 +341,8 @@ def test_errand(path: Path) -> None:
     case = json.loads(path.read_text())
     adapter = adapter_of(case)
     target = target_of(case, adapter)
-    make: Any = adapter.images if case["kind"] == "images" else adapter.count
+    makers = {"images": adapter.images, "count": adapter.count, "deferred": adapter.defer}
+    make: Any = makers[case["kind"]]
     if "errand" not in case:
         with pytest.raises(XRouterError) as refused:
             next(make(request_of(case), target))
@@ -346,6 +354,31 @@ def test_errand(path: Path) -> None:
     else:
         answer = run(make(request_of(case), target), case["errand"], adapter, case.get("token"))
         assert_matches(case["answer"], plain(answer))
+
+
+@pytest.mark.parametrize("path", RAW_CASES, ids=name_of)
+def test_raw(path: Path) -> None:
+    case = json.loads(path.read_text())
+    adapter = adapter_of(case)
+    given = case["request"]
+    body = given["body"] if isinstance(given["body"], str) else json.dumps(given["body"])
+    request = RawRequest(
+        model=case["model"],
+        operation=given["operation"],
+        content_type=given["content_type"],
+        body=body.encode(),
+    )
+    if "refused" in case:
+        with pytest.raises(XRouterError) as refused:
+            adapter.raw(request, target_of(case, adapter))
+        assert_error(case["refused"], refused.value)
+        return
+    wire = adapter.raw(request, target_of(case, adapter))
+    adapter.authorize(wire, case.get("token"))
+    expected = dict(case["wire"])
+    if isinstance(expected["body"], str):
+        assert wire.body.decode() == expected.pop("body")
+    assert_wire(expected, wire)
 
 
 def test_every_adapter_has_golden_cases() -> None:

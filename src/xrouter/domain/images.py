@@ -35,9 +35,13 @@ class Picture(Struct, omit_defaults=True):
 
 
 class ImagesAnswer(Struct):
-    """The pictures in order. `extra`: further top-level fields of the provider (`size`, ...)."""
+    """The pictures in order. `extra`: further top-level fields of the provider (`size`, ...).
+
+    dropped: names of request parameters that were accepted but could not be mapped.
+    """
 
     pictures: list[Picture]
     usage: Usage | None = None
     meta: AnswerMeta | None = None
     extra: dict[str, Any] | None = None
+    dropped: tuple[str, ...] = ()

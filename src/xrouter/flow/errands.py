@@ -46,9 +46,11 @@ async def draw(
     total = target.endpoint.timeouts.total
     try:
         with Deadline(total):
-            return await upstream.run(errand)
+            answer = await upstream.run(errand)
     except TimeoutError:
         raise silent(total) from None
+    tally.dropped = answer.dropped
+    return answer
 
 
 async def left(request: ChatRequest, target: Target, upstream: Upstream) -> str | None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from msgspec import Struct
 
 from xrouter.domain.catalog import Endpoint
-from xrouter.domain.errors import InternalError, InvalidRequest, OperatorError, XRouterError
+from xrouter.domain.errors import InvalidRequest, OperatorError, XRouterError
 from xrouter.flow.lanes import Lanes, Place
 from xrouter.providers.base import BaseAPIAdapter
+from xrouter.providers.caller import Caller
 from xrouter.wire.client import Client, Route
 from xrouter.wire.client import Exchange as WireExchange
 from xrouter.wire.tokens import TokenBook
-from xrouter.wire.types import Errand, TokenFlow, WireReply, WireRequest
+from xrouter.wire.types import Errand, WireReply, WireRequest
 
-TOKEN_TIMEOUT_S = 10.0
-UNAUTHORIZED = 401
 _MAX_UPSTREAMS = 10_000
-
-
 _PUBLIC = Route(public_only=True)
 
 T = TypeVar("T")
@@ -43,21 +39,9 @@ class Upstream:
         self.endpoint = endpoint
         self.adapter = adapter
         self._client = means.client
-        self._tokens = means.tokens
+        self._caller = Caller(adapter, means.client, means.tokens)
         self._lanes = means.lanes
         self._lane = adapter.lane()
-        self._route = Route(
-            connect=endpoint.timeouts.connect,
-            ca_bundle=endpoint.ca_bundle,
-            client_cert=endpoint.client_cert,
-            client_key=endpoint.client_key,
-            proxy=endpoint.proxy,
-        )
-        self._identity = (endpoint.provider, endpoint.id, _fingerprint(endpoint))
-        flow = adapter.auth(time.time())
-        self._needs_token = flow is not None
-        if flow is not None:
-            flow.close()
 
     async def turn(self) -> Place | None:
         """Wait for a place where the account takes only so many calls at a time; else None."""
@@ -66,10 +50,10 @@ class Upstream:
     async def open(self, wire: WireRequest, place: Place | None = None) -> WireExchange:
         """Send with a credential, in the place that the caller has, or in one of its own."""
         if place is not None or self._lane is None:
-            return await self._open(wire)
+            return await self._caller.open(wire)
         own = await self._lanes.enter(self._lane)
         try:
-            exchange = await self._open(wire)
+            exchange = await self._caller.open(wire)
         except BaseException:
             own.leave()
             raise
@@ -107,33 +91,6 @@ class Upstream:
         """An address that the caller gave: nothing of ours goes there."""
         return await self._client.open(wire, _PUBLIC)
 
-    async def _open(self, wire: WireRequest) -> WireExchange:
-        """Once more with a fresh token if the provider refuses ours."""
-        token = await self.token()
-        self.adapter.authorize(wire, token)
-        exchange = await self._client.open(wire, self._route)
-        if exchange.status != UNAUTHORIZED or token is None:
-            return exchange
-        exchange.close()
-        self._tokens.drop(self._identity, token)
-        self.adapter.authorize(wire, await self.token())
-        return await self._client.open(wire, self._route)
-
-    async def token(self) -> str | None:
-        """The current access token, None for providers that take the credential itself."""
-        if not self._needs_token:
-            return None
-        return await self._tokens.get(self._identity, self._start, self._fetch_token)
-
-    def _start(self) -> TokenFlow:
-        flow = self.adapter.auth(time.time())
-        if flow is None:
-            raise InternalError("The adapter changed its mind about tokens.")
-        return flow
-
-    async def _fetch_token(self, wire: WireRequest) -> WireReply:
-        return await self._client.fetch(wire, self._route, timeout=TOKEN_TIMEOUT_S)
-
 
 class Upstreams:
     """All endpoints in use; an endpoint whose row changed is brought to life anew."""
@@ -167,8 +124,3 @@ class Upstreams:
             ) from error
         self._alive[endpoint.id] = made
         return made
-
-
-def _fingerprint(endpoint: Endpoint) -> int:
-    secrets = tuple(sorted((k, v.reveal()) for k, v in endpoint.credential.items()))
-    return hash((endpoint.base_url, secrets, tuple(sorted(endpoint.options.items()))))

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from tests.providers.mistral.conftest import Aim, Ask, endpoint_of
 from tests.providers.test_golden import (
     GOLDEN,
-    adapter_of,
-    assert_error,
-    assert_wire,
-    target_of,
 )
 
 from xrouter.domain.abilities import Feature
@@ -24,40 +19,11 @@ from xrouter.providers.mistral.adapter import MistralAdapter
 from xrouter.wire.types import WireReply
 
 CASES = sorted((GOLDEN / "mistral").glob("*.json"))
-RAW = [case for case in CASES if json.loads(case.read_text()).get("kind") == "raw"]
 
 
 def reply(body: Any, status: int = 200, **headers: str) -> WireReply:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return WireReply(status, named, json.dumps(body).encode())
-
-
-@pytest.mark.parametrize("path", RAW, ids=lambda path: path.stem)
-def test_what_is_passed_on(path: Path) -> None:
-    case = json.loads(path.read_text())
-    adapter = adapter_of(case)
-    target = target_of(case | {"kind": None}, adapter)
-    given = case["request"]
-    body = given["body"]
-    text = body if isinstance(body, str) else json.dumps(body)
-    request = RawRequest(
-        model=case["model"],
-        operation=given["operation"],
-        content_type=given["content_type"],
-        body=text.encode(),
-    )
-    if "refused" in case:
-        with pytest.raises(XRouterError) as refused:
-            adapter.raw(request, target)
-        assert_error(case["refused"], refused.value)
-        return
-    wire = adapter.raw(request, target)
-    adapter.authorize(wire, None)
-    if isinstance(case["wire"]["body"], str):
-        assert wire.body.decode() == case["wire"]["body"]
-        case["wire"]["body"] = None
-        wire.body = b"null"
-    assert_wire(case["wire"], wire)
 
 
 @pytest.mark.parametrize(

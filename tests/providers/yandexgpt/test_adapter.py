@@ -8,6 +8,7 @@ import pytest
 
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.chat import ChatRequest
+from xrouter.domain.counting import CountRequest
 from xrouter.domain.embeddings import EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest, UpstreamDenied, UpstreamMalformed
 from xrouter.domain.plan import Target
@@ -58,10 +59,11 @@ def test_each_request_has_its_own_id(adapter: YandexGPTAdapter) -> None:
     assert all(re.fullmatch(r"[0-9a-f-]{36}", text) for text in ids)
 
 
+@pytest.mark.parametrize("word", ["on", "true"])
 def test_logging_by_the_provider_is_off_unless_allowed(
-    make_endpoint: Callable[..., Endpoint],
+    make_endpoint: Callable[..., Endpoint], word: str
 ) -> None:
-    options = {"folder_id": FOLDER, "data_logging": "true"}
+    options = {"folder_id": FOLDER, "data_logging": word}
     allowing = YandexGPTAdapter(make_endpoint(options=options))
     wire = allowing.probe()
     allowing.authorize(wire, None)
@@ -95,6 +97,11 @@ def test_a_service_accounts_folder_is_its_own(make_endpoint: Callable[..., Endpo
         ({"api_key": "k"}, {"folder_id": FOLDER, "api": "grpc"}, "options.api"),
         ({"api_key": "k"}, {"folder_id": FOLDER, "data_logging": "no"}, "options.data_logging"),
         ({"api_key": "k"}, {"folder_id": FOLDER, "iam_url": "iam"}, "options.iam_url"),
+        ({"api_key": "k"}, {"folder_id": FOLDER, "operations_url": "x"}, "options.operations_url"),
+        ({"api_key": "k"}, {"folder_id": FOLDER, "concurrency": "0"}, "options.concurrency"),
+        ({"api_key": "k"}, {"folder_id": FOLDER, "image_urls": "yes"}, "options.image_urls"),
+        ({"api_key": "k"}, {"folder_id": FOLDER, "auth": "vm"}, "options.auth"),
+        ({"api_key": "k"}, {"folder_id": FOLDER, "auth": "metadata"}, "credential"),
     ],
 )
 def test_validate_names_what_is_wrong(
@@ -112,6 +119,7 @@ def test_validate_accepts_each_kind(make_endpoint: Callable[..., Endpoint], key_
     YandexGPTAdapter.validate(make_endpoint())
     YandexGPTAdapter.validate(make_endpoint({"iam_token": "t1.x", "folder_id": FOLDER}, {}))
     YandexGPTAdapter.validate(make_endpoint({"service_account_key": key_file}))
+    YandexGPTAdapter.validate(make_endpoint({}, {"folder_id": FOLDER, "auth": "metadata"}))
 
 
 def test_the_folder_may_stand_in_the_credential(
@@ -183,22 +191,62 @@ def test_what_embeddings_cannot_do_is_listed(
         exchange.answer([WireReply(200, {}, b'{"embedding":["x"]}')])
 
 
-def test_tokens_are_counted_by_the_providers_tokenizer(
-    adapter: YandexGPTAdapter, make_target: Callable[[str], Target]
+def test_the_account_takes_ten_at_a_time_unless_told(
+    make_endpoint: Callable[..., Endpoint],
 ) -> None:
-    exchange = adapter.encode_count(["one", "", "two"], make_target("yandexgpt/rc"))
-    assert [msgspec.json.decode(wire.body) for wire in exchange.wires] == [
-        {"modelUri": f"gpt://{FOLDER}/yandexgpt/rc", "text": text} for text in ("one", "two")
-    ]
-    assert all(wire.url.endswith("/foundationModels/v1/tokenize") for wire in exchange.wires)
-    bodies = (b'{"tokens":[{"id":"1"},{"id":"2"}]}', b'{"tokens":[]}')
-    assert exchange.answer([WireReply(200, {}, body) for body in bodies]) == [2, 0, 0]
-    with pytest.raises(UpstreamMalformed):
-        exchange.answer([WireReply(200, {}, b"{}")])
+    usual = YandexGPTAdapter(make_endpoint()).lane()
+    options = {"folder_id": FOLDER, "concurrency": "3"}
+    told = YandexGPTAdapter(make_endpoint({"iam_token": "t1.x"}, options)).lane()
+    other = YandexGPTAdapter(make_endpoint(options={"folder_id": "b1gother"})).lane()
+    assert usual is not None
+    assert told is not None
+    assert other is not None
+    assert (usual.width, told.width) == (10, 3)
+    assert usual.key == told.key != other.key
+    assert "secretkey" not in repr(usual)
 
 
 def test_open_models_have_no_tokenizer_there(
     adapter: YandexGPTAdapter, make_target: Callable[[str], Target]
 ) -> None:
-    with pytest.raises(InvalidRequest):
-        adapter.encode_count(["one"], make_target("gpt-oss-20b"))
+    assert adapter.count(CountRequest(model="m", texts=["a"]), make_target("gpt-oss-20b")) is None
+
+
+def test_the_trace_id_stands_in_for_the_request_id() -> None:
+    assert YandexGPTAdapter.request_id_headers == ("x-request-id", "x-server-trace-id")
+
+
+@pytest.mark.parametrize("model", ["yandex/gpt://b1gother/yandexgpt", "gpt://b1gother/yandexgpt"])
+def test_a_caller_names_no_folder(
+    adapter: YandexGPTAdapter,
+    make_target: Callable[[str], Target],
+    make_request: Callable[..., ChatRequest],
+    model: str,
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        adapter.encode_chat(make_request(model=model), make_target("yandexgpt"))
+    assert refused.value.param == "model"
+
+
+def test_a_conversation_may_be_about_uris(
+    adapter: YandexGPTAdapter,
+    make_target: Callable[[str], Target],
+    make_request: Callable[..., ChatRequest],
+) -> None:
+    messages = [{"role": "user", "content": "gpt://b1gother/yandexgpt"}]
+    exchange = adapter.encode_chat(make_request(messages=messages), make_target("gpt-oss-20b"))
+    assert b"b1gother" in exchange.wire.body
+
+
+@pytest.mark.parametrize("upstream", ["yandexgpt", "gpt-oss-20b"])
+def test_several_answers_are_several_calls(
+    adapter: YandexGPTAdapter,
+    make_target: Callable[[str], Target],
+    make_request: Callable[..., ChatRequest],
+    upstream: str,
+) -> None:
+    exchange = adapter.encode_chat(make_request(n=3), make_target(upstream))
+    assert exchange.copies == 3
+    assert exchange.dropped == ()
+    assert b'"n"' not in exchange.wire.body
+    assert adapter.encode_chat(make_request(), make_target(upstream)).copies == 1

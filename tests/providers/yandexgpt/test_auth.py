@@ -137,3 +137,42 @@ def test_an_unreadable_private_key_is_refused_and_not_shown(
     assert pem not in repr(refused.value)
     assert refused.value.__cause__ is None
     assert refused.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "address,root",
+    [
+        (None, "http://169.254.169.254"),
+        ("10.0.0.7:8080", "http://10.0.0.7:8080"),
+        ("https://broker.example/", "https://broker.example"),
+    ],
+)
+def test_the_metadata_service_is_asked_as_it_wants(
+    make_endpoint: Callable[..., Endpoint], address: str | None, root: str
+) -> None:
+    options = {"folder_id": "b1gx", "auth": "metadata"}
+    adapter = YandexGPTAdapter(
+        make_endpoint({}, options if address is None else options | {"metadata_url": address})
+    )
+    body = {"access_token": "t1.abc", "expires_in": 42055, "token_type": "Bearer"}
+    wire, token = exchange(adapter, 200, body)
+    assert (wire.method, wire.headers) == ("GET", {"metadata-flavor": "Google"})
+    assert wire.url == f"{root}/computeMetadata/v1/instance/service-accounts/default/token"
+    assert token == Token("t1.abc", NOW + 3600)
+    assert exchange(adapter, 200, body | {"expires_in": 60})[1].expires_at == NOW + 60
+
+
+@pytest.mark.parametrize(
+    "status,body,kind",
+    [
+        (404, {}, UpstreamDenied),
+        (500, {}, UpstreamFailed),
+        (200, {}, UpstreamMalformed),
+    ],
+)
+def test_a_machine_without_an_account(
+    make_endpoint: Callable[..., Endpoint], status: int, body: Any, kind: type[XRouterError]
+) -> None:
+    adapter = YandexGPTAdapter(make_endpoint({}, {"folder_id": "b1gx", "auth": "metadata"}))
+    with pytest.raises(kind):
+        exchange(adapter, status, body)

@@ -100,7 +100,6 @@ def test_a_stream_says_what_the_whole_answer_says(
     assert "".join(delta.text or "" for delta in deltas) == text
     assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["stop"]
     assert [bool(delta.meta) for delta in deltas] == [True] + [False] * (len(deltas) - 1)
-    assert [bool(delta.usage) for delta in deltas] == [False] * (len(deltas) - 1) + [True]
 
 
 @fixtures_are_stateless

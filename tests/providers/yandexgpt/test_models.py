@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -8,10 +10,12 @@ import pytest
 from xrouter.domain.catalog import ModelDescription
 from xrouter.domain.errors import UpstreamMalformed
 from xrouter.providers.yandexgpt.adapter import YandexGPTAdapter
+from xrouter.providers.yandexgpt.models import describe
 from xrouter.providers.yandexgpt.uri import without_folder
 from xrouter.wire.types import WireReply
 
 FOLDER = "b1gexamplefolder0000"
+GOLDEN = Path(__file__).parents[1] / "golden" / "yandexgpt"
 
 
 def read(adapter: YandexGPTAdapter, *ids: Any) -> list[ModelDescription]:
@@ -38,7 +42,7 @@ def test_branches_become_versions_latest_first(adapter: YandexGPTAdapter) -> Non
     ]
 
 
-def test_only_chat_and_embeddings_are_kept_and_the_folder_is_gone(
+def test_voices_and_classifiers_are_left_out_and_the_folder_is_gone(
     adapter: YandexGPTAdapter,
 ) -> None:
     models = read(
@@ -53,10 +57,11 @@ def test_only_chat_and_embeddings_are_kept_and_the_folder_is_gone(
         7,
     )
     assert [(m.name, m.kind, m.versions[0].upstream) for m in models] == [
+        ("yandex-art", "images", "yandex-art/latest"),
         ("text-search-doc", "embeddings", "text-search-doc/latest"),
         ("brand-new", "chat", "brand-new/latest"),
     ]
-    assert models[1].context_length is None
+    assert models[2].context_length is None
     assert FOLDER not in repr(models)
 
 
@@ -72,7 +77,32 @@ def test_shipped_models_have_versions_and_channels() -> None:
     assert [v.upstream for v in models["aliceai-llm"].versions] == ["aliceai-llm/latest"]
     assert models["text-search-query"].kind == "embeddings"
     assert "yandexgpt-32k" not in models
-    assert all(model.context_length for model in models.values())
+    assert models["yandex-art"].kind == "images"
+    assert all(model.context_length for model in models.values() if model.kind != "images")
+
+
+def test_what_each_family_can_do() -> None:
+    features = {m.name: m.abilities.features for m in YandexGPTAdapter.supported_models()}
+    assert [features[name]["reasoning"] for name in ("yandexgpt", "yandexgpt-5.1")] == [
+        "native",
+        "dropped",
+    ]
+    assert features["yandexgpt"]["deferred"] == "native"
+    assert features["gpt-oss-20b"]["vision"] == "refused"
+    assert features["gpt-oss-20b"]["logprobs"] == "native"
+    gemma = describe("gemma-3-27b-it", "chat", ("latest",))
+    assert gemma.abilities.features["vision"] == "native"
+    assert gemma.context_length == 131_072
+    assert features["yandex-art"] == features["text-search-doc"] == {}
+
+
+def test_the_listed_features_have_their_proof() -> None:
+    cases = [json.loads(path.read_text()) for path in GOLDEN.glob("*.json")]
+    for feature, degree in YandexGPTAdapter.features.items():
+        proofs = [case for case in cases if feature in case.get("shows", [])]
+        assert proofs, feature
+        assert all(("refused" in case) == (degree == "refused") for case in proofs), feature
+        assert all(case.get("dropped") for case in proofs if degree == "dropped"), feature
 
 
 @pytest.mark.parametrize(

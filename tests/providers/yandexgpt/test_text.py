@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xrouter.providers.yandexgpt.text import FILTER_STUB, Snapshots, TextGate, estimate
+from xrouter.providers.yandexgpt.text import FILTER_STUB, Fence, Snapshots, TextGate
 
 WORDS = st.text(alphabet="ab😀é\ufffdя 👨\u200d👩", max_size=30)
 STOPS = st.lists(st.text(alphabet="abc", min_size=1, max_size=4), max_size=3)
@@ -52,7 +52,6 @@ def test_stops_cut_the_same_whatever_the_pieces(
     said = "".join(pieced.feed(piece) for piece in pieces_of(text, cuts)) + pieced.flush()
     assert (said, pieced.stopped) == (expected, whole.stopped)
     assert text.startswith(said)
-    assert pieced.length == len(said)
     assert pieced.stopped == any(stop in text for stop in stops)
     assert not any(stop in said for stop in stops)
 
@@ -72,6 +71,54 @@ def test_only_a_text_that_begins_with_the_stub_is_filtered() -> None:
     assert [gate.filtered for gate in gates.values()] == [True, False, False]
 
 
-def test_an_estimate_rounds_up_and_says_so() -> None:
-    usage = estimate(9, 0)
-    assert (usage.prompt_tokens, usage.completion_tokens, usage.estimated) == (3, 0, True)
+LEAKED = 'So.\n[TOOL_CALL_START]clock\n{"zone": 3}[TOOL_CALL_END]\n```weather\n{}\n```'
+
+
+@given(st.lists(st.integers(0, 99), max_size=8))
+def test_leaked_calls_are_calls_whatever_the_pieces(cuts: list[int]) -> None:
+    gate = TextGate(markers=("[TOOL_CALL_END]",), tools=("clock", "weather"))
+    said = "".join(map(gate.feed, pieces_of(LEAKED, cuts))) + gate.flush()
+    assert said == "So.\n"
+    assert [(call.name, call.arguments) for call in gate.leaked] == [
+        ("clock", '{"zone": 3}'),
+        ("weather", "{}"),
+    ]
+
+
+@given(
+    st.text(alphabet="`[]jsonT{}\n ", max_size=30),
+    st.sampled_from(["", "```json\n", "```clock\n", "[TOOL_CALL_START]clock\n"]),
+    st.lists(st.integers(0, 99), max_size=8),
+)
+def test_what_is_no_call_stays_text(text: str, begins: str, cuts: list[int]) -> None:
+    gate = TextGate(tools=("clock",))
+    said = "".join(map(gate.feed, pieces_of(begins + text, cuts))) + gate.flush()
+    assert said == begins + text or gate.leaked
+
+
+def test_a_stop_inside_what_might_have_been_a_call_still_cuts() -> None:
+    gate = TextGate(("END",), tools=("clock",))
+    assert gate.feed("a ```clock\nnoon END more") + gate.flush() == "a ```clock\nnoon "
+    assert gate.stopped
+
+
+@given(
+    st.sampled_from(["", " \n"]),
+    st.sampled_from(["```json\n", "```\n"]),
+    st.sampled_from(['{"a": "``` b"}', "[]", '{"a":\n 1}']),
+    st.sampled_from(["\n```", "\n```\n", "```"]),
+    st.lists(st.integers(0, 99), max_size=8),
+)
+def test_a_fence_around_json_goes(
+    blank: str, begins: str, inner: str, ends: str, cuts: list[int]
+) -> None:
+    fence = Fence()
+    pieces = pieces_of(blank + begins + inner + ends, cuts)
+    assert "".join(map(fence.feed, pieces)) + fence.flush() == inner
+
+
+@given(st.text(alphabet="`{}a\n", max_size=20), st.lists(st.integers(0, 99), max_size=8))
+def test_json_without_a_fence_stays(text: str, cuts: list[int]) -> None:
+    fence = Fence()
+    pieces = pieces_of("{" + text, cuts)
+    assert "".join(map(fence.feed, pieces)) + fence.flush() == "{" + text

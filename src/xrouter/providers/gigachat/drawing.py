@@ -59,7 +59,8 @@ def draw(request: ImagesRequest, target: Target, base_url: str) -> Errand[Images
         usages += [usage] if usage is not None else []
         for _, data in (yield from download(ids[:1], base_url)):
             pictures.append(Picture(b64_json=base64.b64encode(data).decode()))
-    return ImagesAnswer(pictures, _summed(usages), meta)
+    dropped = ("user",) if request.user is not None else ()
+    return ImagesAnswer(pictures, _summed(usages), meta, dropped=dropped)
 
 
 def _wire(prompt: str, target: Target, base_url: str) -> WireRequest:

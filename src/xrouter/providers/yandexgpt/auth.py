@@ -1,4 +1,8 @@
-"""Who we are: API keys, IAM tokens, and authorized keys of service accounts turned into tokens."""
+"""Who we are: API keys, IAM tokens, and what gets IAM tokens by itself.
+
+That is the authorized key of a service account, and the metadata service of the machine we run on
+(or whatever the operator has put up that speaks like it).
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,16 @@ from typing_extensions import override
 from xrouter.domain.errors import InvalidRequest, UpstreamDenied, UpstreamMalformed, XRouterError
 from xrouter.domain.secret import Secret
 from xrouter.providers.yandexgpt.errors import ErrorReader, text_in
-from xrouter.providers.yandexgpt.payload import as_text, read_object
+from xrouter.providers.yandexgpt.payload import as_count, as_text, read_object
 from xrouter.wire.types import Token, TokenFlow, WireReply, WireRequest
 
 IAM_URL = "https://iam.api.cloud.yandex.net/iam/v1/tokens"
 
+METADATA_URL = "http://169.254.169.254"
+_METADATA_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
+
 KINDS = ("api_key", "iam_token", "service_account_key")
-"""The credentials; an endpoint has exactly one of them."""
+"""The credentials; an endpoint has exactly one of them, or the metadata service."""
 
 _LIFETIME = 3600
 """Seconds: of the assertion (the most that is accepted), and after which a token is renewed."""
@@ -96,6 +103,27 @@ def token_flow(key: ServiceAccountKey, url: str, now: float, errors: ErrorReader
     latest = now + _LIFETIME
     ends = _seconds(body.get("expiresAt"))
     return Token(token, latest if ends is None else min(ends, latest))
+
+
+def metadata_flow(address: str, now: float, errors: ErrorReader) -> TokenFlow:
+    """Ask the metadata service. address: `http://host`, or the host alone."""
+    root = address if "://" in address else f"http://{address}"
+    url = root.rstrip("/") + _METADATA_PATH
+    reply = yield WireRequest("GET", url, {"metadata-flavor": "Google"})
+    if reply.status >= 300:  # noqa: PLR2004 - HTTP
+        error = errors.from_reply(reply)
+        if reply.status >= 500 or reply.status == 429:  # noqa: PLR2004 - HTTP
+            raise error
+        raise UpstreamDenied(
+            f"The metadata service gave no token: status {reply.status}.",
+            hint="Attach a service account to the machine, or check `metadata_url`.",
+        )
+    body = read_object(reply.body)
+    token = as_text(body.get("access_token"))
+    if token is None:
+        raise UpstreamMalformed("The metadata service answered without a token.")
+    left = as_count(body.get("expires_in")) or _LIFETIME
+    return Token(token, now + min(left, _LIFETIME))
 
 
 def _refused(reply: WireReply, errors: ErrorReader) -> XRouterError:

@@ -7,15 +7,15 @@ from xrouter.providers.yandexgpt.models import CHANNELS, describe
 from xrouter.providers.yandexgpt.payload import as_dict, as_list, as_text, read_object
 from xrouter.providers.yandexgpt.uri import without_folder
 
-_KINDS: dict[str, Kind] = {"gpt": "chat", "emb": "embeddings"}
+_KINDS: dict[str, Kind] = {"gpt": "chat", "emb": "embeddings", "art": "images"}
 _OTHER_SPEECH = "speech-realtime-"
 _MOST = 1000
 
 
 def read_models(body: bytes, folder: str) -> list[ModelDescription]:
-    """Chat and embeddings models of `GET /v1/models`, branches as versions, `latest` first.
+    """Models of `GET /v1/models`, branches as versions, `latest` first.
 
-    Voice models stand in the list but do not chat; images and classifiers have other schemes.
+    Voice models stand in the list but do not chat; classifiers have another scheme.
     """
     branches: dict[tuple[str, Kind], set[str]] = {}
     for item in as_list(read_object(body).get("data"))[:_MOST]:

@@ -21,9 +21,9 @@ from xrouter.domain.answer import (
     ToolCallDelta,
     Usage,
 )
-from xrouter.domain.chat import FunctionCall, ToolCall
+from xrouter.domain.chat import FunctionCall
 from xrouter.domain.errors import UpstreamFailed, UpstreamMalformed
-from xrouter.providers.base import ChatExchange
+from xrouter.providers.yandexgpt.exchange import Asked, AskedChat
 from xrouter.providers.yandexgpt.payload import (
     arguments_text,
     as_count,
@@ -34,9 +34,8 @@ from xrouter.providers.yandexgpt.payload import (
 )
 from xrouter.providers.yandexgpt.pieces import CallPieces, outward_id
 from xrouter.providers.yandexgpt.terms import Terms
-from xrouter.providers.yandexgpt.text import estimate
 from xrouter.providers.yandexgpt.uri import without_folder
-from xrouter.wire.types import Framing, WireReply, WireRequest
+from xrouter.wire.types import Framing, WireReply
 
 _KNOWN_TOP = frozenset(
     {"id", "object", "created", "model", "choices", "usage", "system_fingerprint"}
@@ -48,21 +47,29 @@ _KNOWN_MESSAGE = frozenset(
     }
 )  # fmt: skip
 _BROKEN_OFF = ("error", "abort")
+_encode = msgspec.json.encode
 
 
-class CompatibleChat(ChatExchange):
+class CompatibleChat(AskedChat):
     """One chat completion."""
 
     framing = Framing.SSE
 
-    def __init__(self, wire: WireRequest, dropped: tuple[str, ...], terms: Terms) -> None:
-        self.wire = wire
-        self.dropped = dropped
-        self._terms = terms
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(asked)
         self._choices: dict[int, _Stream] = {}
         self._usage: Usage | None = None
         self._meta: AnswerMeta | None = None
+        self._whole: AnswerMessage | None = None
         self._done = False
+
+    @override
+    def uncounted(self) -> tuple[str, list[FunctionCall]] | None:
+        if self._usage is not None:
+            return None
+        if self._whole is not None:
+            return _said(self._whole)
+        return self._choices[0].said if self._done and 0 in self._choices else None
 
     @override
     def answer(self, reply: WireReply) -> ChatAnswer:
@@ -70,9 +77,9 @@ class CompatibleChat(ChatExchange):
         choices = [read_choice(as_dict(item), self._terms) for item in as_list(body.get("choices"))]
         if not choices:
             raise UpstreamMalformed("The provider's answer has no choices.")
-        said = sum(_length(choice.message) for choice in choices)
-        usage = usage_of(body.get("usage")) or estimate(self._terms.prompt_chars, said)
-        return ChatAnswer(choices, usage, meta_of(body, self._terms))
+        self._usage = usage_of(body.get("usage"))
+        self._whole = choices[0].message
+        return ChatAnswer(choices, self._usage, meta_of(body, self._terms))
 
     @override
     def feed(self, name: str, data: bytes) -> list[ChatDelta]:
@@ -86,7 +93,9 @@ class CompatibleChat(ChatExchange):
         for item in as_list(body.get("choices")):
             choice = as_dict(item)
             index = as_count(choice.get("index"))
-            stream = self._choices.setdefault(index, _Stream(index, self._terms))
+            stream = self._choices.get(index)
+            if stream is None:
+                stream = self._choices[index] = _Stream(index, self._terms)
             deltas += stream.feed(choice)
         if deltas and self._meta is None:
             self._meta = deltas[0].meta = meta_of(body, self._terms)
@@ -113,9 +122,7 @@ class CompatibleChat(ChatExchange):
         deltas: list[ChatDelta] = []
         for stream in self._choices.values():
             deltas += stream.close(None)
-        said = sum(stream.length for stream in self._choices.values())
-        usage = self._usage or estimate(self._terms.prompt_chars, said)
-        return [*deltas, ChatDelta(usage=usage)]
+        return deltas if self._usage is None else [*deltas, ChatDelta(usage=self._usage)]
 
 
 class _Stream:
@@ -126,27 +133,28 @@ class _Stream:
         self._terms = terms
         self._gate = terms.gate()
         self._calls = CallPieces(terms)
-        self._reasoned = 0
+        self._texts: list[str] = []
         self.finished = False
 
     @property
-    def length(self) -> int:
-        """Characters passed on, for estimates."""
-        return self._gate.length + self._calls.length + self._reasoned
+    def said(self) -> tuple[str, list[FunctionCall]]:
+        """All that the provider said, also what did not go out."""
+        return "".join(self._texts), self._calls.said
 
     def feed(self, choice: dict[str, Any]) -> list[ChatDelta]:
         if self.finished:
             return []
         delta = as_dict(choice.get("delta"))
+        text = as_text(delta.get("content")) or ""
+        self._texts.append(text)
         piece = ChatDelta(
             choice=self._index,
-            text=self._gate.feed(as_text(delta.get("content")) or "") or None,
+            text=self._gate.feed(text) or None,
             reasoning=as_text(delta.get("reasoning_content")) or as_text(delta.get("reasoning")),
             refusal=as_text(delta.get("refusal")),
             logprobs=None if self._gate.stopped else choice.get("logprobs"),
             extra=_extra(delta, _KNOWN_MESSAGE),
         )
-        self._reasoned += len(piece.reasoning or "")
         if not self._gate.stopped:
             self._put_calls(piece, self._calls.feed(_call_items(delta)))
         deltas = [piece] if _says_something(piece) else []
@@ -161,16 +169,19 @@ class _Stream:
             raise UpstreamFailed("The provider broke the answer off.")
         self.finished = True
         held = self._gate.flush()
-        finish = self._terms.finish(reason, self._gate, called=self._calls.count > 0)
+        leaked = [] if self._calls.count else self._gate.leaked
+        called = self._calls.count > 0 or bool(leaked)
+        finish = self._terms.finish(reason, self._gate, called=called)
         return [
             *([ChatDelta(choice=self._index, text=held)] if held else []),
+            *self._terms.whole_calls(self._index, leaked),
             ChatDelta(choice=self._index, finish_reason=finish),
         ]
 
     def _put_calls(self, piece: ChatDelta, calls: list[ToolCallDelta]) -> None:
         if not calls:
             return
-        if self._terms.legacy:
+        if self._terms.manner.legacy:
             arguments = "".join(call.arguments for call in calls)
             piece.legacy_call = FunctionCall(calls[0].name or "", arguments)
         else:
@@ -182,23 +193,17 @@ def read_choice(choice: dict[str, Any], terms: Terms) -> Choice:
     message = as_dict(choice.get("message"))
     gate = terms.gate()
     text = gate.feed(as_text(message.get("content")) or "") + gate.flush()
-    functions = [] if gate.stopped else _whole_calls(message)
-    if terms.single_call or terms.legacy:
-        functions = functions[:1]
+    functions: list[tuple[str | None, FunctionCall]] = []
+    if not gate.stopped:
+        functions = _whole_calls(message) or [(None, call) for call in gate.leaked]
     answer = AnswerMessage(
         content=text if text or not functions else None,
         reasoning=as_text(message.get("reasoning_content")) or as_text(message.get("reasoning")),
         refusal=as_text(message.get("refusal")),
         extra=_extra(message, _KNOWN_MESSAGE),
     )
-    if functions and terms.legacy:
-        answer.function_call = functions[0][1]
-    elif functions:
-        taken: set[str] = set()
-        answer.tool_calls = [
-            ToolCall(id=outward_id(given, taken, terms), function=function)
-            for given, function in functions
-        ]
+    taken: set[str] = set()
+    terms.put_calls(answer, [(outward_id(key, taken, terms), call) for key, call in functions])
     reason = as_text(choice.get("finish_reason"))
     if reason in _BROKEN_OFF:
         raise UpstreamFailed("The provider broke the answer off.")
@@ -210,8 +215,13 @@ def read_choice(choice: dict[str, Any], terms: Terms) -> Choice:
     )
 
 
+def _said(message: AnswerMessage) -> tuple[str, list[FunctionCall]]:
+    called = [message.function_call] + [call.function for call in message.tool_calls or []]
+    return message.content or "", [call for call in called if call is not None]
+
+
 def _whole_calls(message: dict[str, Any]) -> list[tuple[str | None, FunctionCall]]:
-    found = []
+    found: list[tuple[str | None, FunctionCall]] = []
     for item in map(as_dict, _call_items(message)):
         function = as_dict(item.get("function"))
         name = as_text(function.get("name"))
@@ -231,11 +241,13 @@ def _call_items(message: dict[str, Any]) -> list[Any]:
 
 def meta_of(body: dict[str, Any], terms: Terms) -> AnswerMeta:
     """What the provider said of itself, without our folder."""
+    folder = terms.folder.encode()
+    unnamed = {k: v for k, v in body.items() if k in _KNOWN_TOP or folder not in _encode(v)}
     model = as_text(body.get("model"))
     return AnswerMeta(
         model=terms.ref if model is None else without_folder(model, terms.folder),
         fingerprint=as_text(body.get("system_fingerprint")),
-        extra=_extra(body, _KNOWN_TOP),
+        extra=_extra(unnamed, _KNOWN_TOP),
     )
 
 
@@ -268,9 +280,3 @@ def _extra(given: dict[str, Any], known: frozenset[str]) -> dict[str, Any] | Non
 def _says_something(delta: ChatDelta) -> bool:
     silent = ChatDelta(choice=delta.choice)
     return msgspec.structs.astuple(delta) != msgspec.structs.astuple(silent)
-
-
-def _length(message: AnswerMessage) -> int:
-    calls = message.tool_calls or []
-    said = sum(len(call.function.arguments) for call in calls if call.function is not None)
-    return said + len(message.content or "") + len(message.reasoning or "")

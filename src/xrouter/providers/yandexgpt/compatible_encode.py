@@ -5,20 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from xrouter.domain.chat import ChatRequest, Message, first_other_part
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.tools import FunctionTool
 from xrouter.providers.yandexgpt.calls import CallBook
 from xrouter.providers.yandexgpt.choice import asked_tools
-from xrouter.providers.yandexgpt.params import TRANSLATED, asks, clamped_temperature
+from xrouter.providers.yandexgpt.params import (
+    NO_ODDS,
+    NO_REASONING,
+    OPEN_MESSAGE,
+    TRANSLATED,
+    asks,
+    clamped_temperature,
+)
+from xrouter.providers.yandexgpt.pictures import Pictures
 from xrouter.providers.yandexgpt.plain import (
     RESULT_ROLES,
     SYSTEM_ROLES,
+    part_text,
     plain_text,
     unknown_role,
 )
+from xrouter.providers.yandexgpt.wanted_json import Way, compatible_shape, instruction
 
 _Dict = dict[str, Any]
 
@@ -34,15 +44,29 @@ _NOWHERE = frozenset(
 _NOT_OWN = frozenset({"top_p", "presence_penalty", "frequency_penalty", "verbosity"})
 """Works, at best, on open models."""
 
-_REFUSED_EARLIER = frozenset({"n", "logprobs", "top_logprobs", "logit_bias"})
+_REFUSED_EARLIER = frozenset(NO_ODDS)
 """On the provider's own models: what is left of these are neutral values."""
 
 
-def compatible_body(request: ChatRequest, uri: str, *, own: bool, dropped: set[str]) -> _Dict:
+class Shape(Struct, frozen=True, kw_only=True):
+    """What is particular to a model and to a way of asking.
+
+    own: it is the provider's own. pictures: None where it reads none.
+    """
+
+    uri: str
+    own: bool
+    way: Way
+    pictures: Pictures | None
+
+
+def compatible_body(request: ChatRequest, shape: Shape, dropped: set[str]) -> _Dict:
     """The body of `POST /v1/chat/completions`; adds to `dropped` what got lost.
 
-    Stop sequences are cut here and `stream_options` is unknown there: neither is sent.
+    Stop sequences are cut here, several answers are several calls, and `stream_options` is unknown
+    there: none of these is sent.
     """
+    own = shape.own
     fields = request.fields
     unsupported = _NOWHERE | _NOT_OWN | _REFUSED_EARLIER if own else _NOWHERE
     dropped |= {name for name in unsupported if asks(fields, name)}
@@ -51,8 +75,8 @@ def compatible_body(request: ChatRequest, uri: str, *, own: bool, dropped: set[s
         for name, raw in fields.items()
         if name not in TRANSLATED and name not in unsupported and bytes(raw) != b"null"
     }
-    body["model"] = uri
-    body["messages"] = compatible_messages(request, own=own)
+    body["model"] = shape.uri
+    body["messages"] = compatible_messages(request, shape)
     if request.streaming:
         body["stream"] = True
     if request.output_limit is not None:
@@ -60,19 +84,18 @@ def compatible_body(request: ChatRequest, uri: str, *, own: bool, dropped: set[s
     temperature = clamped_temperature(request, dropped) if own else request.temperature
     if temperature is not None:
         body["temperature"] = temperature
-    if request.response_format is not None:
-        body["response_format"] = _named_schema(request.response_format)
+    body |= compatible_shape(request, shape.way)
     return body | _tools(request, own=own) | _effort(request, own=own, dropped=dropped)
 
 
-def compatible_messages(request: ChatRequest, *, own: bool) -> list[_Dict]:
+def compatible_messages(request: ChatRequest, shape: Shape) -> list[_Dict]:
     """One system message first, then the turns with whatever else they carry.
 
     Own models are given only what they know; their tool calls have the function's name as id.
     """
     raw = request.fields.get("messages", Raw(b"[]"))
     given = msgspec.json.decode(raw, type=list[dict[str, Any]])
-    calls = CallBook()
+    own, calls = shape.own, CallBook()
     system: list[str] = []
     turns: list[_Dict] = []
     for index, message in enumerate(request.messages):
@@ -81,11 +104,12 @@ def compatible_messages(request: ChatRequest, *, own: bool) -> list[_Dict]:
             system.append(plain_text(message, where))
         elif message.role in ("user", "assistant", *RESULT_ROLES):
             turn = _own_turn(message, where, calls) if own else _open_turn(message, given[index])
-            turn["content"] = _content(message, where)
+            turn["content"] = _content(message, where, shape.pictures)
             turns += [turn] if _says_something(turn) else []
         else:
             raise unknown_role(message.role, where)
-    joined = "\n\n".join(text for text in system if text)
+    texts = (*system, instruction(request, shape.way))
+    joined = "\n\n".join(text for text in texts if text)
     return [{"role": "system", "content": joined}, *turns] if joined else turns
 
 
@@ -112,7 +136,7 @@ def _own_turn(message: Message, where: str, calls: CallBook) -> _Dict:
 
 def _open_turn(message: Message, given: _Dict) -> _Dict:
     """As it came; the legacy forms of a call and of its result are brought up to date."""
-    turn = {key: value for key, value in given.items() if value is not None}
+    turn = {k: v for k, v in given.items() if k in OPEN_MESSAGE and v is not None}
     legacy = turn.pop("function_call", None)
     if message.role == "function":
         return {"role": "tool", "tool_call_id": message.name or ""}
@@ -129,44 +153,28 @@ def _wire_call(call_id: str, name: str, arguments: str) -> _Dict:
     return {"id": call_id, "type": "function", "function": function}
 
 
-def _content(message: Message, where: str) -> str | list[_Dict]:
-    """Plain text wherever it is text only; parts with images are passed on."""
-    if message.role != "user" or first_other_part(message.content) is None:
+def _content(message: Message, where: str, pictures: Pictures | None) -> str | list[_Dict]:
+    """Plain text wherever it is text only, or must be; of a user also parts with images."""
+    only_text = message.role != "user" or first_other_part(message.content) is None
+    if pictures is None or only_text or not isinstance(message.content, list):
         return plain_text(message, where)
-    parts = message.content if isinstance(message.content, list) else []
-    for index, part in enumerate(parts):
-        _check_part(part, f"{where}.content[{index}]")
-    return parts
+    return [
+        _part(part, f"{where}.content[{index}]", pictures)
+        for index, part in enumerate(message.content)
+    ]
 
 
-def _check_part(part: _Dict, where: str) -> None:
+def _part(part: _Dict, where: str, pictures: Pictures) -> _Dict:
     kind = part.get("type")
     if kind in ("text", "input_text"):
-        return
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, dict) else None
-    if kind == "image_url" and isinstance(url, str) and url.startswith("data:"):
-        return
-    if kind == "image_url":
-        raise InvalidRequest(
-            "Images must be sent as data URLs to this provider.",
-            code="invalid_image_url",
-            param=f"{where}.image_url.url",
-            hint="Send 'data:image/jpeg;base64,...' instead of an address.",
-        )
+        return {"type": "text", "text": part_text(part, where)}
+    if kind in ("image_url", "input_image"):
+        return pictures.part(part, where)
     raise InvalidRequest(
         f"Content of type '{kind}' is not supported by this provider.",
         code="unsupported_value",
         param=where,
     )
-
-
-def _named_schema(wanted: _Dict) -> _Dict:
-    """A JSON schema needs a name there."""
-    inner = wanted.get("json_schema")
-    if not isinstance(inner, dict) or inner.get("name"):
-        return wanted
-    return {**wanted, "json_schema": {**inner, "name": "answer"}}
 
 
 def _tools(request: ChatRequest, *, own: bool) -> _Dict:
@@ -201,7 +209,7 @@ def _effort(request: ChatRequest, *, own: bool, dropped: set[str]) -> _Dict:
     if request.reasoning_effort is None:
         return {}
     if own:
-        if request.reasoning_effort not in ("none", "minimal"):
+        if request.reasoning_effort not in NO_REASONING:
             dropped.add("reasoning_effort")
         return {}
     return {"reasoning_effort": request.reasoning_effort}

@@ -1,20 +1,50 @@
-"""Embeddings and token counts: native calls that take one text each."""
+"""Embeddings: native calls that take one text each, by one model of a pair."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 from typing_extensions import override
 
 from xrouter.domain.answer import AnswerMeta, Usage
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest, UpstreamMalformed
-from xrouter.providers.base import CountExchange, EmbeddingsExchange
+from xrouter.providers.base import EmbeddingsExchange
 from xrouter.providers.yandexgpt.params import asks
 from xrouter.providers.yandexgpt.payload import as_count, as_list, as_text, read_object
 from xrouter.wire.types import WireReply, WireRequest
 
-_TRANSLATED = frozenset({"model", "input", "dimensions", "encoding_format"})
+_TRANSLATED = frozenset({"model", "input", "dimensions", "encoding_format", "input_type"})
+_DOC, _QUERY = "-doc", "-query"
+_ENDS = {
+    "document": _DOC,
+    "search_document": _DOC,
+    "passage": _DOC,
+    "query": _QUERY,
+    "search_query": _QUERY,
+}
+"""What `input_type` may say, in the words of several providers."""
+
+
+def of_the_pair(request: EmbeddingsRequest, ref: str) -> str:
+    """The reference, or that of the other model of its pair if `input_type` asks for it.
+
+    Documents and queries have models of their own, whose vectors fit each other.
+    """
+    if not asks(request.fields, "input_type"):
+        return ref
+    wanted = msgspec.json.decode(request.fields["input_type"])
+    end = _ENDS.get(wanted) if isinstance(wanted, str) else None
+    name, slash, branch = ref.partition("/")
+    stem = name.removesuffix(_DOC).removesuffix(_QUERY)
+    if end is None or stem == name:
+        raise InvalidRequest(
+            "'input_type' is 'document' or 'query', and only for models that come in a pair.",
+            code="invalid_value",
+            param="input_type",
+        )
+    return f"{stem}{end}{slash}{branch}"
 
 
 def embedding_bodies(request: EmbeddingsRequest, uri: str) -> list[dict[str, str]]:
@@ -59,26 +89,6 @@ class NativeEmbeddings(EmbeddingsExchange):
             build = as_text(body.get("modelVersion")) or build
         meta = AnswerMeta(model=self._ref, fingerprint=build)
         return EmbeddingsAnswer(vectors, Usage(prompt_tokens=tokens), meta)
-
-
-class NativeCount(CountExchange):
-    """Several texts through the tokenizer; an empty text is not sent, it has no tokens."""
-
-    def __init__(self, wires: list[WireRequest], texts: Sequence[str]) -> None:
-        self.wires = wires
-        self._sent = [bool(text) for text in texts]
-
-    @override
-    def answer(self, replies: Sequence[WireReply]) -> list[int]:
-        found = iter([_tokens(reply) for reply in replies])
-        return [next(found) if sent else 0 for sent in self._sent]
-
-
-def _tokens(reply: WireReply) -> int:
-    tokens = read_object(reply.body).get("tokens")
-    if not isinstance(tokens, list):
-        raise UpstreamMalformed("The provider's tokenizer answered without tokens.")
-    return len(tokens)
 
 
 def _is_number(value: object) -> bool:

@@ -41,6 +41,7 @@ _TOO_LONG = re.compile(r"number of input tokens must be no more than (\d+)(?:, g
 _OUT_OF_RANGE = re.compile(r"text length is (\d+), which is outside the range \(0, (\d+)\]")
 _RESOURCE_ID = re.compile(r"\b(?:b1g|aje|ajk)[a-z0-9]{17}\b")
 _SESSION = re.compile(r"\b(?:internal_id|request_id|folder_id)=[^&\s]*&?")
+_ADDRESS = re.compile(r"\b(?:gpt|emb|art|cls|ds)://[^/\s'\"]+")
 _TOKEN = re.compile(r"\b(?:AQVN[\w-]{8,}|t1\.[\w.-]{8,})")
 _MAX_TEXT = 400
 _RETRY_AFTER = 1.0
@@ -101,7 +102,7 @@ class ErrorReader:
         """The text without secrets, ids of clouds and folders, and without an end to its length."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        for pattern in (_SESSION, _RESOURCE_ID, _TOKEN):
+        for pattern in (_SESSION, _ADDRESS, _RESOURCE_ID, _TOKEN):
             text = pattern.sub("***", text)
         text = " ".join(text.split())
         return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."

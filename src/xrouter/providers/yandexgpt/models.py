@@ -1,21 +1,21 @@
-"""What ships with the adapter: models, their versions, and which API serves which family.
+"""What ships with the adapter: models, their versions, and what each of them can do.
 
 Contexts are the newest that are known (autumn 2026). The provider takes models away at short
-notice: `yandexgpt-32k` ended on 28 August 2025 and is not listed, the removal of `gpt-oss-*` was
-announced by third parties for October 2026; the live list (`discover`) has the last word.
+notice: the removal of `gpt-oss-*` was announced by third parties for October 2026; the live list
+(`discover`) has the last word.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
+from xrouter.domain.abilities import Abilities, Degree, Feature
 from xrouter.domain.catalog import Kind, ModelDescription, Version
-from xrouter.domain.chat import Message, first_other_part
-
-Api = Literal["native", "compatible"]
+from xrouter.domain.errors import ModelNotFound
 
 OWN_FAMILIES = ("yandexgpt", "aliceai")
 """Names that begin so are the provider's own models: native API, its own habits of tool calls."""
+
+ART = "yandex-art"
+"""Draws; its versions and tunings begin so."""
 
 CHANNELS = ("latest", "rc", "deprecated")
 """Moving branches, in the order in which they are offered."""
@@ -23,9 +23,17 @@ CHANNELS = ("latest", "rc", "deprecated")
 HIDDEN_REASONING = frozenset({"yandexgpt/latest", "yandexgpt-5-pro/latest"})
 """YandexGPT Pro 5. Pro 5.1 (`rc`) and Lite do not reason."""
 
+_ENDED = {
+    "yandexgpt-32k": ("28 August 2025", "yandexgpt"),
+}
+"""Models that are gone: since when, and what came in their place."""
+
+_BLIND = (*OWN_FAMILIES, "gpt-oss", "qwen3-235b", "deepseek", "llama")
+"""Families that are known not to read images. Other open models are asked."""
+
 _BRANCHED = ("yandexgpt", "yandexgpt-lite")
 
-_SHIPPED: tuple[tuple[str, str, Kind, int], ...] = (
+_SHIPPED: tuple[tuple[str, str, Kind, int | None], ...] = (
     ("yandexgpt", "YandexGPT Pro", "chat", 32_768),
     ("yandexgpt-lite", "YandexGPT Lite", "chat", 32_768),
     ("yandexgpt-5.1", "YandexGPT Pro 5.1", "chat", 32_768),
@@ -38,11 +46,62 @@ _SHIPPED: tuple[tuple[str, str, Kind, int], ...] = (
     ("deepseek-v4-flash", "DeepSeek V4 Flash", "chat", 1_048_576),
     ("gpt-oss-120b", "gpt-oss 120B", "chat", 131_072),
     ("gpt-oss-20b", "gpt-oss 20B", "chat", 131_072),
+    ("gemma-3-27b-it", "Gemma 3 27B", "chat", 131_072),
     ("text-search-doc", "Embeddings of documents", "embeddings", 2_048),
     ("text-search-query", "Embeddings of queries", "embeddings", 2_048),
+    (ART, "YandexART", "images", None),
 )
 
+_UNLISTED = frozenset({"gemma-3-27b-it"})
+"""Known, with a title and a context where the live list has them, but not offered by themselves:
+the newest lists that were seen do not have them any more."""
+
 _KNOWN = {name: (title, context) for name, title, _, context in _SHIPPED}
+
+FEATURES: dict[Feature, Degree] = {
+    "streaming": "native",
+    "stream_usage": "native",
+    "system": "native",
+    "late_system": "emulated",
+    "tools": "native",
+    "parallel_tools": "native",
+    "parallel_tools_off": "native",
+    "tool_choice_none": "emulated",
+    "tool_choice_required": "native",
+    "tool_choice_named": "native",
+    "json_object": "native",
+    "json_schema": "native",
+    "vision": "refused",
+    "image_urls": "refused",
+    "files": "refused",
+    "audio_input": "refused",
+    "audio_output": "refused",
+    "reasoning": "native",
+    "stop": "emulated",
+    "n": "emulated",
+    "max_tokens": "native",
+    "temperature_zero": "native",
+    "top_p": "dropped",
+    "penalties": "dropped",
+    "seed": "dropped",
+    "logprobs": "refused",
+    "logit_bias": "refused",
+    "prediction": "dropped",
+    "custom_tools": "refused",
+    "embeddings": "native",
+    "dimensions": "native",
+    "images": "native",
+    "count_tokens": "native",
+}
+"""What the provider's own models do; open models say otherwise where they can more."""
+
+_OPEN: dict[Feature, Degree] = {
+    "top_p": "native",
+    "penalties": "native",
+    "logprobs": "native",
+    "logit_bias": "native",
+    "count_tokens": "emulated",
+}
 
 
 def shipped() -> list[ModelDescription]:
@@ -50,6 +109,7 @@ def shipped() -> list[ModelDescription]:
     return [
         describe(name, kind, CHANNELS if name in _BRANCHED else ("latest",))
         for name, _, kind, _ in _SHIPPED
+        if name not in _UNLISTED
     ]
 
 
@@ -61,6 +121,7 @@ def describe(name: str, kind: Kind, branches: tuple[str, ...]) -> ModelDescripti
         display_name=title,
         kind=kind,
         context_length=context,
+        abilities=Abilities(features=_features(name) if kind == "chat" else {}),
         versions=tuple(
             Version(
                 label=branch,
@@ -77,16 +138,26 @@ def is_own(ref: str) -> bool:
     return ref.startswith(OWN_FAMILIES)
 
 
-def api_for(ref: str, setting: str, messages: list[Message]) -> Api:
-    """Which API serves a chat: what the operator has fixed, else by family and need.
+def sees(ref: str) -> bool:
+    """Whether images may be sent to the model: it reads them, or it is not known that it cannot."""
+    return not ref.startswith(_BLIND)
 
-    own model, text only      native      tools and usage in streams are reliable there
-    own model, other parts    compatible  the native API knows only text
-    open model                compatible  the native API does not have them
-    """
-    if setting == "native":
-        return "native"
-    if setting == "compatible" or not is_own(ref):
-        return "compatible"
-    only_text = all(first_other_part(m.content) is None for m in messages if m.role != "assistant")
-    return "native" if only_text else "compatible"
+
+def not_ended(ref: str) -> None:
+    """Raise ModelNotFound, with the successor, for a model that the provider has ended."""
+    name = ref.partition("/")[0]
+    if name in _ENDED:
+        since, successor = _ENDED[name]
+        raise ModelNotFound(
+            f"The provider ended '{name}' on {since}. Its successor is '{successor}'.",
+            param="model",
+            hint=f"Use '{successor}': its context is as long.",
+        )
+
+
+def _features(name: str) -> dict[Feature, Degree]:
+    """What is particular to a chat model."""
+    if is_own(name):
+        reasons = f"{name}/latest" in HIDDEN_REASONING
+        return {"reasoning": "native" if reasons else "dropped", "deferred": "native"}
+    return _OPEN | {"vision": "native" if sees(name) else "refused"}

@@ -13,12 +13,11 @@ from xrouter.domain.answer import (
     ChatAnswer,
     ChatDelta,
     Choice,
-    ToolCallDelta,
     Usage,
 )
-from xrouter.domain.chat import FunctionCall, ToolCall
+from xrouter.domain.chat import FunctionCall
 from xrouter.domain.errors import UpstreamMalformed
-from xrouter.providers.base import ChatExchange
+from xrouter.providers.yandexgpt.exchange import Asked, AskedChat
 from xrouter.providers.yandexgpt.payload import (
     arguments_text,
     as_count,
@@ -28,8 +27,8 @@ from xrouter.providers.yandexgpt.payload import (
     read_object,
 )
 from xrouter.providers.yandexgpt.terms import Terms, new_call_id
-from xrouter.providers.yandexgpt.text import Snapshots, estimate
-from xrouter.wire.types import Framing, WireReply, WireRequest
+from xrouter.providers.yandexgpt.text import Snapshots
+from xrouter.wire.types import Framing, WireReply
 
 _PARTIAL = "ALTERNATIVE_STATUS_PARTIAL"
 _UNSPECIFIED = "ALTERNATIVE_STATUS_UNSPECIFIED"
@@ -52,38 +51,31 @@ class Line(Struct, frozen=True):
     build: str | None
 
 
-class NativeChat(ChatExchange):
+class NativeChat(AskedChat):
     """One completion."""
 
     framing = Framing.NDJSON
 
-    def __init__(self, wire: WireRequest, dropped: tuple[str, ...], terms: Terms) -> None:
-        self.wire = wire
-        self.dropped = dropped
-        self._terms = terms
-        self._gate = terms.gate()
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(asked)
+        self._gate = self._terms.gate()
         self._snapshots = Snapshots()
         self._last: Line | None = None
         self._started = False
         self._done = False
 
     @override
+    def uncounted(self) -> tuple[str, list[FunctionCall]] | None:
+        last = self._last
+        return None if last is None or last.usage is not None else (last.text or "", last.calls)
+
+    @override
     def answer(self, reply: WireReply) -> ChatAnswer:
         """The whole answer; the last line counts, should there be several."""
         lines = [line for line in reply.body.splitlines() if line.strip()]
         joined = lines[-1:] if all(line.lstrip().startswith(b"{") for line in lines) else lines
-        line = read_line(b"\n".join(joined), self._terms)
-        if line.status == _PARTIAL:
-            raise UpstreamMalformed("The provider's answer ends in the middle.")
-        text = self._gate.feed(line.text or "") + self._gate.flush()
-        calls = [] if self._gate.stopped else line.calls
-        message = AnswerMessage(content=text if text or not calls else None)
-        if calls and self._terms.legacy:
-            message.function_call = calls[0]
-        elif calls:
-            message.tool_calls = [ToolCall(id=new_call_id(), function=call) for call in calls]
-        reason = self._terms.finish(_FINISH.get(line.status), self._gate, called=bool(calls))
-        return ChatAnswer([Choice(message, reason)], self._usage(line), self._meta(line))
+        self._last = line = read_line(b"\n".join(joined), self._terms)
+        return whole_answer(line, self._terms)
 
     @override
     def feed(self, name: str, data: bytes) -> list[ChatDelta]:
@@ -92,14 +84,17 @@ class NativeChat(ChatExchange):
         self._last = line = read_line(data, self._terms)
         if line.status == _PARTIAL or line.status not in _FINISH or line.status == _UNSPECIFIED:
             piece = self._snapshots.feed(line.text) if line.text is not None else ""
-            return self._text(self._gate.feed(piece), line)
+            deltas = self._text(self._gate.feed(piece), line)
+            for delta in deltas:
+                delta.usage = line.usage  # all that is known should the stream be cut or left
+            return deltas
         return self._finish(line)
 
     @override
     def end(self) -> list[ChatDelta]:
         """A stream that ends without a last status was cut.
 
-        Inferred: one whose lines have no status at all (zero, which protobuf leaves out) is whole.
+        Unless no line had a status at all, and there is text: that is told as `stop` (section 7).
         """
         if self._done:
             return []
@@ -120,38 +115,33 @@ class NativeChat(ChatExchange):
         if not (reason == "content_filter" and replaced):
             tail = self._gate.feed(self._snapshots.finish(line.text)) + self._gate.flush()
         deltas = self._text(tail, line)
-        calls = [] if self._gate.stopped else line.calls
-        if calls:
-            deltas.append(self._calls(calls))
+        calls = [] if self._gate.stopped else line.calls or self._gate.leaked
+        deltas += self._terms.whole_calls(0, calls)
         finish = self._terms.finish(reason, self._gate, called=bool(calls))
-        deltas.append(ChatDelta(finish_reason=finish, usage=self._usage(line)))
+        deltas.append(ChatDelta(finish_reason=finish, usage=line.usage))
         if not self._started:
-            deltas[0].meta = self._meta(line)
+            deltas[0].meta = _meta(line, self._terms)
         return deltas
 
     def _text(self, text: str, line: Line) -> list[ChatDelta]:
         if not text:
             return []
-        meta = None if self._started else self._meta(line)
+        meta = None if self._started else _meta(line, self._terms)
         self._started = True
         return [ChatDelta(text=text, meta=meta)]
 
-    def _calls(self, calls: list[FunctionCall]) -> ChatDelta:
-        if self._terms.legacy:
-            return ChatDelta(legacy_call=calls[0])
-        return ChatDelta(
-            tool_calls=[
-                ToolCallDelta(index, new_call_id(), call.name, call.arguments)
-                for index, call in enumerate(calls)
-            ]
-        )
 
-    def _usage(self, line: Line) -> Usage:
-        said = self._gate.length + sum(len(call.arguments) for call in line.calls)
-        return line.usage or estimate(self._terms.prompt_chars, said)
-
-    def _meta(self, line: Line) -> AnswerMeta:
-        return AnswerMeta(model=self._terms.ref, fingerprint=line.build)
+def whole_answer(line: Line, terms: Terms) -> ChatAnswer:
+    """A whole answer. Raises UpstreamMalformed for a part of one."""
+    if line.status == _PARTIAL:
+        raise UpstreamMalformed("The provider's answer ends in the middle.")
+    gate = terms.gate()
+    text = gate.feed(line.text or "") + gate.flush()
+    calls = [] if gate.stopped else line.calls or gate.leaked
+    message = AnswerMessage(content=text if text or not calls else None)
+    terms.put_calls(message, [(new_call_id(), call) for call in calls])
+    reason = terms.finish(_FINISH.get(line.status), gate, called=bool(calls))
+    return ChatAnswer([Choice(message, reason)], line.usage, _meta(line, terms))
 
 
 def read_line(data: bytes, terms: Terms) -> Line:
@@ -162,21 +152,28 @@ def read_line(data: bytes, terms: Terms) -> Line:
     body = read_object(data)
     if body.get("error"):
         raise terms.errors.from_object(body)
-    result = as_dict(body.get("result", body))
+    return read_result(as_dict(body.get("result", body)))
+
+
+def read_result(result: dict[str, Any]) -> Line:
+    """A completion without the wrapper, as operations have it."""
     alternatives = as_list(result.get("alternatives"))
     if not alternatives:
         raise UpstreamMalformed("The provider's answer has no alternatives.")
     alternative = as_dict(alternatives[0])
     message = as_dict(alternative.get("message"))
     text = message.get("text")
-    calls = _calls_of(message)
     return Line(
         text=text if isinstance(text, str) else None,
-        calls=calls[:1] if terms.single_call or terms.legacy else calls,
+        calls=_calls_of(message),
         status=as_text(alternative.get("status")) or _UNSPECIFIED,
         usage=_usage_of(result.get("usage")),
         build=as_text(result.get("modelVersion")),
     )
+
+
+def _meta(line: Line, terms: Terms) -> AnswerMeta:
+    return AnswerMeta(model=terms.ref, fingerprint=line.build)
 
 
 def _calls_of(message: dict[str, Any]) -> list[FunctionCall]:
@@ -191,14 +188,14 @@ def _calls_of(message: dict[str, Any]) -> list[FunctionCall]:
 
 
 def _usage_of(value: Any) -> Usage | None:
-    """Token counts, which come as strings.
+    """Token counts, which come as strings; None when nothing is counted.
 
     Whether `completionTokens` includes the hidden reasoning is not documented; the total is taken
     for right when it is larger than the sum.
     """
-    if not isinstance(value, dict):
+    prompt = as_count(as_dict(value).get("inputTextTokens"))
+    if not prompt:
         return None
-    prompt = as_count(value.get("inputTextTokens"))
     said = as_count(value.get("completionTokens"))
     details = as_dict(value.get("completionTokensDetails"))
     return Usage(

@@ -12,7 +12,7 @@ from xrouter.domain.tools import FunctionTool
 from xrouter.providers.yandexgpt.calls import Call, CallBook
 from xrouter.providers.yandexgpt.choice import asked_tools
 from xrouter.providers.yandexgpt.models import HIDDEN_REASONING
-from xrouter.providers.yandexgpt.params import clamped_temperature
+from xrouter.providers.yandexgpt.params import NO_REASONING, clamped_temperature
 from xrouter.providers.yandexgpt.plain import (
     RESULT_ROLES,
     SYSTEM_ROLES,
@@ -20,26 +20,24 @@ from xrouter.providers.yandexgpt.plain import (
     plain_text,
     unknown_role,
 )
-
-ANSWER_IN_JSON = "Answer with JSON only, without any other text."
-"""Added to the system text when JSON is asked for: without a word of it in the prompt the model
-may produce whitespace up to the limit."""
+from xrouter.providers.yandexgpt.wanted_json import Way, instruction, native_shape
 
 _Dict = dict[str, Any]
 
 
-def native_body(request: ChatRequest, ref: str, uri: str, dropped: set[str]) -> _Dict:
+def native_body(
+    request: ChatRequest, ref: str, uri: str, dropped: set[str], way: Way = Way.ASKED
+) -> _Dict:
     """The body of `POST /foundationModels/v1/completion`; adds to `dropped` what got lost.
 
-    ref: `name/branch`, uri: the same with our folder.
+    ref: `name/branch`, uri: the same with our folder. way: how JSON is asked for.
     """
-    shape = _response_shape(request)
     body: _Dict = {
         "modelUri": uri,
         "completionOptions": _options(request, ref, dropped),
-        "messages": native_messages(request.messages, ANSWER_IN_JSON if shape else None),
+        "messages": native_messages(request.messages, instruction(request, way)),
     }
-    return body | shape | _tools(request)
+    return body | native_shape(request, way) | _tools(request)
 
 
 def native_messages(messages: list[Message], instruction: str | None) -> list[_Dict]:
@@ -131,30 +129,11 @@ def _options(request: ChatRequest, ref: str, dropped: set[str]) -> _Dict:
         options["maxTokens"] = str(request.output_limit)  # int64 is a string in protobuf's JSON
     effort = request.reasoning_effort
     if effort is not None and ref in HIDDEN_REASONING:
-        mode = "DISABLED" if effort in ("none", "minimal") else "ENABLED_HIDDEN"
+        mode = "DISABLED" if effort in NO_REASONING else "ENABLED_HIDDEN"
         options["reasoningOptions"] = {"mode": mode}
-    elif effort not in (None, "none", "minimal"):
+    elif effort not in NO_REASONING:
         dropped.add("reasoning_effort")
     return options
-
-
-def _response_shape(request: ChatRequest) -> _Dict:
-    wanted = request.response_format or {}
-    kind = wanted.get("type", "text")
-    if kind == "text":
-        return {}
-    if kind == "json_object":
-        return {"jsonObject": True}
-    if kind == "json_schema":
-        inner = wanted.get("json_schema")
-        schema = inner.get("schema") if isinstance(inner, dict) else None
-        whole = isinstance(schema, dict)
-        return {"jsonSchema": {"schema": schema}} if whole else {"jsonObject": True}
-    raise InvalidRequest(
-        f"Invalid value for 'response_format.type': '{kind}'.",
-        code="invalid_value",
-        param="response_format.type",
-    )
 
 
 def _tools(request: ChatRequest) -> _Dict:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from xrouter.domain.chat import ChatRequest, Fields
+from xrouter.domain.chat import ChatRequest, Fields, Message
 from xrouter.domain.errors import InvalidRequest
 
 TRANSLATED = frozenset(
     {
         "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens",
         "temperature", "stop", "tools", "tool_choice", "parallel_tool_calls", "functions",
-        "function_call", "response_format", "reasoning_effort",
+        "function_call", "response_format", "reasoning_effort", "n",
     }
 )  # fmt: skip
 """Parameters that have a translation of their own on both APIs."""
 
-ONE_ANSWER = ("n", "logprobs", "top_logprobs", "logit_bias")
+NO_ODDS = ("logprobs", "top_logprobs", "logit_bias")
 """What the provider's own models cannot do at all."""
 
 AUDIO = ("audio", "modalities")
 
+NO_REASONING = (None, "none", "minimal")
+"""Values of `reasoning_effort` that ask for none."""
+
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
     "top_p": (1,),
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
@@ -41,9 +44,16 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Values that say no more than silence does."""
 
-_MESSAGE_KEYS = frozenset(
-    {"role", "content", "tool_calls", "tool_call_id", "function_call", "refusal"}
-)
+OWN_MESSAGE = frozenset({"role", "content", "tool_calls", "tool_call_id", "function_call"})
+"""Keys of messages that the provider's own models have a place for."""
+
+OPEN_MESSAGE = OWN_MESSAGE | {"name", "reasoning_content", "reasoning"}
+"""Keys that the servers of open models know."""
+
+_PART_KEYS = frozenset({"type", "text", "refusal", "image_url", "input_audio", "file"})
+_TOOL_KEYS = frozenset({"type", "function", "name", "description", "parameters", "strict"})
+_ADDRESSES = frozenset({"modelUri", "model_uri", "folder_id", "folderId", "folder", "project"})
+_MODEL_URI = re.compile(rb'"(?:gpt|emb|art|cls|ds)://')
 _EMPTY = (b"null", b'""', b"[]", b"{}")
 _MAX_STOPS = 16
 _MAX_STOP_CHARS = 1024
@@ -73,16 +83,47 @@ def untranslated(fields: Fields) -> set[str]:
     return {name for name in fields if name not in TRANSLATED and asks(fields, name)}
 
 
-def lost_message_keys(messages: Raw) -> set[str]:
-    """`messages.<key>` for keys of messages that the provider's own models have no place for."""
+def check_folder(fields: Fields) -> None:
+    """Raise InvalidRequest for a parameter that tries to say where models are: that is not theirs.
+
+    The texts of the conversation may say what they like.
+    """
+    for name, raw in fields.items():
+        named = name in _ADDRESSES and bytes(raw) != b"null"
+        if named or (name not in TRANSLATED and _MODEL_URI.search(bytes(raw))):
+            raise InvalidRequest(
+                f"'{name}' must not address models or folders of the provider.",
+                code="invalid_value",
+                param=name,
+                hint="Name the model in 'model' as the list of models does.",
+            )
+
+
+def lost_keys(request: ChatRequest, kept: frozenset[str]) -> set[str]:
+    """Paths such as `messages.name`, without indexes, of what has no place at the provider.
+
+    kept: keys of messages that have one. Inside content parts and tools only what is known of
+    OpenAI's has one: `cache_control` and the like do not.
+    """
     lost: set[str] = set()
-    for message in msgspec.json.decode(messages, type=list[dict[str, Raw]]):
-        role = bytes(message.get("role", b""))
-        for key, raw in message.items():
-            named_result = key == "name" and role in (b'"tool"', b'"function"')
-            if key not in _MESSAGE_KEYS and not named_result and bytes(raw) not in _EMPTY:
-                lost.add(f"messages.{key}")
-    return lost
+    written = msgspec.json.decode(request.fields["messages"], type=list[dict[str, Raw]])
+    for given, message in zip(written, request.messages, strict=True):
+        known = _kept_in(message, kept)
+        asked = {key for key, raw in given.items() if bytes(raw) not in _EMPTY}
+        lost |= {f"messages.{key}" for key in asked - known}
+        if isinstance(message.content, list):
+            lost |= {f"messages.content.{key}" for key in _unknown(message.content, _PART_KEYS)}
+    return lost | {f"tools.{key}" for key in _unknown(request.tools or [], _TOOL_KEYS)}
+
+
+def _kept_in(message: Message, kept: frozenset[str]) -> frozenset[str]:
+    """A result may have a name; a refusal is the text where there is no other."""
+    named = {"name"} if message.role in ("tool", "function") else set()
+    return kept | named | (set() if message.content else {"refusal"})
+
+
+def _unknown(objects: list[dict[str, Any]], known: frozenset[str]) -> set[str]:
+    return {key for one in objects for key in one.keys() - known if one[key] is not None}
 
 
 def stops_of(request: ChatRequest) -> tuple[str, ...]:

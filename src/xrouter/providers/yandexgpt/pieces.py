@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xrouter.domain.answer import ToolCallDelta
+from xrouter.domain.chat import FunctionCall
 from xrouter.providers.yandexgpt.payload import arguments_text, as_dict, as_text
 from xrouter.providers.yandexgpt.terms import Terms, new_call_id
 
@@ -30,7 +31,7 @@ class CallPieces:
         self._taken: set[str] = set()
         self._latest = -1
         self.count = 0
-        self.length = 0
+        self.said: list[FunctionCall] = []
 
     def feed(self, items: list[Any]) -> list[ToolCallDelta]:
         """The pieces of one chunk."""
@@ -39,7 +40,7 @@ class CallPieces:
             delta = self._piece(item)
             if delta is not None:
                 deltas.append(delta)
-                self.length += len(delta.arguments)
+                self._remember(delta)
         return deltas
 
     def _piece(self, item: dict[str, Any]) -> ToolCallDelta | None:
@@ -73,9 +74,15 @@ class CallPieces:
         call.given = call.given or given
         return call
 
+    def _remember(self, delta: ToolCallDelta) -> None:
+        if delta.name is not None:
+            self.said.append(FunctionCall(delta.name, delta.arguments))
+        elif self.said:
+            self.said[-1].arguments += delta.arguments
+
     def _keeps(self, call: _Call) -> bool:
         """Only the first call goes out where one was asked for."""
-        return call.index == 0 or not (self._terms.single_call or self._terms.legacy)
+        return call.index == 0 or not self._terms.one_call
 
 
 def outward_id(given: str | None, taken: set[str], terms: Terms) -> str:

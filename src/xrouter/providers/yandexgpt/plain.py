@@ -18,11 +18,12 @@ def plain_text(message: Message, where: str) -> str:
     """
     if isinstance(message.content, list):
         parts = enumerate(message.content)
-        return "\n".join(_part(part, f"{where}.content[{index}]") for index, part in parts)
+        return "\n".join(part_text(part, f"{where}.content[{index}]") for index, part in parts)
     return message.content or message.refusal or ""
 
 
-def _part(part: dict[str, Any], where: str) -> str:
+def part_text(part: dict[str, Any], where: str) -> str:
+    """The text of one part. Raises InvalidRequest when it is none."""
     kind = part.get("type")
     text = part.get("refusal" if kind == "refusal" else "text")
     if kind not in ("text", "input_text", "output_text", "refusal"):

@@ -12,6 +12,7 @@ from xrouter.domain.errors import InvalidRequest
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _REFERENCE = re.compile(rf"{_WORD}(?:/{_WORD}(?:@{_WORD})?)?")
+_URI = re.compile(r"(?:gpt|emb|art|cls|ds)://\S*")
 _FOLDER_ID = re.compile(r"b1g[a-z0-9]{17}")
 
 
@@ -40,9 +41,21 @@ def reference(upstream: str, folder: str) -> str:
     return rest if "/" in rest else f"{rest}/latest"
 
 
+def check_model(asked: str, folder: str) -> None:
+    """Raise InvalidRequest when a caller's name for a model holds the URI of another folder."""
+    found = _URI.search(asked)
+    if found is not None:
+        reference(found[0], folder)
+
+
 def chat_uri(ref: str, folder: str) -> str:
     """URI of a chat model; `ref` comes from `reference`."""
     return f"gpt://{folder}/{ref}"
+
+
+def art_uri(ref: str, folder: str) -> str:
+    """URI of a model that draws; `ref` comes from `reference`."""
+    return f"art://{folder}/{ref}"
 
 
 def embeddings_uri(ref: str, folder: str) -> str:

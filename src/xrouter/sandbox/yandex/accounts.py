@@ -88,14 +88,24 @@ class Accounts:
             raise Refusal(INVALID, "exactly one of jwt, yandexPassportOauthToken must be given")
         if "jwt" not in body:
             raise Refusal(UNAUTHENTICATED, "OAuth token is invalid or expired")
-        account = self._signer(body["jwt"])
+        token, expires = self._issue(self._signer(body["jwt"]))
+        shown = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        return {"iamToken": token, "expiresAt": f"{shown}789Z"}
+
+    def of_the_machine(self, request: SandboxRequest) -> dict[str, Any]:
+        """A token for the service account of the machine: what its metadata service answers."""
+        if request.headers.get("metadata-flavor") != "Google":
+            raise Refusal(DENIED, "Missing Metadata-Flavor header")
+        token, _ = self._issue(ACCOUNT)
+        return {"access_token": token, "expires_in": LIFETIME, "token_type": "Bearer"}
+
+    def _issue(self, account: str) -> tuple[str, float]:
         token = f"t1.{secrets.token_urlsafe(160)}"
         expires = self._clock() + LIFETIME
         self._tokens[token] = (account, expires)
         if len(self._tokens) > TOKENS_KEPT:
             del self._tokens[next(iter(self._tokens))]
-        shown = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
-        return {"iamToken": token, "expiresAt": f"{shown}789Z"}
+        return token, expires
 
     def expire_all(self) -> int:
         """Let every token given so far be expired; answers how many."""

@@ -46,7 +46,7 @@ def read_chat(body: Body) -> Ask:
         parallel=chosen.model.family != OPEN or body.get("parallel_tool_calls") is not False,
         results=results,
         called=called,
-        wanted=_wanted(body.get("response_format")),
+        wanted=_wanted(body.get("response_format"), chosen),
         limit=body.get("max_completion_tokens") or body.get("max_tokens"),
         thinks=chosen.model.family == OPEN
         and chosen.reasons
@@ -213,12 +213,14 @@ def _texts(messages: list[Body]) -> list[str]:
     return texts
 
 
-def _wanted(format_: Any) -> Body | None:
+def _wanted(format_: Any, chosen: Chosen) -> Body | None:
     """The JSON schema asked for."""
     kind = format_.get("type") if isinstance(format_, dict) else None
     if format_ is None or kind == "text":
         return None
     if kind == "json_object":
+        if not chosen.model.loose_json:
+            raise _invalid("response_format json_object is not supported by the model")
         return {}
     inner = format_.get("json_schema") if kind == "json_schema" else None
     if not isinstance(inner, dict):

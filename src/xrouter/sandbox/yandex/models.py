@@ -12,7 +12,7 @@ from xrouter.sandbox.yandex.errors import INVALID, Refusal
 FOLDER = "b1gsandbox0000000000"
 """The folder of the sandbox's only service account."""
 
-GPT, EMB = "gpt", "emb"
+GPT, EMB, ART = "gpt", "emb", "art"
 YANDEX, ALICE, OPEN = "yandex", "alice", "open"
 """Families: who serves the model. The open ones run on vLLM."""
 
@@ -23,7 +23,8 @@ _PRO, _PRO_NEXT, _OLD, _OPEN_BUILD = "09.02.2025", "28.08.2025", "23.10.2024", "
 class Model(Struct, frozen=True):
     """A model. versions: build by branch. context: tokens. dimensions: of its vectors.
 
-    reasons: builds that can think. chats: whether chat methods know it.
+    reasons: builds that can think. chats: whether chat methods know it. listed: whether the list
+    of models has it. loose_json: whether it takes json_object, which some thinking models do not.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Model(Struct, frozen=True):
     vision: bool = False
     chats: bool = True
     dimensions: int = 0
+    listed: bool = True
+    loose_json: bool = True
 
     @property
     def native(self) -> bool:
@@ -43,7 +46,9 @@ class Model(Struct, frozen=True):
         return self.family != OPEN and self.chats
 
 
-def _open(name: str, owner: str, context: int, *, vision: bool = False) -> Model:
+def _open(
+    name: str, owner: str, context: int, *, vision: bool = False, loose_json: bool = True
+) -> Model:
     """An open model: it has only `latest`."""
     return Model(
         name,
@@ -53,6 +58,7 @@ def _open(name: str, owner: str, context: int, *, vision: bool = False) -> Model
         family=OPEN,
         reasons=() if vision else (_OPEN_BUILD,),
         vision=vision,
+        loose_json=loose_json,
     )
 
 
@@ -71,7 +77,7 @@ _ROWS = (
     Model("yandexgpt-5-pro", "Yandex", {"latest": _PRO}, reasons=(_PRO,)),
     Model("yandexgpt-5-lite", "Yandex", {"latest": _PRO}),
     _open("qwen3-235b-a22b-fp8", "Alibaba", 262_144),
-    _open("qwen3.6-35b-a3b", "Alibaba", 262_144),
+    _open("qwen3.6-35b-a3b", "Alibaba", 262_144, loose_json=False),
     _open("gpt-oss-120b", "OpenAI", 131_072),
     _open("gpt-oss-20b", "OpenAI", 131_072),
     _open("deepseek-v4-flash", "DeepSeek", 1_048_576),
@@ -79,6 +85,7 @@ _ROWS = (
     Model("speech-realtime-250923", "Yandex", {"latest": _PRO}, chats=False),
     _embedder("text-search-doc"),
     _embedder("text-search-query"),
+    Model("yandex-art", "Yandex", {"latest": ""}, scheme=ART, chats=False, listed=False),
 )
 MODELS = {model.name: model for model in _ROWS}
 
@@ -118,6 +125,7 @@ def rows() -> list[dict[str, Any]]:
             "created": 0,
         }
         for model in _ROWS
+        if model.listed
         for branch in model.versions
     ]
 

@@ -19,8 +19,9 @@ _CANCELLED = 1
 
 class _Operation(Struct):
     account: str
+    about: str
     created: float
-    response: dict[str, Any]
+    outcome: dict[str, Any] | Refusal
     ended: float
     cancelled: bool = False
 
@@ -32,11 +33,11 @@ class Operations:
         self._clock = clock
         self._all: dict[str, _Operation] = {}
 
-    def start(self, account: str, response: dict[str, Any]) -> dict[str, Any]:
-        """Begin one that will answer this; shows it as it is now."""
+    def start(self, account: str, about: str, outcome: dict[str, Any] | Refusal) -> dict[str, Any]:
+        """Begin one that will answer this, or fail so; shows it as it is now."""
         operation_id = f"d7q{uuid4().hex[:17]}"
         now = self._clock()
-        self._all[operation_id] = _Operation(account, now, response, now + MOMENT)
+        self._all[operation_id] = _Operation(account, about, now, outcome, now + MOMENT)
         if len(self._all) > OPERATIONS_KEPT:
             del self._all[next(iter(self._all))]
         return self.show(operation_id)
@@ -47,7 +48,7 @@ class Operations:
         done = operation.cancelled or self._clock() >= operation.ended
         shown: dict[str, Any] = {
             "id": operation_id,
-            "description": "Async GPT Completion",
+            "description": operation.about,
             "createdAt": _time(operation.created),
             "createdBy": operation.account,
             "modifiedAt": _time(operation.ended if done else operation.created),
@@ -56,8 +57,10 @@ class Operations:
         }
         if operation.cancelled:
             shown["error"] = plain(Refusal(_CANCELLED))
+        elif done and isinstance(operation.outcome, Refusal):
+            shown["error"] = plain(operation.outcome)
         elif done:
-            shown["response"] = operation.response
+            shown["response"] = operation.outcome
         return shown
 
     def cancel(self, operation_id: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from xrouter.sandbox.script import Slots, phrases
 from xrouter.sandbox.yandex import compatible, native
 from xrouter.sandbox.yandex.accounts import Accounts, AuthorizedKey, check_folder_header
 from xrouter.sandbox.yandex.compatible_read import read_chat, read_embeddings
+from xrouter.sandbox.yandex.drawing import read_order
 from xrouter.sandbox.yandex.errors import (
     DENIED,
     EXHAUSTED,
@@ -44,6 +45,7 @@ from xrouter.sandbox.yandex.speech import Ask, Said, say, too_long
 
 ANSWERS_AT_ONCE = 10
 """Generations of the folder that may run at the same time."""
+METADATA = "/computeMetadata/v1/instance/service-accounts/default/token"
 _NATIVE = "/foundationModels/v1/"
 _QUOTA = (
     "ai.textGenerationCompletionSessionsCount.count gauge quota limit exceed:"
@@ -56,6 +58,8 @@ Work = Callable[[SandboxRequest], SandboxResponse]
 
 class YandexSimulator(Simulator):
     """Yandex AI Studio under /yandex: native, compatible and IAM APIs; keys: AQVN-sandbox...
+
+    The metadata service of a machine with a service account is there, too.
 
     GET /yandex/_accounts/key is an authorized key to sign a JWT with; POST /yandex/_accounts
     registers another; POST /yandex/_accounts/expire ends all IAM tokens. A native stream is lines
@@ -79,6 +83,7 @@ class YandexSimulator(Simulator):
         self._works: dict[str, tuple[str, Work]] = {
             f"{_NATIVE}completion": ("POST", self._completion),
             f"{_NATIVE}completionAsync": ("POST", self._completion_async),
+            f"{_NATIVE}imageGenerationAsync": ("POST", self._draw),
             f"{_NATIVE}tokenize": ("POST", self._tokenize),
             f"{_NATIVE}tokenizeCompletion": ("POST", self._tokenize_completion),
             f"{_NATIVE}textEmbedding": ("POST", self._text_embedding),
@@ -86,6 +91,7 @@ class YandexSimulator(Simulator):
             "/v1/chat/completions": ("POST", self._chat),
             "/v1/embeddings": ("POST", self._embeddings),
             "/iam/v1/tokens": ("POST", self._iam_token),
+            METADATA: ("GET", self._metadata_token),
             "/_accounts": ("POST", self._register),
             "/_accounts/key": ("GET", self._own_key),
             "/_accounts/expire": ("POST", self._expire),
@@ -156,7 +162,15 @@ class YandexSimulator(Simulator):
         said = say(ask)
         self.bill.append(self._charge(ask, said, "chat_async", key))
         response = {"@type": native.RESPONSE} | native.completion(ask, said)
-        return json_response(self._operations.start(key, response))
+        return json_response(self._operations.start(key, "Async GPT Completion", response))
+
+    def _draw(self, request: SandboxRequest) -> SandboxResponse:
+        key = self.accounts.of_native(request)
+        order = read_order(_json(request))
+        if order.refusal is None:
+            model = f"{order.chosen.model.name}/{order.chosen.branch}"
+            self.bill.append(Charge(self.name, model, "images", 0, 0, key=key))
+        return json_response(self._operations.start(key, "", order.refusal or order.response()))
 
     def _operation(self, request: SandboxRequest) -> SandboxResponse:
         self.accounts.of_native(request)
@@ -233,6 +247,9 @@ class YandexSimulator(Simulator):
 
     def _iam_token(self, request: SandboxRequest) -> SandboxResponse:
         return json_response(self.accounts.exchange(_json(request)))
+
+    def _metadata_token(self, request: SandboxRequest) -> SandboxResponse:
+        return json_response(self.accounts.of_the_machine(request))
 
     def _register(self, request: SandboxRequest) -> SandboxResponse:
         try:

@@ -12,10 +12,14 @@ from xrouter.sandbox.kit import count_tokens
 from xrouter.sandbox.schema import example
 from xrouter.sandbox.script import Script, arguments_for, mentioned_tools
 from xrouter.sandbox.yandex.errors import INVALID, Refusal
-from xrouter.sandbox.yandex.models import FOLDER, Chosen
+from xrouter.sandbox.yandex.models import FOLDER, OPEN, Chosen
 
 FILTERED = "Давайте поговорим о чём-нибудь другом."
-STUB = "В интернете много сайтов об этом. Посмотрите, что нашлось в поиске."
+STUB = (
+    "В интернете есть много сайтов с информацией на эту тему. "
+    "[Посмотрите, что нашлось в поиске](https://ya.ru)"
+)
+"""What the moderation says when it does not say that it is the moderation."""
 EMOJI = "🙂"
 
 NONE, AUTO, REQUIRED = "none", "auto", "required"
@@ -97,7 +101,8 @@ def say(ask: Ask) -> Said:
     """Decide what is said. Raises Refusal when the prompt does not fit.
 
     Marks: [[filter]] is refused by the filter, [[stub]] too but looks like a plain answer,
-    [[emoji]] speaks with an emoji.
+    [[emoji]] speaks with an emoji, [[leak]] writes calls as text where the model is their own,
+    [[fence]] puts JSON into a fence.
     """
     if ask.prompt > ask.chosen.model.context:
         raise too_long(ask.chosen.model.context, ask.prompt)
@@ -109,6 +114,8 @@ def say(ask: Ask) -> Said:
     if ask.thinks and ask.script.wish.think:
         thought = "".join(cut(words(ask.script.wish.think), [], ask.limit)[0])
     calls = _calls(ask)
+    if calls and "leak" in ask.script.marks and ask.chosen.model.family != OPEN:
+        return Said("".join(map(_leaked, calls)), "stop", [], thought)
     if calls:
         return Said("", "tool_calls", calls, thought)
     left = None if ask.limit is None else ask.limit - count_tokens(thought)
@@ -129,6 +136,10 @@ def _calls(ask: Ask) -> list[Call]:
     return [Call(name, arguments_for(ask.tools[name])) for name in names]
 
 
+def _leaked(call: Call) -> str:
+    return f"[TOOL_CALL_START]{call.name}\n{call.text()}[TOOL_CALL_END]"
+
+
 def _text(ask: Ask) -> str:
     if ask.wanted:
         return _encode(example(ask.wanted)).decode()
@@ -140,4 +151,7 @@ def _text(ask: Ask) -> str:
         call = Call(mentioned[0], arguments_for(ask.tools[mentioned[0]]))
         return f"\\[{call.name}\\]\n{call.text()}"
     text = reply(f"{ask.chosen.model.name}/{ask.chosen.branch}", ask.script.wish, ask.results)
+    if "fence" in ask.script.marks:
+        said = {"said": ask.script.wish.text}
+        return f"```json\n{_encode(said).decode()}\n```"
     return text.replace(" ", f" {EMOJI} ", 1) if "emoji" in ask.script.marks else text
