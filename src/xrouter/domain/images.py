@@ -34,7 +34,7 @@ class Picture(Struct, omit_defaults=True):
     revised_prompt: str | None = None
 
 
-class ImagesAnswer(Struct):
+class ImagesAnswer(Struct, omit_defaults=True):
     """The pictures in order. `extra`: further top-level fields of the provider (`size`, ...).
 
     dropped: names of request parameters that were accepted but could not be mapped.
