@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import platform
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,21 @@ async def test_work_is_gone_on_with_by_another_process(tmp_path: Path) -> None:
     for store in (first, soon, after):
         store.close()
     assert await opened(tmp_path, at=999.0).abandoned() == []
+
+
+async def test_a_process_that_was_killed_leaves_its_work_at_once(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    first = opened(tmp_path)
+    first._me = f"{platform.node()}/{gone.pid}/x"
+    await first.begin(StoredJob("a", b"x"))
+    other = opened(tmp_path, at=101.0)
+    assert await other.abandoned() == [StoredJob("a", b"x")]
+    first._me = "elsewhere/1/x"
+    await first.begin(StoredJob("b", b"x"))
+    assert await other.abandoned() == []
+    for store in (first, other):
+        store.close()
 
 
 async def test_who_is_there_keeps_its_work(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ processes on one data folder share the file.
 from __future__ import annotations
 
 import asyncio
+import os
+import platform
 import sqlite3
 import threading
 import time
@@ -45,7 +47,8 @@ _OLDEST_AT_ONCE = 1000
 _BEGIN = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)"
 _FINISH = "DELETE FROM jobs WHERE id = ?"
 _ALIVE = "UPDATE jobs SET seen_at = ? WHERE owner = ?"
-_CLAIM = "UPDATE jobs SET owner = ?, seen_at = ? WHERE seen_at < ? RETURNING id, sealed"
+_JOBS = "SELECT id, owner, seen_at, sealed FROM jobs WHERE owner <> ?"
+_CLAIM = "UPDATE jobs SET owner = ?, seen_at = ? WHERE id = ? AND owner = ?"
 _RELEASE = "UPDATE jobs SET seen_at = 0 WHERE owner = ?"
 
 _decode = msgspec.msgpack.Decoder(StoredResponse).decode
@@ -73,7 +76,7 @@ class ResponseFile(ResponseStore):
         self._kept_s = kept_s
         self._max_bytes = max_bytes
         self._now = now
-        self._me = uuid.uuid4().hex
+        self._me = f"{platform.node()}/{os.getpid()}/{uuid.uuid4().hex}"
         self._lock = threading.Lock()
         self._notes = threading.Lock()
         self._file: sqlite3.Connection | None = None
@@ -192,7 +195,12 @@ class ResponseFile(ResponseStore):
             file = self._opened()
             with file:
                 file.execute(_ALIVE, (now, self._me))
-                return file.execute(_CLAIM, (self._me, now, now - ABANDONED_S)).fetchall()
+                return [
+                    (name, sealed)
+                    for name, owner, seen_at, sealed in file.execute(_JOBS, (self._me,)).fetchall()
+                    if (seen_at < now - ABANDONED_S or _is_dead(owner))
+                    and file.execute(_CLAIM, (self._me, now, name, owner)).rowcount
+                ]
 
     def _delete(self, response_id: str, project: str) -> bool:
         with self._lock:
@@ -213,6 +221,20 @@ class ResponseFile(ResponseStore):
             file.executescript(f"PRAGMA journal_mode=WAL; PRAGMA busy_timeout={_BUSY_MS}; {_TABLE}")
             self._file = file
         return self._file
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether it was a process of this machine that is gone; of others nothing is known."""
+    host, pid, _ = owner.split("/")
+    if host != platform.node() or int(pid) == os.getpid():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _size(response: StoredResponse) -> int:
