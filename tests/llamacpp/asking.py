@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from tests.llamacpp import model as tiny
@@ -12,6 +12,7 @@ from tests.llamacpp.server import ALIAS
 from xrouter.domain.answer import ChatAnswer, ChatDelta
 from xrouter.domain.catalog import Endpoint, Model, Timeouts, Version
 from xrouter.domain.chat import ChatRequest, Fields
+from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.plan import Target
 from xrouter.domain.secret import Secret
@@ -19,7 +20,9 @@ from xrouter.flow.stream import UpstreamStream
 from xrouter.providers.base import ChatExchange
 from xrouter.providers.llamacpp.adapter import LlamaCppAdapter
 from xrouter.wire.client import Client
-from xrouter.wire.types import Route, WireReply, WireRequest
+from xrouter.wire.types import Errand, Route, WireReply, WireRequest
+
+T = TypeVar("T")
 
 PATIENCE_S = 60.0
 TIMEOUTS = Timeouts()
@@ -38,7 +41,12 @@ class Caller:
     """An endpoint with the tiny model behind it."""
 
     def __init__(
-        self, client: Client, url: str, key: str | None = None, model: str = ALIAS
+        self,
+        client: Client,
+        url: str,
+        key: str | None = None,
+        model: str = ALIAS,
+        options: dict[str, str] | None = None,
     ) -> None:
         self._client = client
         version = Version(label="latest", upstream=model)
@@ -49,6 +57,7 @@ class Caller:
             adapter_class="xrouter.providers.llamacpp.adapter.LlamaCppAdapter",
             base_url=url,
             credential={} if key is None else {"api_key": Secret(key)},
+            options=options or {},
         )
         described = Model(
             model_id=f"llamacpp/{model}",
@@ -72,21 +81,45 @@ class Caller:
             raise self.adapter.decode_error(reply)
         return reply
 
-    def exchange(self, **fields: Any) -> ChatExchange:
-        """A chat with what is given besides a model and a message."""
-        body = msgspec.json.encode({"model": "llamacpp/tiny", "messages": [USER]} | fields)
-        request = msgspec.json.decode(body, type=ChatRequest)
-        request.fields = msgspec.json.decode(body, type=Fields)
-        return self.adapter.encode_chat(request, self.target)
+    async def run(self, errand: Errand[T]) -> T:
+        """What an errand returns."""
+        try:
+            wire = next(errand)
+            while True:
+                wire = errand.send(await self.send(wire))
+        except StopIteration as end:
+            found: T = end.value
+            return found
+
+    async def exchange(self, **fields: Any) -> ChatExchange:
+        """A chat with what is given besides a model and a message, ready to be sent."""
+        exchange = self.adapter.encode_chat(chat_of(fields), self.target)
+        before = exchange.before()
+        if before is not None:
+            await self.run(before)
+        return exchange
+
+    async def sent(self, exchange: ChatExchange) -> tuple[ChatExchange, WireReply]:
+        """The answer, in the way of asking that brings it, of at most two."""
+        reply = await self.send(exchange.wire)
+        if reply.status < 400:
+            return exchange, reply
+        error = self.adapter.decode_error(reply)
+        other = exchange.instead(error)
+        if other is None:
+            raise error
+        return other, await self.ask(other.wire)
 
     async def chat(self, **fields: Any) -> ChatAnswer:
         """A whole answer."""
-        exchange = self.exchange(**fields)
-        return exchange.answer(await self.ask(exchange.wire))
+        exchange, reply = await self.sent(await self.exchange(**fields))
+        return exchange.answer(reply)
 
     async def open(self, **fields: Any) -> UpstreamStream:
         """A stream whose first deltas are there."""
-        exchange = self.exchange(stream=True, stream_options={"include_usage": True}, **fields)
+        exchange = await self.exchange(
+            stream=True, stream_options={"include_usage": True}, **fields
+        )
         self.adapter.authorize(exchange.wire, None)
         wire = await self._client.open(exchange.wire, Route())
         if wire.status >= 400:
@@ -115,8 +148,25 @@ class Caller:
         return exchange.answer([await self.ask(wire) for wire in exchange.wires])
 
     async def count(self, *texts: str) -> list[int]:
-        exchange = self.adapter.encode_count(texts, self.target)
-        return exchange.answer([await self.ask(wire) for wire in exchange.wires])
+        """Tokens of each text."""
+        return list((await self._counted(CountRequest(model="m", texts=list(texts)))).parts)
+
+    async def count_chat(self, **fields: Any) -> int:
+        """Tokens of the prompt that a chat becomes."""
+        return (await self._counted(CountRequest(model="m", chat=chat_of(fields)))).tokens
+
+    async def _counted(self, request: CountRequest) -> TokenCount:
+        errand = self.adapter.count(request, self.target)
+        assert errand is not None
+        return await self.run(errand)
+
+
+def chat_of(fields: dict[str, Any]) -> ChatRequest:
+    """A chat request, as the door reads it."""
+    body = msgspec.json.encode({"model": "llamacpp/tiny", "messages": [USER]} | fields)
+    request = msgspec.json.decode(body, type=ChatRequest)
+    request.fields = msgspec.json.decode(body, type=Fields)
+    return request
 
 
 async def _nothing_more(_exchange: ChatExchange) -> list[ChatDelta]:

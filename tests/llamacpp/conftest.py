@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,24 @@ def several(program: Path) -> Iterator[LlamaServer]:
     """Two models, one of which is loaded at a time."""
     with closing(LlamaServer(program, models=("alpha", "beta"))) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def templated(
+    program: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], LlamaServer]]:
+    """Servers with another chat template, each started when it is first asked for."""
+    folder = tmp_path_factory.mktemp("templates")
+    with ExitStack() as stack:
+
+        @functools.cache
+        def started(template: str) -> LlamaServer:
+            path = folder / f"{len(list(folder.iterdir()))}.jinja"
+            path.write_text(template)
+            running = LlamaServer(program, "--chat-template-file", str(path))
+            return stack.enter_context(closing(running))
+
+        yield started
 
 
 @pytest.fixture

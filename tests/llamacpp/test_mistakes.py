@@ -53,7 +53,7 @@ BROKEN_CALL = {"id": "c1", "type": "function", "function": {"name": "wait", "arg
 async def test_a_mistake_of_the_caller_is_called_so(caller: Caller, given: dict[str, Any]) -> None:
     """Whatever status the server gave it."""
     with pytest.raises(InvalidRequest) as refused:
-        await caller.ask(caller.exchange(**given).wire)
+        await caller.chat(**given)
     assert refused.value.status == 400
     assert refused.value.message
 
@@ -71,7 +71,7 @@ async def test_a_mistake_of_the_caller_is_called_so(caller: Caller, given: dict[
 )
 async def test_the_field_at_fault_is_named(caller: Caller, given: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        await caller.ask(caller.exchange(**given).wire)
+        await caller.chat(**given)
     assert [refused.value.param] == list(given)
 
 

@@ -205,7 +205,7 @@ async def test_streamed_likelihoods_are_told(caller: Caller, given: dict[str, in
 
 
 async def test_what_the_server_ignores_is_listed(caller: Caller) -> None:
-    exchange = caller.exchange(user="somebody", store=True, max_tokens=1)
+    exchange = await caller.exchange(user="somebody", store=True, max_tokens=1)
     assert exchange.dropped == ("store", "user")
     await caller.ask(exchange.wire)
 

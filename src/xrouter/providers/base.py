@@ -97,16 +97,6 @@ class EmbeddingsExchange(ABC):
         """Read the replies (status 2xx, one for each wire, in order)."""
 
 
-class CountExchange(ABC):
-    """A count of tokens by the provider's own tokenizer."""
-
-    wires: list[WireRequest]
-
-    @abstractmethod
-    def answer(self, replies: Sequence[WireReply]) -> list[int]:
-        """Tokens of each text, in order."""
-
-
 class Lane(Struct, frozen=True):
     """How many calls an account takes at a time. key: names the account, holds no secret.
 
@@ -289,10 +279,6 @@ class BaseAPIAdapter(ABC):
     def chores(self, now: float) -> Errand[None] | None:  # noqa: ARG002
         """What should be done now and then (`now` in unix seconds): deleting old files, ..."""
         return None
-
-    def encode_count(self, texts: Sequence[str], target: Target) -> CountExchange:  # noqa: ARG002
-        """Count tokens with the provider's tokenizer."""
-        raise _unsupported(target, "does not count tokens")
 
     @abstractmethod
     def decode_error(self, reply: WireReply) -> XRouterError:

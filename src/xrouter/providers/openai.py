@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import msgspec
+from msgspec import Raw
 from typing_extensions import override
 
+from xrouter.domain.abilities import Features
 from xrouter.domain.catalog import Kind, ModelDescription
-from xrouter.providers.base import EnvironmentSpec
+from xrouter.domain.chat import ChatRequest, Fields
+from xrouter.domain.errors import InvalidRequest, UpstreamMalformed
+from xrouter.domain.images import ImagesAnswer, ImagesRequest, Picture
+from xrouter.domain.multipart import boundary_of, read_field, replace_field
+from xrouter.domain.plan import Target
+from xrouter.domain.raw import RawRequest
+from xrouter.providers.base import ChatExchange, EnvironmentSpec
 from xrouter.providers.shapes.openai import OpenAILanguageAdapter
+from xrouter.providers.shapes.openai_answer import read_object, usage_of
 from xrouter.providers.shapes.openai_models import described, listed, only_version
-from xrouter.wire.types import WireReply, WireRequest
+from xrouter.wire.types import Errand, WireReply, WireRequest
 
 _MODELS: tuple[tuple[str, str, Kind, int], ...] = (
     ("gpt-4o", "GPT-4o", "chat", 128_000),
@@ -30,14 +40,137 @@ _MODELS: tuple[tuple[str, str, Kind, int], ...] = (
     ("text-embedding-3-small", "text-embedding-3-small", "embeddings", 8_191),
     ("text-embedding-3-large", "text-embedding-3-large", "embeddings", 8_191),
 )
-_NEITHER = re.compile(
-    r"^(?:whisper|tts|dall-e|gpt-image|chatgpt-image|omni-mod|text-mod|sora|davinci|babbage)"
-    r"|realtime|-tts|transcribe|deep-research|-instruct|^codex|computer-use|-pro\b"
+_KINDS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    ("images", re.compile(r"^(?:dall-e|gpt-image|chatgpt-image)")),
+    ("transcription", re.compile(r"^whisper|transcribe")),
+    ("speech", re.compile(r"^tts-|-tts\b")),
+    ("moderation", re.compile(r"^(?:omni|text)-moderation")),
 )
-"""Models that neither chat completions nor embeddings serve."""
+"""By name, whoever serves it."""
+_NEITHER = re.compile(
+    r"^(?:sora|davinci|babbage|codex)"
+    r"|realtime|deep-research|-instruct|computer-use|-pro\b"
+)
+"""Models of OpenAI that none of the operations here serves."""
+_THINKS = re.compile(r"^(?:o\d|gpt-[5-9])")
+"""Models that know the limit of an answer by its new name alone."""
+_DRAWS_BASE64 = re.compile(r"^(?:gpt-image|chatgpt-image)")
+"""Models that know no `response_format`: their pictures always come in base64."""
+_PASSED_ON = frozenset(
+    {"audio/speech", "audio/transcriptions", "audio/translations", "moderations"}
+)
+_OUR_PICTURES = frozenset({"created", "data", "usage"})
+_ANYTHING = "*/*"
+
+_COMMON: Features = {
+    "streaming": "native",
+    "stream_usage": "native",
+    "system": "native",
+    "late_system": "native",
+    "tools": "native",
+    "parallel_tools": "native",
+    "tool_choice_none": "native",
+    "tool_choice_required": "native",
+    "tool_choice_named": "native",
+    "json_object": "native",
+    "json_schema": "native",
+    "vision": "native",
+    "image_urls": "native",
+    "reasoning": "native",
+    "stop": "native",
+    "n": "native",
+    "max_tokens": "native",
+    "temperature_zero": "native",
+    "top_p": "native",
+    "penalties": "native",
+    "seed": "native",
+    "embeddings": "native",
+}
+_OWN: Features = {
+    "parallel_tools_off": "native",
+    "files": "native",
+    "audio_input": "native",
+    "audio_output": "native",
+    "logprobs": "native",
+    "logit_bias": "native",
+    "prediction": "native",
+    "custom_tools": "native",
+    "dimensions": "native",
+    "images": "native",
+    "speech": "native",
+    "transcription": "native",
+    "moderations": "native",
+}
 
 
-class OpenAIAdapter(OpenAILanguageAdapter):
+class _Operations(OpenAILanguageAdapter):
+    """Pictures, audio and moderations besides: passed on, with the provider's name of the model."""
+
+    @override
+    def images(self, request: ImagesRequest, target: Target) -> Errand[ImagesAnswer]:
+        model = target.version.upstream
+        body: dict[str, Any] = {**request.fields, "model": model}
+        if _DRAWS_BASE64.search(model):
+            body.pop("response_format", None)
+        return self._draw(self.post("/images/generations", body))
+
+    def _draw(self, wire: WireRequest) -> Errand[ImagesAnswer]:
+        reply = yield wire
+        if reply.status >= 300:  # noqa: PLR2004 - HTTP
+            raise self.decode_error(reply)
+        return _pictures(reply.body)
+
+    @override
+    def raw(self, request: RawRequest, target: Target) -> WireRequest:
+        if request.operation not in _PASSED_ON:
+            return super().raw(request, target)
+        headers = {"content-type": request.content_type, "accept": _ANYTHING}
+        body = _renamed(request, target.version.upstream)
+        return WireRequest("POST", f"{self.base_url}/{request.operation}", headers, body)
+
+
+def _pictures(body: bytes) -> ImagesAnswer:
+    given = read_object(body)
+    items = given.get("data")
+    if not isinstance(items, list) or not items:
+        raise UpstreamMalformed("The provider's answer has no pictures.")
+    try:
+        pictures = msgspec.convert(items, list[Picture])
+    except msgspec.ValidationError:
+        raise UpstreamMalformed("The provider's pictures cannot be read.") from None
+    extra = {k: v for k, v in given.items() if k not in _OUR_PICTURES and v is not None}
+    return ImagesAnswer(pictures, usage_of(given.get("usage")), extra=extra or None)
+
+
+def _renamed(request: RawRequest, upstream: str) -> bytes:
+    """The body with the provider's name of the model; JSON may lack the field."""
+    boundary = boundary_of(request.content_type)
+    if boundary is not None:
+        if read_field(request.body, boundary, "model") is None:
+            raise InvalidRequest(
+                "Missing required parameter: 'model'.",
+                code="missing_required_parameter",
+                param="model",
+            )
+        return replace_field(request.body, boundary, "model", upstream)
+    try:
+        fields = msgspec.json.decode(request.body, type=Fields)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("The body must be a JSON object.", code="invalid_json") from None
+    fields["model"] = Raw(msgspec.json.encode(upstream))
+    return msgspec.json.encode(fields)
+
+
+def _with_kind(model: ModelDescription) -> ModelDescription:
+    """By the last part of its name, where the list does not tell."""
+    name = model.name.rpartition("/")[2].lower()
+    kind = next((kind for kind, pattern in _KINDS if pattern.search(name)), None)
+    if kind is None or model.kind != "chat":
+        return model
+    return msgspec.structs.replace(model, kind=kind)
+
+
+class OpenAIAdapter(_Operations):
     """OpenAI's own API. options: `organization` and `project`, besides the common ones."""
 
     provider: ClassVar[str] = "openai"
@@ -53,6 +186,7 @@ class OpenAIAdapter(OpenAILanguageAdapter):
         "organization",
         "project",
     }
+    features: ClassVar[Features] = MappingProxyType({**_COMMON, **_OWN})
 
     @classmethod
     @override
@@ -77,14 +211,25 @@ class OpenAIAdapter(OpenAILanguageAdapter):
                 wire.headers[f"openai-{name}"] = value
 
     @override
+    def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:
+        """Models that think refuse `max_tokens`, which most clients still send."""
+        limit = request.fields.get("max_tokens")
+        renames = request.max_tokens is not None and request.max_completion_tokens is None
+        if limit is None or not renames or not _THINKS.search(target.version.upstream):
+            return super().encode_chat(request, target)
+        others = {name: raw for name, raw in request.fields.items() if name != "max_tokens"}
+        fields = others | {"max_completion_tokens": limit}
+        return super().encode_chat(msgspec.structs.replace(request, fields=fields), target)
+
+    @override
     def decode_models(self, reply: WireReply) -> list[ModelDescription]:
         """The list has no contexts: those of the models that ship with the adapter are put in."""
         known = {model.name: model for model in self.supported_models()}
         entries = (entry for entry in listed(reply.body) if not _NEITHER.search(entry["id"]))
-        return [known.get(entry["id"]) or described(entry) for entry in entries]
+        return [known.get(entry["id"]) or _with_kind(described(entry)) for entry in entries]
 
 
-class GenericOpenAIAdapter(OpenAILanguageAdapter):
+class GenericOpenAIAdapter(_Operations):
     """Any other service that speaks the language; its models are found, not known."""
 
     provider: ClassVar[str] = "openai-compatible"
@@ -95,6 +240,7 @@ class GenericOpenAIAdapter(OpenAILanguageAdapter):
         base_url="OPENAI_COMPATIBLE_BASE_URL",
     )
     detect_rank: ClassVar[int] = 100
+    features: ClassVar[Features] = MappingProxyType(_COMMON)
 
     @classmethod
     @override
@@ -114,3 +260,7 @@ class GenericOpenAIAdapter(OpenAILanguageAdapter):
         if reply.status in (401, 403):
             return bool(body.get("error") or body.get("detail") or body.get("message"))
         return reply.status < 300 and isinstance(body.get("data"), list)  # noqa: PLR2004 - HTTP
+
+    @override
+    def decode_models(self, reply: WireReply) -> list[ModelDescription]:
+        return [_with_kind(model) for model in super().decode_models(reply)]

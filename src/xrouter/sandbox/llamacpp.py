@@ -23,11 +23,15 @@ from xrouter.sandbox.llamacpp_fields import check_fields
 from xrouter.sandbox.llamacpp_model import (
     ALIAS,
     EMBEDDER,
+    QWEN,
+    ROUTED,
     SLOTS,
+    Loaded,
     Vocabulary,
     models,
     props,
-    rendered,
+    routed_models,
+    router_props,
     slots,
 )
 from xrouter.sandbox.llamacpp_native import (
@@ -62,15 +66,15 @@ class LlamaCppSimulator(Simulator):
         gets: dict[str, Callable[[SandboxRequest], Any]] = {
             "/health": lambda _: {"status": "ok"},
             "/v1/health": lambda _: {"status": "ok"},
-            "/models": lambda _: models(),
-            "/v1/models": lambda _: models(),
-            "/props": lambda _: props(),
+            "/models": lambda _: self._models(),
+            "/v1/models": lambda _: self._models(),
+            "/props": self._props,
             "/slots": self._slots,
         }
         posts: dict[str, Callable[[Body], SandboxResponse]] = {
             "/tokenize": lambda body: _json(tokenize(body, self._vocabulary)),
             "/detokenize": lambda body: _json(detokenize(body, self._vocabulary)),
-            "/apply-template": _template,
+            "/apply-template": self._template,
             "/completion": self._complete,
             "/completions": self._complete,
             "/embedding": self._native_embeddings,
@@ -79,7 +83,7 @@ class LlamaCppSimulator(Simulator):
         }
         for prefix in ("", "/v1"):
             posts[f"{prefix}/chat/completions"] = self._chat
-            posts[f"{prefix}/chat/completions/input_tokens"] = _count
+            posts[f"{prefix}/chat/completions/input_tokens"] = self._count
         self._gets = gets
         self._posts = posts
 
@@ -123,18 +127,41 @@ class LlamaCppSimulator(Simulator):
             raise ServerError(503, "no slot available")
         return slots(self._busy)
 
+    def _models(self) -> Any:
+        return models()
+
+    def _props(self, request: SandboxRequest) -> Any:  # noqa: ARG002 - of one model all ask
+        return props(QWEN)
+
+    def _asked(self, body: Body) -> Loaded:  # noqa: ARG002 - the one model answers to any name
+        """The model that a body is for."""
+        return QWEN
+
+    def _template(self, body: Body) -> SandboxResponse:
+        return _json({"prompt": self._rendered(body)})
+
+    def _count(self, body: Body) -> SandboxResponse:
+        counted = count_tokens(self._rendered(body))
+        return _json({"input_tokens": counted, "object": "response.input_tokens"})
+
+    def _rendered(self, body: Body) -> str:
+        model = self._asked(body)
+        check_chat(body, model)
+        return model.template.render(body["messages"], body.get("tools"))
+
     def _chat(self, body: Body) -> SandboxResponse:
-        check_chat(body)
+        model = self._asked(body)
+        check_chat(body, model)
         check_fields(body)
-        answer = compose(body)
-        pause = answer.wish.pause
+        answer = compose(body, model)
+        pause, tokens = answer.wish.pause, (answer.prompt, answer.size)
         if body.get("stream") is not True:
             response = _json(whole(answer))
             response.delay = pause * answer.size
-            return self._charged(response, "chat", answer.prompt, answer.size, [])
+            return self._charged(response, model.name, "chat", tokens, [])
         frames, costs = stream(answer, body)
         response = _events(frames, pause)
-        return self._charged(response, "chat", answer.prompt, answer.size, costs)
+        return self._charged(response, model.name, "chat", tokens, costs)
 
     def _complete(self, body: Body) -> SandboxResponse:
         check_fields(body)
@@ -146,7 +173,7 @@ class LlamaCppSimulator(Simulator):
             results = [one.whole() for one in made]
             response = _json(results if len(results) > 1 else results[0])
             response.delay = pause * predicted
-            return self._charged(response, "completion", evaluated, predicted, [])
+            return self._charged(response, ALIAS, "completion", (evaluated, predicted), [])
         frames = [frame for one in made for frame in one.frames()]
         costs = [
             sum(len(one.tokens) for one in made[:place]) + min(count, len(made[place].tokens))
@@ -154,17 +181,21 @@ class LlamaCppSimulator(Simulator):
             for count in range(1, len(made[place].tokens) + 2)
         ]
         response = _events(frames, pause)
-        return self._charged(response, "completion", evaluated, predicted, costs)
+        return self._charged(response, ALIAS, "completion", (evaluated, predicted), costs)
 
     def _charged(
         self,
         response: SandboxResponse,
+        model: str,
         operation: str,
-        prompt: int,
-        predicted: int,
+        tokens: tuple[int, int],
         costs: list[int],
     ) -> SandboxResponse:
-        """Take a slot until the response is over; then charge what was made until then."""
+        """Take a slot until the response is over; then charge what was made until then.
+
+        tokens: of the prompt, and of a whole answer.
+        """
+        prompt, predicted = tokens
         self._busy += 1
 
         def close(sent: int) -> None:
@@ -175,7 +206,7 @@ class LlamaCppSimulator(Simulator):
             self.bill.append(
                 Charge(
                     provider=self.name,
-                    model=ALIAS,
+                    model=model,
                     operation=operation,
                     tokens_in=prompt,
                     tokens_out=spent,
@@ -214,6 +245,49 @@ class LockedLlamaCppSimulator(LlamaCppSimulator):
     api_key: ClassVar[str | None] = "sk-sandbox"
 
 
+class RoutingLlamaCppSimulator(LlamaCppSimulator):
+    """A llama.cpp server started without a model: it has several, with templates of all kinds.
+
+    Bodies name the model; GET /props?model= and GET /slots?model= do.
+    """
+
+    name: ClassVar[str] = "llamacpp-router"
+    environment: ClassVar[dict[str, str]] = {}
+
+    @override
+    def _route(self, request: SandboxRequest) -> SandboxResponse:
+        if request.method == "POST" and request.path in self._posts:
+            self._check_key(request)
+            self._asked(_body(request))
+        return super()._route(request)
+
+    @override
+    def _models(self) -> Any:
+        return routed_models()
+
+    @override
+    def _props(self, request: SandboxRequest) -> Any:
+        name = request.query.get("model")
+        return props(_known(name)) if name else router_props()
+
+    @override
+    def _slots(self, request: SandboxRequest) -> Any:
+        _known(request.query.get("model"))
+        return super()._slots(request)
+
+    @override
+    def _asked(self, body: Body) -> Loaded:
+        return _known(body.get("model"))
+
+
+def _known(name: Any) -> Loaded:
+    if not isinstance(name, str) or not name:
+        raise ServerError(400, "model name is missing from the request")
+    if name not in ROUTED:
+        raise ServerError(400, f"model '{name}' not found")
+    return ROUTED[name]
+
+
 def _json(value: Any, status: int = 200) -> SandboxResponse:
     return json_response(value, status, _JSON)
 
@@ -233,14 +307,3 @@ def _body(request: SandboxRequest) -> Body:
         ) from error
     fields = body if isinstance(body, dict) else {}
     return {name: v for name, v in fields.items() if v is not None or name in _NULL_IS_WRONG}
-
-
-def _template(body: Body) -> SandboxResponse:
-    check_chat(body)
-    return _json({"prompt": rendered(body["messages"], body.get("tools"))})
-
-
-def _count(body: Body) -> SandboxResponse:
-    check_chat(body)
-    prompt = rendered(body["messages"], body.get("tools"))
-    return _json({"input_tokens": count_tokens(prompt), "object": "response.input_tokens"})

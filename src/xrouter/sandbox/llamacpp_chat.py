@@ -28,8 +28,9 @@ from xrouter.sandbox.generate import (
 from xrouter.sandbox.kit import count_tokens
 from xrouter.sandbox.llamacpp_errors import context_exceeded
 from xrouter.sandbox.llamacpp_fields import COUNT, LIKELIHOODS, LIMIT, number
-from xrouter.sandbox.llamacpp_model import ALIAS, BUILD, CONTEXT, rendered, timings
+from xrouter.sandbox.llamacpp_model import BUILD, CONTEXT, Loaded, timings
 from xrouter.sandbox.llamacpp_schema import wanted_schema
+from xrouter.sandbox.llamacpp_shaped import shaped
 from xrouter.sandbox.schema import example
 
 Body = dict[str, Any]
@@ -62,6 +63,7 @@ class Answer(Struct):
     """What is said to a chat. told: rivals of each token asked for, or None."""
 
     id: str
+    model: str
     wish: Wish
     replies: list[Reply]
     prompt: int
@@ -132,32 +134,32 @@ def room(body: Body, prompt: int) -> int:
     return CONTEXT - prompt if limit is None else min(limit, CONTEXT - prompt)
 
 
-def compose(body: Body) -> Answer:
+def compose(body: Body, model: Loaded) -> Answer:
     """Decide what is said. Raises ServerError when the prompt is longer than a slot."""
     messages: list[Body] = body["messages"]
     wish = wish_of(last_user_text(messages))
-    prompt = count_tokens(rendered(messages, body.get("tools")))
+    prompt = count_tokens(model.template.render(messages, body.get("tools")))
     limit = room(body, prompt)
     return Answer(
         id=f"chatcmpl-{random_id()}",
+        model=model.name,
         wish=wish,
-        replies=[_reply(body, wish, limit, variant) for variant in range(count_of(body))],
+        replies=[_reply(body, model, wish, limit, variant) for variant in range(count_of(body))],
         prompt=prompt,
         told=told_of(body),
     )
 
 
-def _reply(body: Body, wish: Wish, limit: int, variant: int) -> Reply:
+def _reply(body: Body, model: Loaded, wish: Wish, limit: int, variant: int) -> Reply:
     thoughts = tokens_of(words(wish.think)) if wish.think and _thinks(body) else []
     if len(thoughts) >= limit:
         return Reply(thoughts[:limit], [], [], "length")
     results = results_of(body["messages"])
-    calls = [] if results else _calls(body, wish.text)
+    calls = _calls(body, wish.text) if model.template.tools and not results else []
     if calls:
         return Reply(thoughts, [], calls, "tool_calls")
-    text = _constrained(body, wish)
-    if text is None:
-        text = reply(ALIAS, wish, results, variant)
+    said = reply(model.name, wish, results, variant)
+    text = _constrained(body, wish, said) or said
     if body.get("reasoning_format") == "none" and thoughts:
         text = f"<think>\n{''.join(thoughts)}\n</think>\n{text}"
         thoughts = []
@@ -171,14 +173,14 @@ def _thinks(body: Body) -> bool:
     return not off and body.get("reasoning_effort") != "none"
 
 
-def _constrained(body: Body, wish: Wish) -> str | None:
+def _constrained(body: Body, wish: Wish, said: str) -> str | None:
     """The JSON that a schema or `json_object` demands, or None."""
     schema = wanted_schema(body)
     if schema is not None:
-        return _encode(example(schema)).decode()
+        return _encode(shaped(schema, wish.text, said)).decode()
     wanted = body.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type") == "json_object":
-        return _encode({"model": ALIAS, "said": wish.text}).decode()
+        return _encode({"said": wish.text}).decode()
     return None
 
 
@@ -201,7 +203,7 @@ def whole(answer: Answer) -> Body:
     return {
         "choices": [_choice(answer, index) for index in range(len(answer.replies))],
         "created": int(time.time()),
-        "model": ALIAS,
+        "model": answer.model,
         "system_fingerprint": BUILD,
         "object": "chat.completion",
         "usage": answer.usage(0),
@@ -290,7 +292,7 @@ def _frame(answer: Answer, chunk: Body, place: int) -> bytes:
     head = {
         "created": int(time.time() + place * answer.wish.pause),
         "id": answer.id,
-        "model": ALIAS,
+        "model": answer.model,
         "system_fingerprint": BUILD,
         "object": "chat.completion.chunk",
     }

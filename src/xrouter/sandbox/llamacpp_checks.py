@@ -9,6 +9,7 @@ import msgspec
 
 from xrouter.sandbox.llamacpp_errors import ServerError, wrong_type
 from xrouter.sandbox.llamacpp_history import check_messages
+from xrouter.sandbox.llamacpp_model import Loaded
 from xrouter.sandbox.llamacpp_schema import flaw_in, wanted_schema
 
 Body = dict[str, Any]
@@ -16,9 +17,9 @@ Body = dict[str, Any]
 _REASONING_FORMATS = ("none", "auto", "deepseek", "deepseek-legacy")
 
 
-def check_chat(body: Body) -> None:
+def check_chat(body: Body, model: Loaded) -> None:
     """Raise ServerError for the first thing that is wrong. Nulls are gone where they are absent."""
-    check_messages(body)
+    check_messages(body, model)
     _check_tools(body)
     _check_format(body)
     _check_logprobs(body)

@@ -7,15 +7,16 @@ from typing import Any
 import msgspec
 
 from xrouter.sandbox.llamacpp_errors import ServerError, wrong_type
-from xrouter.sandbox.llamacpp_model import calls_of
+from xrouter.sandbox.llamacpp_model import Loaded
+from xrouter.sandbox.llamacpp_templates import calls_of
 
 Body = dict[str, Any]
 
-_IMAGES = ("image_url", "input_audio", "input_video", "video_url")
+_MEDIA = ("image_url", "input_audio", "input_video", "video_url")
 _TEXTS = ("reasoning_content", "name", "tool_call_id")
 
 
-def check_messages(body: Body) -> None:
+def check_messages(body: Body, model: Loaded) -> None:
     """Raise ServerError for the first thing that is wrong."""
     if "messages" not in body:
         raise ServerError(400, "'messages' is required")
@@ -23,16 +24,17 @@ def check_messages(body: Body) -> None:
     if not isinstance(messages, list):
         raise ServerError(400, "Expected 'messages' to be an array")
     for message in messages:
-        _check_said(message if isinstance(message, dict) else {})
+        _check_said(message if isinstance(message, dict) else {}, model)
     for message in messages:
         _check_words(message)
     _check_tail(messages)
     for message in messages:
         for call in calls_of(message):
             _check_arguments(call["function"]["arguments"])
+    model.template.check(messages)
 
 
-def _check_said(message: Body) -> None:
+def _check_said(message: Body, model: Loaded) -> None:
     """What comes with a status of 400. Content may be null, but not absent."""
     if message.get("role") == "assistant":
         if "content" not in message and "tool_calls" not in message:
@@ -44,14 +46,17 @@ def _check_said(message: Body) -> None:
     content = message.get("content")
     if isinstance(content, list):
         for part in content:
-            _check_part(part)
+            _check_part(part, model)
     elif content is not None and not isinstance(content, str):
         raise ServerError(400, "Expected 'content' to be a string or an array")
 
 
-def _check_part(part: Any) -> None:
+def _check_part(part: Any, model: Loaded) -> None:
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind in _IMAGES:
+    if kind == "image_url" and model.vision:
+        _check_image(part)
+        return
+    if kind in _MEDIA:
         what = "audio" if kind == "input_audio" else str(kind).partition("_")[0]
         raise ServerError(
             500,
@@ -62,6 +67,13 @@ def _check_part(part: Any) -> None:
         raise ServerError(400, "unsupported content[].type")
 
 
+def _check_image(part: Body) -> None:
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else None
+    if not isinstance(url, str) or not url:
+        raise ServerError(400, "'url' is required in 'image_url'")
+
+
 def _check_words(message: Body) -> None:
     """What comes with a status of 500, although it is the caller's fault as well."""
     if "role" not in message:
@@ -69,6 +81,8 @@ def _check_words(message: Body) -> None:
     _check_text(message, "role")
     content = message.get("content")
     for part in content if isinstance(content, list) else ():
+        if part.get("type") != "text":
+            continue
         if "text" not in part:
             raise _unread("[json.exception.out_of_range.403] key 'text' not found")
         _check_text(part, "text")

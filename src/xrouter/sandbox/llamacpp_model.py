@@ -1,13 +1,21 @@
-"""The model that the simulated llama.cpp server has loaded: its facts, tokens and template."""
+"""The models that the simulated llama.cpp servers have loaded: their facts and tokens."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-import msgspec
+from msgspec import Struct
 
-from xrouter.sandbox.generate import text_of, tokens_of
+from xrouter.sandbox.generate import tokens_of
+from xrouter.sandbox.llamacpp_templates import (
+    CHATML,
+    GEMMA_2,
+    GEMMA_3,
+    NEMO,
+    NO_TOOLS,
+    Template,
+)
 
 ALIAS = "qwen3-8b"
 EMBEDDER = "nomic-embed-text-v1.5"
@@ -58,28 +66,26 @@ class Vocabulary:
         return known
 
 
-def rendered(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
-    """The prompt as the template (ChatML) writes it; a last assistant message stays open."""
-    turns = []
-    if tools:
-        listed = "\n".join(msgspec.json.encode(tool).decode() for tool in tools)
-        turns.append(f"<|im_start|>system\n# Tools\n{listed}<|im_end|>\n")
-    for message in messages:
-        role = "system" if message["role"] == "developer" else message["role"]
-        calls = [msgspec.json.encode(call["function"]).decode() for call in calls_of(message)]
-        said = "\n".join([text_of(message.get("content")), *calls])
-        turns.append(f"<|im_start|>{role}\n{said}<|im_end|>\n")
-    if messages and messages[-1]["role"] == "assistant":
-        return "".join(turns).removesuffix("<|im_end|>\n")
-    return "".join(turns) + "<|im_start|>assistant\n"
+class Loaded(Struct, frozen=True):
+    """A model that a server has."""
+
+    name: str
+    template: Template = CHATML
+    vision: bool = False
 
 
-def calls_of(message: dict[str, Any]) -> list[Any]:
-    """The calls of a message, in whatever they came: a list, an object, or one thing alone."""
-    calls = message.get("tool_calls")
-    if isinstance(calls, dict):
-        return list(calls.values())
-    return calls if isinstance(calls, list) else [] if calls is None else [calls]
+QWEN = Loaded(ALIAS)
+ROUTED = {
+    model.name: model
+    for model in (
+        QWEN,
+        Loaded("gemma-2-9b-it", GEMMA_2),
+        Loaded("gemma-3-4b-it", GEMMA_3, vision=True),
+        Loaded("nemo-12b-instruct", NEMO),
+        Loaded("tinyllama-1.1b-chat", NO_TOOLS),
+    )
+}
+"""The models of a server that has several."""
 
 
 def timings(prompt: int, cached: int, predicted: int) -> dict[str, Any]:
@@ -100,6 +106,28 @@ def timings(prompt: int, cached: int, predicted: int) -> dict[str, Any]:
 
 def models() -> dict[str, Any]:
     """GET /v1/models: both shapes in one."""
+    entry = _entry(QWEN)
+    named = {"name": ALIAS, "model": ALIAS, "capabilities": ["completion"]}
+    return {"models": [named], "object": "list", "data": [entry]}
+
+
+def routed_models() -> dict[str, Any]:
+    """GET /v1/models of a server of several, which all are loaded."""
+    return {"object": "list", "data": [_routed(model) for model in ROUTED.values()]}
+
+
+def _routed(model: Loaded) -> dict[str, Any]:
+    seen = ["text", "image"] if model.vision else ["text"]
+    return _entry(model) | {
+        "aliases": [],
+        "status": {"value": "loaded", "args": ["llama-server", "--alias", model.name]},
+        "architecture": {"input_modalities": seen, "output_modalities": ["text"]},
+        "source": "models_dir",
+        "can_remove": False,
+    }
+
+
+def _entry(model: Loaded) -> dict[str, Any]:
     meta = {
         "vocab_type": 2,
         "n_vocab": VOCABULARY,
@@ -110,42 +138,44 @@ def models() -> dict[str, Any]:
         "size": 5_021_650_944,
         "ftype": "Q4_K - Medium",
     }
-    entry = {
-        "id": ALIAS,
-        "aliases": [ALIAS],
+    return {
+        "id": model.name,
+        "aliases": [model.name],
         "tags": [],
         "object": "model",
         "created": _STARTED,
         "owned_by": "llamacpp",
         "meta": meta,
     }
-    named = {"name": ALIAS, "model": ALIAS, "capabilities": ["completion"]}
-    return {"models": [named], "object": "list", "data": [entry]}
 
 
-def props() -> dict[str, Any]:
-    """GET /props."""
-    caps = {
-        "supports_string_content": True,
-        "supports_typed_content": False,
-        "supports_tools": True,
-        "supports_tool_calls": True,
-        "supports_parallel_tool_calls": True,
-        "supports_system_role": True,
-        "supports_preserve_reasoning": False,
-        "supports_reasoning_effort": False,
-        "supports_object_arguments": True,
+def router_props() -> dict[str, Any]:
+    """GET /props of a server of several models, when none is named."""
+    return {
+        "role": "router",
+        "max_instances": 4,
+        "models_autoload": True,
+        "model_alias": "llama-server",
+        "model_path": "none",
+        "default_generation_settings": {"params": None, "n_ctx": 0},
+        "ui_settings": {},
+        "build_info": BUILD,
+        "cors_proxy_enabled": False,
     }
+
+
+def props(model: Loaded) -> dict[str, Any]:
+    """GET /props."""
     return {
         "default_generation_settings": {"params": settings({}), "n_ctx": CONTEXT},
         "total_slots": SLOTS,
-        "model_alias": ALIAS,
-        "model_path": f"/models/{ALIAS}-Q4_K_M.gguf",
+        "model_alias": model.name,
+        "model_path": f"/models/{model.name}-Q4_K_M.gguf",
         "model_ftype": "Q4_K - Medium",
-        "modalities": {"vision": False, "audio": False, "video": False},
+        "modalities": {"vision": model.vision, "audio": False, "video": False},
         "media_marker": "<__media__>",
-        "chat_template": "{% for message in messages %}...{% endfor %}",
-        "chat_template_caps": caps,
+        "chat_template": model.template.source,
+        "chat_template_caps": model.template.caps,
         "bos_token": ",",
         "eos_token": "<|im_end|>",
         "build_info": BUILD,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -17,9 +19,11 @@ from xrouter.sandbox.openai_errors import (
     ApiError,
     failure_of,
     invalid_type,
+    invalid_value,
     missing,
     model_not_found,
 )
+from xrouter.sandbox.openai_media import draw, hear, moderate, speak
 from xrouter.sandbox.openai_models import MODELS, Model
 
 KEY_PREFIX = "sk-sandbox"
@@ -29,9 +33,9 @@ TOKENS_A_MINUTE = 2_000_000
 
 
 class OpenAISimulator(Simulator):
-    """OpenAI's API under /openai/v1: chat, embeddings, models. Keys start with sk-sandbox.
+    """OpenAI's API under /openai/v1: chat, embeddings, pictures, audio, moderations, models.
 
-    The key sk-sandbox-no-quota is right, but nobody has paid for it.
+    Keys start with sk-sandbox. The key sk-sandbox-no-quota is right, but nobody has paid for it.
     """
 
     name: ClassVar[str] = "openai"
@@ -40,6 +44,16 @@ class OpenAISimulator(Simulator):
         "OPENAI_BASE_URL": "{origin}/openai/v1",
     }
     stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+
+    def __init__(self, bill: list[Charge]) -> None:
+        super().__init__(bill)
+        self._others: dict[str, Callable[[SandboxRequest, str], SandboxResponse]] = {
+            "/v1/images/generations": self._images,
+            "/v1/audio/speech": self._speech,
+            "/v1/audio/transcriptions": self._transcript,
+            "/v1/audio/translations": self._transcript,
+            "/v1/moderations": self._moderation,
+        }
 
     @override
     async def handle(self, request: SandboxRequest) -> SandboxResponse:
@@ -70,6 +84,8 @@ class OpenAISimulator(Simulator):
             return self._chat(_paid(request, key), key)
         if path == "/v1/embeddings":
             return self._embeddings(_paid(request, key), key)
+        if path in self._others:
+            return self._others[path](request, key)
         if path == "/v1/models":
             _only(request, "GET")
             return json_response({"object": "list", "data": [_shown(name) for name in MODELS]})
@@ -91,7 +107,7 @@ class OpenAISimulator(Simulator):
         if "messages" not in body:
             raise missing("messages")
         check(body, model)
-        if model.dimensions:
+        if model.kind != "chat":
             raise ApiError(
                 "This is not a chat model and thus not supported in the v1/chat/completions"
                 " endpoint.",
@@ -134,6 +150,33 @@ class OpenAISimulator(Simulator):
         answer, tokens = embed(body, model)
         self._charge(model, "embeddings", tokens, 0, key)
         return json_response(answer, headers=_limits(tokens))
+
+    def _images(self, request: SandboxRequest, key: str) -> SandboxResponse:
+        body = _paid(request, key)
+        model = _model_for("images", body)
+        answer, tokens_in, tokens_out = draw(body, model)
+        self._charge(model, "images", tokens_in, tokens_out, key)
+        return json_response(answer)
+
+    def _speech(self, request: SandboxRequest, key: str) -> SandboxResponse:
+        body = _paid(request, key)
+        model = _model_for("speech", body)
+        response, tokens = speak(body, model)
+        self._charge(model, "speech", tokens, 0, key)
+        return response
+
+    def _transcript(self, request: SandboxRequest, key: str) -> SandboxResponse:
+        _check_paid(request, key)
+        response, model, tokens = hear(request, partial(_model_for, "transcription"))
+        self._charge(model, "transcription", 0, tokens, key)
+        return response
+
+    def _moderation(self, request: SandboxRequest, key: str) -> SandboxResponse:
+        body = _paid(request, key)
+        model = _model_for("moderation", {"model": "omni-moderation-latest"} | body)
+        answer, tokens = moderate(body, model)
+        self._charge(model, "moderation", tokens, 0, key)
+        return json_response(answer)
 
     def _charge(
         self,
@@ -183,14 +226,7 @@ def _key_of(request: SandboxRequest) -> str:
 
 def _paid(request: SandboxRequest, key: str) -> dict[str, Any]:
     """The body's fields of a POST, null the same as absent, from a key that can pay."""
-    _only(request, "POST")
-    if key == KEY_WITHOUT_QUOTA:
-        raise ApiError(
-            "You exceeded your current quota, please check your plan and billing details.",
-            status=429,
-            kind="insufficient_quota",
-            code="insufficient_quota",
-        )
+    _check_paid(request, key)
     try:
         body = request.json()
     except ValueError:
@@ -202,6 +238,18 @@ def _paid(request: SandboxRequest, key: str) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ApiError("Invalid body: expected a JSON object.")
     return {name: value for name, value in body.items() if value is not None}
+
+
+def _check_paid(request: SandboxRequest, key: str) -> None:
+    """That it is a POST from a key that can pay."""
+    _only(request, "POST")
+    if key == KEY_WITHOUT_QUOTA:
+        raise ApiError(
+            "You exceeded your current quota, please check your plan and billing details.",
+            status=429,
+            kind="insufficient_quota",
+            code="insufficient_quota",
+        )
 
 
 def _only(request: SandboxRequest, method: str) -> None:
@@ -223,6 +271,15 @@ def _model(body: dict[str, Any]) -> Model:
     if name not in MODELS:
         raise model_not_found(name)
     return MODELS[name]
+
+
+def _model_for(kind: str, body: dict[str, Any]) -> Model:
+    """The model of a call that takes models of one kind."""
+    model = _model(body)
+    if model.kind != kind:
+        known = tuple(one.id for one in MODELS.values() if one.kind == kind)
+        raise invalid_value("model", model.id, known)
+    return model
 
 
 def _shown(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 class Model(Struct, frozen=True, kw_only=True):
     """id: moving name; snapshot: what answers. context: tokens, prompt and answer together.
 
+    kind: chat, embeddings, images, speech, transcription or moderation.
     dimensions: of an embedding model, else 0; shortens: whether fewer may be asked for.
     """
 
@@ -16,6 +17,7 @@ class Model(Struct, frozen=True, kw_only=True):
     snapshot: str
     context: int
     created: int
+    kind: str = "chat"
     reasoning: bool = False
     dimensions: int = 0
     shortens: bool = True
@@ -35,9 +37,14 @@ def _embeds(name: str, dimensions: int, created: int, *, shortens: bool = True) 
         snapshot=name,
         context=8_192,
         created=created,
+        kind="embeddings",
         dimensions=dimensions,
         shortens=shortens,
     )
+
+
+def _other(name: str, kind: str, created: int) -> Model:
+    return Model(id=name, snapshot=name, context=0, created=created, kind=kind)
 
 
 _ALL = (
@@ -54,6 +61,15 @@ _ALL = (
     _embeds("text-embedding-3-small", 1536, 1705948997),
     _embeds("text-embedding-3-large", 3072, 1705953180),
     _embeds("text-embedding-ada-002", 1536, 1671217299, shortens=False),
+    _other("gpt-image-1", "images", 1745517030),
+    _other("dall-e-3", "images", 1698785189),
+    _other("dall-e-2", "images", 1698798177),
+    _other("gpt-4o-mini-tts", "speech", 1742403959),
+    _other("tts-1", "speech", 1681940951),
+    _other("gpt-4o-transcribe", "transcription", 1742068463),
+    _other("whisper-1", "transcription", 1677532384),
+    _other("omni-moderation-latest", "moderation", 1731689265),
+    _other("text-moderation-latest", "moderation", 1677532384),
 )
 
 MODELS: dict[str, Model] = {name: model for model in _ALL for name in (model.id, model.snapshot)}

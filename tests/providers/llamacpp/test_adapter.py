@@ -11,7 +11,8 @@ import pytest
 from xrouter.domain.answer import ChatAnswer
 from xrouter.domain.catalog import Endpoint, Model, Version
 from xrouter.domain.chat import ChatRequest, Fields
-from xrouter.domain.errors import InvalidRequest, UpstreamMalformed, UpstreamOverloaded
+from xrouter.domain.counting import CountRequest
+from xrouter.domain.errors import InvalidRequest, UpstreamOverloaded
 from xrouter.domain.plan import Target
 from xrouter.domain.secret import Secret
 from xrouter.providers.llamacpp.adapter import LlamaCppAdapter
@@ -56,7 +57,9 @@ def test_the_base_url_is_given_in_any_form(base_url: str) -> None:
     assert discover is not None
     assert discover.url == "http://h/p/v1/models"
     assert adapter.probe().url == "http://h/p/health"
-    assert adapter.encode_count(["a"], target()).wires[0].url == "http://h/p/tokenize"
+    counting = adapter.count(CountRequest(model="m", texts=["a"]), target())
+    assert counting is not None
+    assert next(counting).url == "http://h/p/tokenize"
     found = LlamaCppAdapter.detect_probe(base_url)
     assert found is not None
     assert found.url == "http://h/p/props"
@@ -69,19 +72,6 @@ def test_with_a_key_the_probe_shows_that_it_works() -> None:
     adapter.authorize(wire, None)
     assert wire.url == "http://h:8080/v1/models"
     assert wire.headers["authorization"] == "Bearer k"
-
-
-def test_tokens_are_counted_one_text_a_request() -> None:
-    exchange = LlamaCppAdapter(endpoint_of()).encode_count(["Привет", ""], target())
-    bodies = [json.loads(wire.body) for wire in exchange.wires]
-    assert bodies == [
-        {"model": "m", "content": "Привет", "add_special": False},
-        {"model": "m", "content": "", "add_special": False},
-    ]
-    told = [reply({"tokens": [1, {"id": 2, "piece": "x"}, 3]}), reply({"tokens": []})]
-    assert exchange.answer(told) == [3, 0]
-    with pytest.raises(UpstreamMalformed):
-        exchange.answer([reply({"token": 1})])
 
 
 def test_the_live_list() -> None:
@@ -120,6 +110,8 @@ def test_recognises(found: WireReply, expected: bool) -> None:
         ({"strict_roles": "yes"}, "options.strict_roles"),
         ({"max_tokens_default": "0"}, "options.max_tokens_default"),
         ({"max_tokens_default": "many"}, "options.max_tokens_default"),
+        ({"concurrency": "0"}, "options.concurrency"),
+        ({"tools": "perhaps"}, "options.tools"),
         ({"organization": "x"}, "options.organization"),
     ],
 )
@@ -131,6 +123,7 @@ def test_wrong_options_are_named(options: dict[str, str], param: str) -> None:
 
 def test_good_options_are_taken() -> None:
     options = {"strict_roles": "plain", "max_tokens_default": "512", "ignored": "seed"}
+    options |= {"tools": "refuse", "concurrency": "2"}
     LlamaCppAdapter.validate(endpoint_of(options=options, key="k"))
 
 
@@ -140,6 +133,18 @@ def test_a_loading_model_says_when_to_come_again() -> None:
     )
     assert isinstance(error, UpstreamOverloaded)
     assert error.retry_after
+
+
+def test_the_lane_is_as_wide_as_the_operator_says() -> None:
+    """Two names of one server share it."""
+    assert LlamaCppAdapter(endpoint_of()).lane() is None
+    options = {"concurrency": "3"}
+    lanes = [
+        LlamaCppAdapter(endpoint_of(url, options)).lane() for url in ("http://h", "http://h/v1/")
+    ]
+    assert lanes[0] == lanes[1]
+    assert lanes[0] is not None
+    assert lanes[0].width == 3
 
 
 def several(usage: dict[str, int] | None, *texts: str, **more: Any) -> ChatAnswer:

@@ -15,6 +15,7 @@ from xrouter.domain.catalog import Endpoint
 from xrouter.domain.embeddings import EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest, UpstreamMalformed, UpstreamRateLimited
 from xrouter.domain.plan import Target
+from xrouter.domain.raw import RawRequest
 from xrouter.providers.openai import GenericOpenAIAdapter, OpenAIAdapter
 from xrouter.wire.types import WireReply
 
@@ -81,9 +82,38 @@ def test_shipped_models_are_sound() -> None:
 
 def test_the_live_list(make_endpoint: Make) -> None:
     found = OpenAIAdapter(make_endpoint({})).decode_models(
-        reply({"data": [{"id": "gpt-4o"}, {"id": "whisper-1"}, {"id": "gpt-9"}, {"id": 7}, None]})
+        reply({"data": [{"id": "gpt-4o"}, {"id": "sora-2"}, {"id": "gpt-9"}, {"id": 7}, None]})
     )
     assert [(m.name, m.context_length) for m in found] == [("gpt-4o", 128_000), ("gpt-9", None)]
+
+
+@pytest.mark.parametrize(
+    "name,kind",
+    [
+        ("gpt-5", "chat"),
+        ("gpt-4o-audio-preview", "chat"),
+        ("text-embedding-3-small", "embeddings"),
+        ("dall-e-3", "images"),
+        ("gpt-image-1-mini", "images"),
+        ("chatgpt-image-latest", "images"),
+        ("tts-1-hd", "speech"),
+        ("gpt-4o-mini-tts-2025-03-20", "speech"),
+        ("whisper-1", "transcription"),
+        ("gpt-4o-transcribe-diarize", "transcription"),
+        ("omni-moderation-latest", "moderation"),
+        ("text-moderation-stable", "moderation"),
+        ("sora-2", None),
+        ("gpt-realtime-mini", None),
+        ("gpt-4o-realtime-preview", None),
+        ("gpt-3.5-turbo-instruct", None),
+        ("davinci-002", None),
+        ("o3-deep-research", None),
+        ("gpt-5-pro", None),
+    ],
+)
+def test_kinds_of_models(make_endpoint: Make, name: str, kind: str | None) -> None:
+    found = OpenAIAdapter(make_endpoint({})).decode_models(reply({"data": [{"id": name}]}))
+    assert [m.kind for m in found] == ([] if kind is None else [kind])
 
 
 def test_the_live_list_of_others(make_endpoint: Make) -> None:
@@ -92,6 +122,8 @@ def test_the_live_list_of_others(make_endpoint: Make) -> None:
         {"id": "c", "max_model_len": 20},
         {"id": "bge", "type": "embedding", "context_window": True},
         {"id": "nomic-embed-text", "meta": {"n_ctx": 5}},
+        {"id": "openai/whisper-large-v3"},
+        {"id": "davinci"},
     ]
     found = GenericOpenAIAdapter(make_endpoint({})).decode_models(reply({"data": entries}))
     assert [(m.name, m.display_name, m.kind, m.context_length) for m in found] == [
@@ -99,6 +131,8 @@ def test_the_live_list_of_others(make_endpoint: Make) -> None:
         ("c", "c", "chat", 20),
         ("bge", "bge", "embeddings", None),
         ("nomic-embed-text", "nomic-embed-text", "embeddings", 5),
+        ("openai/whisper-large-v3", "openai/whisper-large-v3", "transcription", None),
+        ("davinci", "davinci", "chat", None),
     ]
     assert found[0].versions[0].upstream == "a/b"
 
@@ -107,6 +141,30 @@ def test_the_live_list_of_others(make_endpoint: Make) -> None:
 def test_a_list_that_is_none(make_endpoint: Make, body: Any) -> None:
     with pytest.raises(UpstreamMalformed):
         GenericOpenAIAdapter(make_endpoint({})).decode_models(reply(body))
+
+
+@pytest.mark.parametrize("adapter_class", [OpenAIAdapter, GenericOpenAIAdapter])
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"x"'])
+def test_what_is_no_json_object_is_not_passed_on(
+    make_endpoint: Make, target: Target, adapter_class: type[OpenAIAdapter], body: bytes
+) -> None:
+    request = RawRequest(
+        model="m", operation="moderations", content_type="application/json", body=body
+    )
+    with pytest.raises(InvalidRequest) as refused:
+        adapter_class(make_endpoint({})).raw(request, target)
+    assert refused.value.code == "invalid_json"
+
+
+def test_others_are_passed_on_to_as_well(make_endpoint: Make, target: Target) -> None:
+    """Numbers stay as the caller wrote them."""
+    body = b'{"model":"p/m","input":"Hi","speed":1.50,"seed":123456789012345678901234567890}'
+    request = RawRequest(
+        model="p/m", operation="audio/speech", content_type="application/json", body=body
+    )
+    wire = GenericOpenAIAdapter(make_endpoint({})).raw(request, target)
+    assert wire.url == "http://h/v1/audio/speech"
+    assert wire.body == body.replace(b"p/m", b"up-1")
 
 
 def vectors(make_endpoint: Make, target: Target, body: Any) -> list[list[float]]:

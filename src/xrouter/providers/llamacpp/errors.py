@@ -16,6 +16,7 @@ from xrouter.domain.errors import (
 from xrouter.providers.shapes.openai_errors import ErrorReader, too_long
 from xrouter.providers.shapes.openai_problem import Problem
 
+LOADING_STATUS = 503
 LOADING_RETRY_S = 5.0
 """Models load in seconds to minutes; nothing in the answer says how long it will take."""
 
@@ -48,7 +49,7 @@ class LlamaCppErrors(ErrorReader):
             return context
         if problem.says(_BATCH):
             return too_long(problem.text, "input")
-        if status == 503 and problem.says("loading model"):  # noqa: PLR2004 - HTTP
+        if status == LOADING_STATUS and problem.says("loading model"):
             return UpstreamOverloaded(
                 "The provider is loading the model.", retry_after=LOADING_RETRY_S
             )

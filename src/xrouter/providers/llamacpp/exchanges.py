@@ -2,48 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 from typing_extensions import override
 
-from xrouter.domain.answer import AnswerMessage, ChatAnswer, Usage
+from xrouter.domain.answer import AnswerMessage, ChatAnswer, ChatDelta, Usage
 from xrouter.domain.chat import ChatRequest
-from xrouter.domain.errors import UpstreamMalformed
-from xrouter.providers.base import CountExchange
+from xrouter.domain.errors import XRouterError
+from xrouter.providers.base import ChatExchange
+from xrouter.providers.llamacpp.emulated import Emulated
+from xrouter.providers.llamacpp.template import ANY, Template, TemplateBook, matters
 from xrouter.providers.shapes.openai_chat import OpenAIChat
-from xrouter.providers.shapes.openai_errors import ErrorReader
-from xrouter.wire.types import WireReply, WireRequest
+from xrouter.wire.types import Errand, WireReply, WireRequest
+
+
+class Made(Struct):
+    """A request for a template. emulated: reads the answer where tools are called in JSON."""
+
+    wire: WireRequest
+    dropped: tuple[str, ...] = ()
+    emulated: Emulated | None = None
 
 
 class LlamaCppChat(OpenAIChat):
-    """Cuts the answer down to what was asked for where the server cannot be told to.
+    """Asks as the model's chat template demands, which it finds out before where it matters.
 
-    It calls several tools also when `parallel_tool_calls` is false: only the first call is passed
-    on. It tells likelihoods only together with those of rivals: where none were asked for, the
-    adapter asks for one, and the list is emptied here.
+    Cuts the answer down to what was asked for where the server cannot be told to: it calls several
+    tools also when `parallel_tool_calls` is false, so only the first call is passed on; it tells
+    likelihoods only together with those of rivals: where none were asked for, the adapter asks for
+    one, and the list is emptied here.
     """
 
     def __init__(
         self,
-        wire: WireRequest,
-        errors: ErrorReader,
-        dropped: tuple[str, ...],
         request: ChatRequest,
+        model: str,
+        book: TemplateBook,
+        make: Callable[[Template], Made],
+        template: Template | None = None,
     ) -> None:
-        super().__init__(wire, errors, dropped)
+        """make: the request for a template; template: the one to begin with, if it is known."""
+        known = template or book.known(model)
+        self._asks = known is None and matters(request)
+        self._template = known or ANY
+        made = make(self._template)
+        super().__init__(made.wire, book.reader, made.dropped)
+        self._emulated = made.emulated
+        self._request, self._model, self._book, self._make = request, model, book, make
         self.only_first_call = request.parallel_tool_calls is False
         self._no_rivals = request.logprobs is True and not request.top_logprobs
         self._sum: Usage | None = None
+
+    @override
+    def before(self) -> Errand[None] | None:
+        return self._find_out() if self._asks else None
+
+    def _find_out(self) -> Errand[None]:
+        self._template = yield from self._book.ask(self._model)
+        self._asks = False
+        made = self._make(self._template)
+        self.wire, self.dropped, self._emulated = made.wire, made.dropped, made.emulated
+
+    @override
+    def instead(self, error: XRouterError) -> ChatExchange | None:
+        """Once more where the error tells something new of the template."""
+        learned = self._book.learn(self._model, self._template, error)
+        if learned is None:
+            return None
+        return LlamaCppChat(self._request, self._model, self._book, self._make, learned)
 
     @override
     def answer(self, reply: WireReply) -> ChatAnswer:
         answer = super().answer(reply)
         if len(answer.choices) > 1:
             answer.usage = _of_all_choices(answer)
-        return answer
+        return answer if self._emulated is None else self._emulated.whole(answer)
+
+    @override
+    def feed(self, name: str, data: bytes) -> list[ChatDelta]:
+        return self._told(super().feed(name, data))
+
+    @override
+    def end(self) -> list[ChatDelta]:
+        return self._told(super().end())
+
+    def _told(self, deltas: list[ChatDelta]) -> list[ChatDelta]:
+        return deltas if self._emulated is None else self._emulated.pieces(deltas)
 
     @override
     def merged(self, usage: Usage) -> Usage:
@@ -91,21 +137,3 @@ def _size(message: AnswerMessage) -> int:
     calls = [call.function for call in message.tool_calls or () if call.function is not None]
     said = len(message.content or "") + len(message.reasoning or "")
     return said + sum(len(call.name) + len(call.arguments) for call in calls)
-
-
-class _Tokens(Struct):
-    tokens: list[Raw]
-
-
-class LlamaCppCount(CountExchange):
-    """One request for each text."""
-
-    def __init__(self, wires: list[WireRequest]) -> None:
-        self.wires = wires
-
-    @override
-    def answer(self, replies: Sequence[WireReply]) -> list[int]:
-        try:
-            return [len(msgspec.json.decode(r.body, type=_Tokens).tokens) for r in replies]
-        except (ValueError, RecursionError):
-            raise UpstreamMalformed("The provider's count of tokens cannot be read.") from None

@@ -1,4 +1,4 @@
-"""The history as llama.cpp and the model's template take it."""
+"""The history as llama.cpp's server takes it, whatever the model."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from xrouter.domain.chat import ChatRequest, text_of
+from xrouter.domain.chat import ChatRequest
 from xrouter.domain.errors import InvalidRequest
 
-STRICT = ("false", "true", "plain")
-"""Values of `strict_roles`; "plain" besides turns calls of tools and their results into text."""
-
-_JOINT = "\n\n"
-_OPENING = "Hello."
-"""Said by the user where a history begins with the assistant and the template forbids it."""
+_PARTS = {
+    "text": None,
+    "image_url": "vision",
+    "input_audio": "audio",
+    "input_video": "vision",
+    "video_url": "vision",
+}
+"""Content parts that the server reads, and what the model must be able to for them."""
 
 
 def refuse_custom_calls(request: ChatRequest) -> None:
@@ -31,11 +33,51 @@ def refuse_custom_calls(request: ChatRequest) -> None:
                 )
 
 
+def refuse_parts(request: ChatRequest) -> None:
+    """Content that the server reads for no model (files)."""
+    for param, kind in _kinds(request):
+        if kind not in _PARTS:
+            raise InvalidRequest(
+                f"Content of type '{kind}' is not supported by this model.",
+                code="unsupported_value",
+                param=param,
+            )
+
+
+def refuse_unseen(request: ChatRequest, *, vision: bool, audio: bool) -> None:
+    """Pictures for a model that does not see, sounds for one that does not hear."""
+    able = {"vision": vision, "audio": audio}
+    for param, kind in _kinds(request):
+        if not able.get(_PARTS.get(kind) or "", True):
+            raise InvalidRequest(
+                f"This model does not take content of type '{kind}'.",
+                code="unsupported_value",
+                param=param,
+                hint="For the operator: the server was started without a projector (--mmproj).",
+            )
+
+
+def _kinds(request: ChatRequest) -> list[tuple[str, str]]:
+    """Every content part: where it is, and its type."""
+    return [
+        (f"messages[{index}].content[{place}]", str(part.get("type")))
+        for index, message in enumerate(request.messages)
+        if isinstance(message.content, list)
+        for place, part in enumerate(message.content)
+    ]
+
+
+def has_media(request: ChatRequest) -> bool:
+    """Whether there is anything but text in the history."""
+    return any(_PARTS.get(kind) for _, kind in _kinds(request))
+
+
 def repaired(raw: Raw) -> Raw:
     """The messages without what the server chokes on; the very same bytes when all is well.
 
-    Nulls (but for content) and empty lists of calls are left out, calls get their type, and
-    `developer` is `system`.
+    Nulls (but for content) and empty lists of calls are left out, calls get their type and at
+    least empty arguments, `developer` is `system`, `reasoning` is called as the server calls it,
+    and a refusal is what the assistant said.
     """
     messages = msgspec.json.decode(raw, type=list[dict[str, Raw]])
     changed = False
@@ -53,84 +95,45 @@ def _repair(message: dict[str, Raw]) -> bool:
     if bytes(message["role"]) == b'"developer"':
         message["role"] = Raw(b'"system"')
         changed = True
+    changed |= _rename(message, "reasoning", "reasoning_content")
+    changed |= _rename(message, "refusal", "content")
     if "tool_calls" in message:
-        calls = msgspec.json.decode(message["tool_calls"], type=list[dict[str, Raw]])
-        untyped = [call for call in calls if "type" not in call]
-        for call in untyped:
-            call["type"] = Raw(b'"function"')
-        if untyped:
-            message["tool_calls"] = Raw(msgspec.json.encode(calls))
-            changed = True
+        changed |= _repair_calls(message)
     return changed
+
+
+def _rename(message: dict[str, Raw], name: str, known: str) -> bool:
+    """Put a field that the server does not read into one that it reads, unless that is set."""
+    if name not in message:
+        return False
+    value = message.pop(name)
+    if bytes(message.get(known, Raw(b"null"))) in (b"null", b'""'):
+        message[known] = value
+    return True
+
+
+def _repair_calls(message: dict[str, Raw]) -> bool:
+    calls = msgspec.json.decode(message["tool_calls"], type=list[dict[str, Any]])
+    changed = False
+    for call in calls:
+        if "type" not in call:
+            call["type"] = "function"
+            changed = True
+        function = call.get("function")
+        if isinstance(function, dict) and not _has_arguments(function):
+            function["arguments"] = "{}"
+            changed = True
+    if changed:
+        message["tool_calls"] = Raw(msgspec.json.encode(calls))
+    return changed
+
+
+def _has_arguments(function: dict[str, Any]) -> bool:
+    """Whether there are any; {} as an object are."""
+    given = function.get("arguments")
+    return isinstance(given, dict) or bool(given.strip() if isinstance(given, str) else given)
 
 
 def _says_nothing(name: str, value: Raw) -> bool:
     text = bytes(value)
     return (text == b"null" and name != "content") or (text == b"[]" and name == "tool_calls")
-
-
-def in_strict_order(raw: Raw, mode: str) -> list[dict[str, Any]]:
-    """One system message, then user and assistant in turns, beginning with the user.
-
-    Turns of tools stay as they are in mode "true", and become text in mode "plain".
-    """
-    messages: list[dict[str, Any]] = msgspec.json.decode(raw)
-    if mode == "plain":
-        messages = _without_tools(messages)
-    system = [text_of(m.get("content")) for m in messages if m["role"] == "system"]
-    turns: list[dict[str, Any]] = []
-    for message in messages:
-        if message["role"] != "system":
-            _append(turns, message)
-    if not turns:
-        return [{"role": "user", "content": _JOINT.join(system)}]
-    if turns[0]["role"] != "user":
-        turns.insert(0, {"role": "user", "content": _OPENING})
-    if any(system):
-        turns.insert(0, {"role": "system", "content": _JOINT.join(filter(None, system))})
-    return turns
-
-
-def _append(turns: list[dict[str, Any]], message: dict[str, Any]) -> None:
-    """Add a turn, or join it to the last one of the same role."""
-    last = turns[-1] if turns else None
-    if last is None or last["role"] != message["role"] or not (_joins(last) and _joins(message)):
-        turns.append(message)
-        return
-    first, second = last.get("content"), message.get("content")
-    if isinstance(first, list) or isinstance(second, list):
-        content: Any = _parts(first) + _parts(second)
-    else:
-        content = _JOINT.join(filter(None, (first, second)))
-    turns[-1] = {**last, "content": content}
-
-
-def _joins(message: dict[str, Any]) -> bool:
-    return message["role"] in ("user", "assistant") and "tool_calls" not in message
-
-
-def _parts(content: str | list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    if isinstance(content, list):
-        return content
-    return [{"type": "text", "text": content}] if content else []
-
-
-def _without_tools(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    names: dict[str, str] = {}
-    plain: list[dict[str, Any]] = []
-    for message in messages:
-        if message["role"] in ("tool", "function"):
-            name = names.get(message.get("tool_call_id", "")) or message.get("name") or "the tool"
-            text = f"Tool result for {name}: {text_of(message.get('content'))}"
-            plain.append({"role": "user", "content": text})
-        elif "tool_calls" in message:
-            calls = [call["function"] for call in message["tool_calls"]]
-            names |= {
-                str(call.get("id")): str(call["function"].get("name"))
-                for call in message["tool_calls"]
-            }
-            said = (text_of(message.get("content")), msgspec.json.encode(calls).decode())
-            plain.append({"role": "assistant", "content": _JOINT.join(filter(None, said))})
-        else:
-            plain.append(message)
-    return plain
