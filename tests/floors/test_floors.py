@@ -34,8 +34,21 @@ OWN_FILES = {
     "llama.cpp": ("providers/llamacpp", "sandbox/llamacpp"),
     "ollama": ("providers/rows", "providers/llamacpp"),
     "vllm": ("providers/rows", "providers/yandexgpt", "sandbox/yandex"),
-    "openrouter": ("providers/rows",),
-    "deepseek": ("providers/rows", "providers/yandexgpt", "sandbox/yandex", "sandbox/llamacpp"),
+    "openrouter": ("providers/openrouter", "sandbox/openrouter"),
+    "anthropic": (
+        "providers/anthropic",
+        "sandbox/anthropic",
+        "edge/dialects/anthropic",
+        "providers/openrouter",
+        "sandbox/openrouter",
+    ),
+    "deepseek": (
+        "providers/rows",
+        "providers/yandexgpt",
+        "sandbox/yandex",
+        "sandbox/llamacpp",
+        "sandbox/openrouter",
+    ),
 }
 
 

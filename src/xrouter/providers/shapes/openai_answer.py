@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from xrouter.domain.answer import (
 from xrouter.domain.errors import UpstreamFailed, UpstreamMalformed
 from xrouter.providers.shapes.openai_calls import legacy_call, whole_calls
 
+_MAX_PRICE = 40
 MAX_TOKENS = 1_000_000_000
 """More than this in one answer is a mistake of whoever counted."""
 
@@ -190,12 +192,29 @@ def usage_of(value: Any) -> Usage | None:
         return None
     if reasoning and total == prompt + completion + reasoning:
         completion += reasoning  # counted apart by some
-    return Usage(prompt, completion, min(cached, prompt), min(reasoning, completion), details=value)
+    return Usage(
+        prompt,
+        completion,
+        min(cached, prompt),
+        min(reasoning, completion),
+        cache_write_tokens=_within(value, "prompt_tokens_details", "cache_write_tokens") or None,
+        cost=_price(value.get("cost")),
+        details=value,
+    )
 
 
 def _within(value: dict[str, Any], details: str, name: str) -> int:
     inner = value.get(details)
     return _count(inner.get(name)) if isinstance(inner, dict) else 0
+
+
+def _price(value: Any) -> str | None:
+    """An amount of money as text, so that no digit of it is changed."""
+    if isinstance(value, str):
+        return value[:_MAX_PRICE] or None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        return None
+    return f"{Decimal(repr(value)):f}"[:_MAX_PRICE]
 
 
 def _count(value: Any) -> int:
