@@ -23,9 +23,7 @@ class Caller:
         self, method: str, path: str, body: Any = None, key: str | None = KEY
     ) -> SandboxResponse:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        raw = (
-            body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
-        )
+        raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
         request = SandboxRequest(method, "/api/v1" + path, {}, headers, raw, "http://x")
         return await self.simulator.handle(request)
 
@@ -86,7 +84,10 @@ async def test_a_stream_begins_with_comments_and_ends_with_the_usage(caller: Cal
 
 
 async def test_the_first_model_that_there_is_answers(caller: Caller) -> None:
-    more = {"model": "a/none", "models": ["b/none", "anthropic/claude-sonnet-4.5:nitro"]}
+    more: dict[str, Any] = {
+        "model": "a/none",
+        "models": ["b/none", "anthropic/claude-sonnet-4.5:nitro"],
+    }
     assert read(await caller.chat(**more))["model"] == "anthropic/claude-sonnet-4.5"
     refused = await caller.chat(model="a/none")
     assert refused.status == 400
