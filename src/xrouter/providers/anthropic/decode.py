@@ -1,0 +1,274 @@
+"""One call of Anthropic's Messages: how its answer is read, whole or event by event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from typing_extensions import override
+
+from xrouter.domain.answer import (
+    AnswerMessage,
+    AnswerMeta,
+    ChatAnswer,
+    ChatDelta,
+    Choice,
+    ToolCallDelta,
+    Usage,
+)
+from xrouter.domain.chat import FunctionCall, ToolCall
+from xrouter.domain.errors import UpstreamMalformed
+from xrouter.providers.anthropic.encode import Encoded
+from xrouter.providers.anthropic.errors import ErrorReader
+from xrouter.providers.base import ChatExchange
+from xrouter.wire.types import WireReply, WireRequest
+
+FORMAT = "anthropic-claude-v1"
+_FINISH = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+_MAX_TOKENS = 1_000_000_000
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class AnthropicChat(ChatExchange):
+    """legacy: the request used `functions`, and is answered so."""
+
+    def __init__(
+        self, wire: WireRequest, encoded: Encoded, errors: ErrorReader, *, copies: int, legacy: bool
+    ) -> None:
+        self.wire = wire
+        self.dropped = tuple(sorted(encoded.dropped))
+        self.copies = copies
+        self._errors = errors
+        self._legacy = legacy
+        self._json_only = encoded.json_only
+        self._text: list[str] = []
+        self._block: dict[str, Any] = {}
+        self._pieces: list[str] = []
+        self._calls = 0
+        self._counts: dict[str, Any] = {}
+        self._finish: str | None = None
+        self._over = False
+
+    @override
+    def answer(self, reply: WireReply) -> ChatAnswer:
+        body = _object(reply.body)
+        if body.get("type") == "error":
+            raise self._errors.of_event(body)
+        blocks = body.get("content")
+        if not isinstance(blocks, list):
+            raise UpstreamMalformed("The provider's answer has no content.")
+        message = AnswerMessage()
+        details: list[dict[str, Any]] = []
+        for block in blocks:
+            if isinstance(block, dict):
+                self._read(block, message, details)
+        if details:
+            message.extra = {"reasoning_details": details}
+        reason = str(body.get("stop_reason"))
+        finish = _finish(reason, legacy=self._legacy and message.function_call is not None)
+        self._check_json(message.content or "", finish)
+        choice = Choice(message, finish, extra={"native_finish_reason": reason})
+        usage = body.get("usage")
+        model = body.get("model")
+        meta = AnswerMeta(model if isinstance(model, str) else None)
+        return ChatAnswer([choice], _usage(usage) if isinstance(usage, dict) else None, meta)
+
+    @override
+    def feed(self, name: str, data: bytes) -> list[ChatDelta]:
+        if self._over or not data.strip():
+            return []
+        event = _object(data)
+        kind = event.get("type")
+        if kind == "content_block_delta":
+            return self._grow(_inner(event, "delta"))
+        if kind == "content_block_start":
+            return self._begin(_inner(event, "content_block"))
+        if kind == "content_block_stop":
+            return self._stop()
+        if kind == "message_start":
+            return self._start(_inner(event, "message"))
+        if kind == "message_delta":
+            return self._turn(event)
+        if kind == "error":
+            raise self._errors.of_event(event)
+        if kind == "message_stop":
+            self._over = True
+        return []
+
+    @override
+    def end(self) -> list[ChatDelta]:
+        if self._finish is None:
+            raise UpstreamMalformed("The provider's stream ended in the middle of the answer.")
+        return []
+
+    @property
+    @override
+    def finished(self) -> bool:
+        return self._over
+
+    def _read(
+        self, block: dict[str, Any], message: AnswerMessage, details: list[dict[str, Any]]
+    ) -> None:
+        kind = block.get("type")
+        if kind == "text":
+            message.content = (message.content or "") + str(block.get("text") or "")
+        elif kind == "tool_use":
+            call = FunctionCall(str(block.get("name")), _arguments(block.get("input")))
+            if self._legacy:
+                message.function_call = message.function_call or call
+            else:
+                made = ToolCall(str(block.get("id")), function=call)
+                message.tool_calls = [*(message.tool_calls or ()), made]
+        else:
+            thought = _thought(block)
+            if thought is not None:
+                details.append(thought)
+                said = thought.get("text")
+                message.reasoning = (message.reasoning or "") + said if said else message.reasoning
+
+    def _start(self, message: dict[str, Any]) -> list[ChatDelta]:
+        self._counts = _inner(message, "usage")
+        model = message.get("model")
+        return [ChatDelta(meta=AnswerMeta(model if isinstance(model, str) else None))]
+
+    def _begin(self, block: dict[str, Any]) -> list[ChatDelta]:
+        self._block = block
+        self._pieces.clear()
+        if block.get("type") == "text":
+            return self._say(str(block.get("text") or ""))
+        if block.get("type") != "tool_use" or self._legacy:
+            return []
+        call = ToolCallDelta(self._calls, str(block.get("id")), str(block.get("name")))
+        self._calls += 1
+        return [ChatDelta(tool_calls=[call])]
+
+    def _grow(self, delta: dict[str, Any]) -> list[ChatDelta]:
+        kind = delta.get("type")
+        if kind == "text_delta":
+            return self._say(str(delta.get("text") or ""))
+        if kind == "thinking_delta":
+            text = str(delta.get("thinking") or "")
+            self._pieces.append(text)
+            return [ChatDelta(reasoning=text)] if text else []
+        if kind == "signature_delta":
+            self._block["signature"] = str(delta.get("signature") or "")
+        elif kind == "input_json_delta":
+            piece = str(delta.get("partial_json") or "")
+            self._pieces.append(piece)
+            if piece and not self._legacy:
+                return [ChatDelta(tool_calls=[ToolCallDelta(self._calls - 1, arguments=piece)])]
+        return []
+
+    def _say(self, text: str) -> list[ChatDelta]:
+        if not text:
+            return []
+        if self._json_only:
+            self._text.append(text)
+        return [ChatDelta(text=text)]
+
+    def _stop(self) -> list[ChatDelta]:
+        block, self._block = self._block, {}
+        kind = block.get("type")
+        if kind == "tool_use":
+            return self._called(block)
+        if kind == "thinking":
+            block["thinking"] = str(block.get("thinking") or "") + "".join(self._pieces)
+        thought = _thought(block)
+        return [ChatDelta(extra={"reasoning_details": [thought]})] if thought is not None else []
+
+    def _called(self, block: dict[str, Any]) -> list[ChatDelta]:
+        """A call is over; without a piece its input stands in its beginning."""
+        arguments = "".join(self._pieces)
+        if self._legacy:
+            self._calls += 1
+            call = FunctionCall(str(block.get("name")), arguments or _arguments(block.get("input")))
+            return [ChatDelta(legacy_call=call)] if self._calls == 1 else []
+        if arguments:
+            return []
+        given = ToolCallDelta(self._calls - 1, arguments=_arguments(block.get("input")))
+        return [ChatDelta(tool_calls=[given])]
+
+    def _turn(self, event: dict[str, Any]) -> list[ChatDelta]:
+        self._counts = {**self._counts, **_inner(event, "usage")}
+        reason = _inner(event, "delta").get("stop_reason")
+        usage = _usage(self._counts)
+        if reason is None or self._finish is not None:
+            return [ChatDelta(usage=usage)]
+        self._finish = _finish(str(reason), legacy=self._legacy and self._calls > 0)
+        self._check_json("".join(self._text), self._finish)
+        extra = {"native_finish_reason": str(reason)}
+        return [ChatDelta(finish_reason=self._finish, choice_extra=extra, usage=usage)]
+
+    def _check_json(self, text: str, finish: str) -> None:
+        """Raise UpstreamMalformed when JSON was asked for, and something else came."""
+        if not self._json_only or finish != "stop":
+            return
+        try:
+            whole = isinstance(_decode(text.encode()), dict)
+        except (ValueError, RecursionError):
+            whole = False
+        if not whole:
+            raise UpstreamMalformed("The model was asked for JSON and wrote something else.")
+
+
+def _thought(block: dict[str, Any]) -> dict[str, Any] | None:
+    """Thinking as an object that can be sent back."""
+    if block.get("type") == "thinking":
+        text, signature = block.get("thinking") or "", block.get("signature") or ""
+        return {"type": "reasoning.text", "text": text, "signature": signature, "format": FORMAT}
+    if block.get("type") == "redacted_thinking":
+        return {"type": "reasoning.encrypted", "data": block.get("data"), "format": FORMAT}
+    return None
+
+
+def _finish(reason: str, *, legacy: bool) -> str:
+    return "function_call" if legacy else _FINISH.get(reason, "stop")
+
+
+def _usage(told: dict[str, Any]) -> Usage:
+    """OpenAI counts what was cached as a part of the prompt; Anthropic beside it."""
+    written = _count(told.get("cache_creation_input_tokens"))
+    cached = _count(told.get("cache_read_input_tokens"))
+    thought = _inner(told, "output_tokens_details").get("thinking_tokens")
+    return Usage(
+        prompt_tokens=_count(told.get("input_tokens")) + written + cached,
+        completion_tokens=_count(told.get("output_tokens")),
+        cached_tokens=cached,
+        reasoning_tokens=_count(thought),
+        cache_write_tokens=written or None,
+    )
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return min(max(value, 0), _MAX_TOKENS)
+
+
+def _arguments(given: Any) -> str:
+    return _encode(given if isinstance(given, dict) else {}).decode()
+
+
+def _inner(given: dict[str, Any], name: str) -> dict[str, Any]:
+    found = given.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        found: Any = _decode(data)
+    except (ValueError, RecursionError):
+        raise UpstreamMalformed("The provider's answer is not JSON.") from None
+    if not isinstance(found, dict):
+        raise UpstreamMalformed("The provider's answer is not a JSON object.")
+    return found
