@@ -10,7 +10,7 @@ import pytest
 from xrouter.sandbox.anthropic import AnthropicSimulator
 from xrouter.sandbox.kit import Charge, SandboxRequest, SandboxResponse
 
-MODEL = "claude-sonnet-4-5"
+MODEL = "claude-sonnet-5-5"
 TOOL = {"name": "f", "input_schema": {"type": "object", "properties": {"x": {"type": "integer"}}}}
 CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "1"}

@@ -15,9 +15,9 @@ from xrouter.sandbox.schema import example
 from xrouter.sandbox.script import arguments_for, mentioned_tools, script_of
 
 MODELS = {
-    "claude-opus-4-5": 200_000,
-    "claude-sonnet-4-5": 200_000,
-    "claude-haiku-4-5": 200_000,
+    "claude-opus-5-5": 200_000,
+    "claude-sonnet-5-5": 200_000,
+    "claude-haiku-5-5": 200_000,
     "claude-small": 2_000,
 }
 """Context in tokens by id."""

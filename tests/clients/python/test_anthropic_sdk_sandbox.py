@@ -10,7 +10,7 @@ import pytest
 from anthropic import Anthropic
 from tests.clients.served import Product
 
-MODEL = "claude-sonnet-4-5"
+MODEL = "claude-sonnet-5-5"
 TOOL: Any = {
     "name": "weather",
     "description": "The weather.",

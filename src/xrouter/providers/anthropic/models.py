@@ -11,16 +11,16 @@ from xrouter.domain.catalog import ModelDescription, Version
 from xrouter.domain.errors import UpstreamMalformed
 
 _SHIPPED = (
-    ("claude-opus-4-5", "Claude Opus 4.5", 200_000, 64_000),
-    ("claude-sonnet-4-5", "Claude Sonnet 4.5", 200_000, 64_000),
-    ("claude-haiku-4-5", "Claude Haiku 4.5", 200_000, 64_000),
+    ("claude-opus-5-5", "Claude Opus 5.5"),
+    ("claude-sonnet-5-5", "Claude Sonnet 5.5"),
+    ("claude-haiku-5-5", "Claude Haiku 5.5"),
 )
 _MAX_MODELS = 1000
 
 
 def shipped_models() -> list[ModelDescription]:
-    """A few that are known by name; the live list has all."""
-    return [_model(*entry) for entry in _SHIPPED]
+    """Those that are known by name; how long they are, and all others, tells the live list."""
+    return [_model(name, shown, None, None) for name, shown in _SHIPPED]
 
 
 def listed_models(body: bytes) -> list[ModelDescription]:
