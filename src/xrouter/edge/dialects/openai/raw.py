@@ -54,6 +54,7 @@ async def _pass_json(visit: Visit, operation: str, default: Kind | None = None) 
 
 async def _pass_form(visit: Visit, operation: str) -> None:
     key = visit.credential()
+    visit.project()  # a stranger is not told what is wrong with a form
     content_type = visit.headers.get(b"content-type", b"").decode("latin-1")
     boundary = boundary_of(content_type)
     if boundary is None:

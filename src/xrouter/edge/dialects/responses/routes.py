@@ -62,10 +62,11 @@ async def _begin(visit: Visit, body: ResponsesBody, raw: bytes, before: list[Ite
 
 async def cancel(visit: Visit) -> None:
     """POST /responses/{id}/cancel."""
+    project = visit.project()
     name = visit.rest.removesuffix(_CANCEL)
     if name == visit.rest:
         raise unknown_url("POST", visit.scope["path"])
-    kept = await _find(visit, name, visit.project(), "response_id")
+    kept = await _find(visit, name, project, "response_id")
     await visit.out.whole(_OK, JSON, await jobs.cancel(visit, kept))
 
 
