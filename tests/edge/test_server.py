@@ -48,6 +48,12 @@ async def test_model_ids_contain_slashes_and_colons(
         "created": 0,
         "owned_by": "acme",
         "name": "Two",
+        "type": "model",
+        "display_name": "Two",
+        "created_at": "1970-01-01T00:00:00Z",
+        "max_input_tokens": None,
+        "max_tokens": None,
+        "lifecycle": "active",
         "x_xrouter": {"kind": "chat", "available": True, "versions": ["1"], "channels": {}},
     }
 
@@ -63,6 +69,12 @@ async def test_the_list_of_models(house: House) -> None:
         "name": "One",
         "context_length": 8000,
         "max_model_len": 8000,
+        "type": "model",
+        "display_name": "One",
+        "created_at": "2023-11-14T22:13:20Z",
+        "max_input_tokens": 8000,
+        "max_tokens": None,
+        "lifecycle": "active",
         "x_xrouter": {
             "kind": "chat",
             "available": True,

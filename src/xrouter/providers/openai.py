@@ -13,15 +13,16 @@ from typing_extensions import override
 from xrouter.domain.abilities import Features
 from xrouter.domain.catalog import Kind, ModelDescription
 from xrouter.domain.chat import ChatRequest, Fields
-from xrouter.domain.errors import InvalidRequest, UpstreamMalformed
-from xrouter.domain.images import ImagesAnswer, ImagesRequest, Picture
+from xrouter.domain.errors import InvalidRequest
+from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.multipart import boundary_of, read_field, replace_field
 from xrouter.domain.plan import Target
 from xrouter.domain.raw import RawRequest
 from xrouter.providers.base import ChatExchange, EnvironmentSpec
 from xrouter.providers.shapes.openai import OpenAILanguageAdapter
-from xrouter.providers.shapes.openai_answer import read_object, usage_of
+from xrouter.providers.shapes.openai_body import without_thoughts
 from xrouter.providers.shapes.openai_models import described, listed, only_version
+from xrouter.providers.shapes.openai_pictures import pictures_of
 from xrouter.wire.types import Errand, WireReply, WireRequest
 
 _MODELS: tuple[tuple[str, str, Kind, int], ...] = (
@@ -59,7 +60,6 @@ _DRAWS_BASE64 = re.compile(r"^(?:gpt-image|chatgpt-image)")
 _PASSED_ON = frozenset(
     {"audio/speech", "audio/transcriptions", "audio/translations", "moderations"}
 )
-_OUR_PICTURES = frozenset({"created", "data", "usage"})
 _ANYTHING = "*/*"
 
 _COMMON: Features = {
@@ -118,7 +118,7 @@ class _Operations(OpenAILanguageAdapter):
         reply = yield wire
         if reply.status >= 300:  # noqa: PLR2004 - HTTP
             raise self.decode_error(reply)
-        return _pictures(reply.body)
+        return pictures_of(reply.body)
 
     @override
     def raw(self, request: RawRequest, target: Target) -> WireRequest:
@@ -127,19 +127,6 @@ class _Operations(OpenAILanguageAdapter):
         headers = {"content-type": request.content_type, "accept": _ANYTHING}
         body = _renamed(request, target.version.upstream)
         return WireRequest("POST", f"{self.base_url}/{request.operation}", headers, body)
-
-
-def _pictures(body: bytes) -> ImagesAnswer:
-    given = read_object(body)
-    items = given.get("data")
-    if not isinstance(items, list) or not items:
-        raise UpstreamMalformed("The provider's answer has no pictures.")
-    try:
-        pictures = msgspec.convert(items, list[Picture])
-    except msgspec.ValidationError:
-        raise UpstreamMalformed("The provider's pictures cannot be read.") from None
-    extra = {k: v for k, v in given.items() if k not in _OUR_PICTURES and v is not None}
-    return ImagesAnswer(pictures, usage_of(given.get("usage")), extra=extra or None)
 
 
 def _renamed(request: RawRequest, upstream: str) -> bytes:
@@ -212,14 +199,24 @@ class OpenAIAdapter(_Operations):
 
     @override
     def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:
-        """Models that think refuse `max_tokens`, which most clients still send."""
-        limit = request.fields.get("max_tokens")
+        """Thoughts of a history are refused there, and `max_tokens` by models that think."""
+        fields, lost = request.fields, without_thoughts(request)
+        if lost is not None:
+            fields = fields | {"messages": lost}
+        thinks = _THINKS.search(target.version.upstream) is not None
+        if request.reasoning_effort == "none" and not thinks:  # it is the only way of these models
+            fields = {name: raw for name, raw in fields.items() if name != "reasoning_effort"}
+        limit = fields.get("max_tokens")
         renames = request.max_tokens is not None and request.max_completion_tokens is None
-        if limit is None or not renames or not _THINKS.search(target.version.upstream):
-            return super().encode_chat(request, target)
-        others = {name: raw for name, raw in request.fields.items() if name != "max_tokens"}
-        fields = others | {"max_completion_tokens": limit}
-        return super().encode_chat(msgspec.structs.replace(request, fields=fields), target)
+        if limit is not None and renames and thinks:
+            others = {name: raw for name, raw in fields.items() if name != "max_tokens"}
+            fields = others | {"max_completion_tokens": limit}
+        if fields is not request.fields:
+            request = msgspec.structs.replace(request, fields=fields)
+        exchange = super().encode_chat(request, target)
+        if lost is not None:
+            exchange.dropped = (*exchange.dropped, "messages.reasoning_content")
+        return exchange
 
     @override
     def decode_models(self, reply: WireReply) -> list[ModelDescription]:

@@ -30,6 +30,7 @@ _CHOICES = {
     "tool_choice": ("native", "emulated"),
 }
 OPTIONS = frozenset({*_CHOICES, "ignored"})
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _NEEDED = frozenset({"model", "messages", "input", "stream", "stream_options"})
 _NULL = b"null"
@@ -97,6 +98,21 @@ def embeddings_body(
     body["model"] = upstream
     body["encoding_format"] = "float"
     return body, drop(body, habits.ignored)
+
+
+def without_thoughts(request: ChatRequest) -> Raw | None:
+    """The messages without reasoning that clients send back, None where there is none."""
+    thinks = any(
+        message.reasoning_content or message.reasoning or message.reasoning_details
+        for message in request.messages
+    )
+    if not thinks:
+        return None
+    messages = msgspec.json.decode(request.fields["messages"], type=list[Fields])
+    for message in messages:
+        for name in _THOUGHTS:
+            message.pop(name, None)
+    return Raw(msgspec.json.encode(messages))
 
 
 def drop(body: dict[str, Any], names: frozenset[str]) -> list[str]:
