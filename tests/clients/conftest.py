@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from openai import AsyncOpenAI, OpenAI
 from tests.clients.served import Product, SandboxControl
+from tests.clients.upstreams import HERD
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +15,9 @@ def product() -> Iterator[Product]:
     running = Product()
     try:
         running.start()
+        running.run(
+            "providers", "add", HERD, "--base-url", f"{running.sandbox.origin}/llamacpp-router"
+        )
         yield running
     finally:
         running.stop()

@@ -240,7 +240,6 @@ async def test_an_open_stream_that_breaks(house: House) -> None:
     answer = await house.chat(chat_body(stream=True))
     assert answer.status == 200
     assert answer.chunks[-1]["error"]["code"] == "upstream_timeout"
-    assert answer.chunks[-1]["choices"] == []
 
 
 @pytest.mark.parametrize("streaming", [False, True])

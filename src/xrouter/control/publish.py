@@ -109,7 +109,7 @@ class _Builder:
         self._vault = vault
         self._adapters = adapters
         self._skipped: dict[str, list[str]] = defaultdict(list)
-        self._abilities: dict[tuple[str, bytes], Abilities] = {}
+        self._abilities: dict[tuple[str, str, bytes], Abilities] = {}
         self._opened = 0
         self._foreign: WrongMasterKey | None = None
 
@@ -185,7 +185,8 @@ class _Builder:
 
     def _able(self, row: Row[Any]) -> Abilities:
         """Models of which the same is said share it."""
-        said = (row.adapter_class, msgspec.json.encode([row.listed, row.capabilities]))
+        told = msgspec.json.encode([row.listed, row.capabilities])
+        said = (row.provider, row.adapter_class, told)
         if said not in self._abilities:
             self._abilities[said] = _abilities(row, self._adapters)
         return self._abilities[said]
@@ -216,7 +217,7 @@ def _abilities(row: Row[Any], adapters: Adapters) -> Abilities:
 
     Rows may be written by anybody: what makes no sense is left out.
     """
-    features: dict[Feature, Degree] = dict(adapters.classes[row.adapter_class].features)
+    features: dict[Feature, Degree] = adapters.features(row.provider, row.adapter_class)
     max_output: int | None = None
     for said in (row.listed, row.capabilities):
         try:

@@ -25,7 +25,7 @@ _STATUSES = {
     "502": "The provider failed.",
     "503": "Nothing can answer at the moment.",
     "504": "The provider did not answer in time.",
-    "529": "The provider is overloaded (Anthropic's Messages).",
+    "529": "The provider is overloaded (in dialects that say it so).",
 }
 
 

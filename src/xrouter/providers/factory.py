@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 import xrouter.providers
+from xrouter.domain.abilities import Degree, Feature
 from xrouter.domain.catalog import Endpoint, ModelDescription, Version
 from xrouter.domain.errors import InvalidRequest, UpstreamMalformed, XRouterError
 from xrouter.providers.base import BaseAPIAdapter, EnvironmentSpec
@@ -35,7 +36,8 @@ _OK = 200
 class KnownProvider(Struct, frozen=True, kw_only=True):
     """A provider that can be registered. default_base_url: "" where only the operator knows it.
 
-    options: what its endpoints have unless they say otherwise.
+    options: what its endpoints have unless they say otherwise. features: what it makes of some,
+    where that is not what its adapter says.
     """
 
     name: str
@@ -44,6 +46,7 @@ class KnownProvider(Struct, frozen=True, kw_only=True):
     default_base_url: str
     supported_models: tuple[ModelDescription, ...] = ()
     options: dict[str, str] = {}
+    features: dict[Feature, Degree] = {}
     environment: EnvironmentSpec | None = None
     detect: RowDetect | None = None
 
@@ -134,6 +137,7 @@ def of_row(row: Row) -> KnownProvider:
             for model in row.models
         ),
         options=row.options,
+        features=row.features,
         environment=row.environment,
         detect=row.detect,
     )

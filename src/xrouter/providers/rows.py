@@ -5,6 +5,8 @@
     base_url        where it usually is
     adapter_class   dotted path of the adapter that speaks its language
     [options]       options of the adapter, where it has habits of its own
+    [features]      what the service makes of a feature where it differs from the adapter's word:
+                    names and degrees of `domain.abilities`
     [environment]   the variables that register an endpoint, fields of `EnvironmentSpec`
     [detect]        path, contains: a GET of `path` at the host's root answers 200 with this text
     [[models]]      name, display_name, kind, context_length: the models it is known to have
@@ -22,6 +24,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from xrouter.domain.abilities import Degree, Feature
 from xrouter.domain.catalog import Kind
 from xrouter.providers.base import EnvironmentSpec
 
@@ -56,6 +59,7 @@ class Row(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     base_url: str
     adapter_class: str
     options: dict[str, str] = {}
+    features: dict[Feature, Degree] = {}
     environment: EnvironmentSpec | None = None
     detect: RowDetect | None = None
     models: tuple[RowModel, ...] = ()

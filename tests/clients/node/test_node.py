@@ -3,73 +3,36 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
-import subprocess
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
-from tests.clients.node.install import HERE, INSTALL_S, NODE, modules
+from tests.clients.node import suites
+from tests.clients.node.install import HERE
 from tests.clients.served import Product
-from tests.clients.upstreams import ALL, GIGACHAT, LLAMACPP, OPENAI, YANDEX
+from tests.clients.upstreams import ALL, YANDEX_OPEN
 
-SUITE = HERE / "suite.mjs"
-RUN_S = 100.0
-ASKED = (GIGACHAT, YANDEX, OPENAI, LLAMACPP)
+SUITE = "suite.mjs"
+ASKED = [one for one in ALL if one is not YANDEX_OPEN]
+NAMES = suites.names(SUITE, ASKED)
 
-Results = dict[str, dict[str, Any]]
-
-pytestmark = pytest.mark.timeout(INSTALL_S + RUN_S + 30)
-
-
-def names() -> list[str]:
-    """The names of the checks, as `runner.mjs` prints them."""
-    found = re.findall(r'^(check|each)\("([^"]+)"', SUITE.read_text(encoding="utf-8"), re.MULTILINE)
-    alone = [name for kind, name in found if kind == "check"]
-    return alone + [
-        f"{name} | {one.model}" for kind, name in found if kind == "each" for one in ASKED
-    ]
+pytestmark = pytest.mark.timeout(suites.PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
-def results(product: Product, key: str, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """The suite runs once; modules are found beside the file that imports them."""
-    folder = tmp_path_factory.mktemp("node")
-    (folder / "node_modules").symlink_to(modules())
-    for script in HERE.glob("*.mjs"):
-        shutil.copy(script, folder)
-    told = {
-        "baseURL": f"{product.url}/v1",
-        "key": key,
-        "origin": product.sandbox.origin,
-        "upstreams": [msgspec.to_builtins(one) for one in ASKED],
-    }
-    done = subprocess.run(
-        [NODE, "suite.mjs"],
-        cwd=folder,
-        env={"XROUTER_CLIENTS": json.dumps(told), "HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=RUN_S,
-    )
-    assert done.returncode == 0, f"the suite broke off:\n{done.stdout}{done.stderr}"
-    assert done.stderr == ""
-    return {one["name"]: one for one in map(json.loads, done.stdout.splitlines())}
+def results(product: Product, key: str, tmp_path_factory: pytest.TempPathFactory) -> suites.Results:
+    """The suite runs once."""
+    return suites.run(SUITE, ASKED, product, key, tmp_path_factory.mktemp("node"))
 
 
-@pytest.mark.parametrize("name", names())
-def test_node(results: Results, name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_node(results: suites.Results, name: str) -> None:
     result = results[name]
     assert result["ok"], result["error"]
 
 
-def test_nothing_ran_unseen(results: Results) -> None:
+def test_nothing_ran_unseen(results: suites.Results) -> None:
     """Every check of the suite is a test above, and each simulator is asked."""
     assert list(results) != []
-    assert results.keys() == set(names())
+    assert results.keys() == set(NAMES)
     assert {one.simulator for one in ASKED} == {one.simulator for one in ALL}
 
 
@@ -84,4 +47,4 @@ def test_the_lock_pins_everything_and_names_no_place() -> None:
     for name, version in wanted.items():
         assert packages[f"node_modules/{name}"]["version"] == version
     for file in ("package.json", "package-lock.json"):
-        assert "://" not in (Path(HERE) / file).read_text(encoding="utf-8")
+        assert "://" not in (HERE / file).read_text(encoding="utf-8")

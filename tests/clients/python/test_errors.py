@@ -9,10 +9,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 from tests.clients.served import Product, SandboxControl, eventually
-from tests.clients.upstreams import GIGACHAT, OPENAI, Upstream, everywhere
-
-CHAT = {"path": "ompletion"}
-"""Of chats on all APIs: `/chat/completions`, `/v1/completion`."""
+from tests.clients.upstreams import GIGACHAT, OPENAI, OPENROUTER, Upstream, everywhere
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
@@ -101,7 +98,7 @@ def test_a_wrong_parameter(client: OpenAI, how: dict[str, Any], param: str, code
 
 def test_an_unknown_url(client: OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
-        client.moderations.create(input="Hello")
+        client.fine_tuning.jobs.list()
     check_fields(caught.value, "invalid_request_error", "unknown_url")
 
 
@@ -167,7 +164,9 @@ def test_a_failing_provider(
     stream: bool,
 ) -> None:
     """Before the first delta a failure is a real status, in streams too; never the caller's 401."""
-    sandbox.fault(**fault, provider=upstream.simulator, times=None, match=CHAT)
+    if upstream is OPENROUTER and stream and fault["kind"] == "malformed_chunk":
+        pytest.skip("its first frame is a comment, which is read by nobody")
+    sandbox.fault(**fault, provider=upstream.simulator, times=None, match={"path": upstream.path})
     with pytest.raises(openai.APIStatusError) as caught:
         chat(once, upstream.model, stream=stream)
     error = caught.value
@@ -181,7 +180,7 @@ def test_a_failing_provider(
 def test_an_error_with_status_200_is_an_error(
     once: OpenAI, upstream: Upstream, sandbox: SandboxControl, stream: bool
 ) -> None:
-    sandbox.fault("error_in_200", upstream.simulator, times=None, match=CHAT)
+    sandbox.fault("error_in_200", upstream.simulator, times=None, match={"path": upstream.path})
     with pytest.raises(openai.InternalServerError) as caught:
         chat(once, upstream.model, stream=stream)
     assert caught.value.code in BROKEN
@@ -191,7 +190,7 @@ def test_an_error_with_status_200_is_an_error(
 def test_the_providers_own_wait_is_passed_on(
     once: OpenAI, upstream: Upstream, sandbox: SandboxControl
 ) -> None:
-    sandbox.fault("rate_limited", upstream.simulator, retry_after=7, match=CHAT)
+    sandbox.fault("rate_limited", upstream.simulator, retry_after=7, match={"path": upstream.path})
     with pytest.raises(openai.RateLimitError) as caught:
         chat(once, upstream.model)
     assert caught.value.response.headers["retry-after"] == "7"
@@ -202,10 +201,10 @@ def test_the_providers_own_wait_is_passed_on(
 def test_the_client_tries_again_by_itself(
     client: OpenAI, upstream: Upstream, sandbox: SandboxControl
 ) -> None:
-    sandbox.fault("server_error", upstream.simulator, match=CHAT)
+    sandbox.fault("server_error", upstream.simulator, match={"path": upstream.path})
     answer = chat(client, upstream.model)
     assert answer.choices[0].message.content.endswith("Hello")
-    assert [seen["status"] for seen in sandbox.seen(CHAT["path"])] == [500, 200]
+    assert [seen["status"] for seen in sandbox.seen(upstream.path)] == [500, 200]
 
 
 def test_a_token_that_died_early_is_renewed(client: OpenAI, sandbox: SandboxControl) -> None:
@@ -220,21 +219,21 @@ def test_a_token_that_died_early_is_renewed(client: OpenAI, sandbox: SandboxCont
 
 BROKEN = ("upstream_malformed", "upstream_error", "upstream_unreachable", "server_is_overloaded")
 BREAKS = [
-    {"kind": "cut", "after": 3},
-    {"kind": "reset", "after": 3},
-    {"kind": "malformed_chunk", "after": 3},
-    {"kind": "early_error_frame", "after": 3},
-    {"kind": "truncated_json", "after": 3},
+    "cut",
+    "reset",
+    "malformed_chunk",
+    "early_error_frame",
+    "truncated_json",
 ]
 
 
 @everywhere
-@pytest.mark.parametrize("fault", BREAKS, ids=[str(fault["kind"]) for fault in BREAKS])
+@pytest.mark.parametrize("kind", BREAKS)
 def test_a_stream_that_breaks(
-    client: OpenAI, upstream: Upstream, sandbox: SandboxControl, fault: dict[str, Any]
+    client: OpenAI, upstream: Upstream, sandbox: SandboxControl, kind: str
 ) -> None:
     """What was said stays, the error is raised, and nobody tries again."""
-    sandbox.fault(**fault, provider=upstream.simulator, match=CHAT)
+    sandbox.fault(kind, upstream.simulator, after=upstream.early, match={"path": upstream.path})
     told: list[str] = []
     stream = client.chat.completions.create(
         model=upstream.model,
@@ -250,14 +249,14 @@ def test_a_stream_that_breaks(
     assert isinstance(caught.value.body, dict)
     assert {"message", "type", "param", "code"} <= caught.value.body.keys()
     assert caught.value.code in BROKEN
-    assert len(sandbox.seen(CHAT["path"])) == 1
+    assert len(sandbox.seen(upstream.path)) == 1
 
 
 @everywhere
 async def test_a_stream_that_breaks_in_the_helper(
     asking: AsyncOpenAI, upstream: Upstream, sandbox: SandboxControl
 ) -> None:
-    sandbox.fault("cut", upstream.simulator, after=3, match=CHAT)
+    sandbox.fault("cut", upstream.simulator, after=upstream.early, match={"path": upstream.path})
     told: list[str] = []
 
     async def listen() -> None:

@@ -42,7 +42,7 @@ async def test_cancelling_a_task(
     asking: AsyncOpenAI, upstream: Upstream, sandbox: SandboxControl
 ) -> None:
     """While a whole answer is being made, nothing has come yet."""
-    sandbox.fault("hang_before_headers", upstream.simulator, match={"path": "ompletion"})
+    sandbox.fault("hang_before_headers", upstream.simulator, match={"path": upstream.path})
     task = asyncio.create_task(asking.chat.completions.create(model=upstream.model, messages=HELLO))
     await asyncio.to_thread(eventually, lambda: sandbox.running() == 1, "it was asked")
     task.cancel()
@@ -56,7 +56,7 @@ async def test_cancelling_a_task(
 def test_the_clients_patience_ends(
     once: OpenAI, upstream: Upstream, sandbox: SandboxControl, stream: bool
 ) -> None:
-    sandbox.fault("hang_before_headers", upstream.simulator, match={"path": "ompletion"})
+    sandbox.fault("hang_before_headers", upstream.simulator, match={"path": upstream.path})
     with pytest.raises(openai.APITimeoutError):
         once.with_options(timeout=1.0).chat.completions.create(
             model=upstream.model, messages=HELLO, stream=stream

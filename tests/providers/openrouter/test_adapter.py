@@ -7,11 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from xrouter.domain.catalog import Endpoint
-from xrouter.domain.errors import InvalidRequest
+from xrouter.domain.catalog import Endpoint, Model
+from xrouter.domain.chat import ChatRequest, Fields
+from xrouter.domain.errors import InvalidRequest, UpstreamFailed, XRouterError
+from xrouter.domain.plan import Target
 from xrouter.domain.secret import Secret
-from xrouter.providers import factory
+from xrouter.providers.base import ChatExchange
 from xrouter.providers.openrouter.adapter import OpenRouterAdapter
+from xrouter.providers.openrouter.parameters import OMITTED
 from xrouter.sandbox.openrouter_models import listed
 from xrouter.wire.types import WireReply
 
@@ -34,7 +37,7 @@ def models(*entries: dict[str, Any]) -> Any:
 
 
 def test_the_live_list_says_what_models_can_do_and_cost() -> None:
-    mini, claude, free = models(*listed())
+    mini, claude, free, vectors, pictures, _ = models(*listed())
     assert (mini.name, mini.context_length) == ("openai/gpt-4o-mini", 128_000)
     assert mini.prices == {"prompt": "0.00000015", "completion": "0.0000006"}
     assert mini.abilities.max_output == 16_384
@@ -44,6 +47,10 @@ def test_the_live_list_says_what_models_can_do_and_cost() -> None:
     assert claude.abilities.features["reasoning"] == "native"
     assert free.name == "deepseek/deepseek-chat-v3.1:free"
     assert free.abilities.features["tools"] == "refused"
+    assert free.abilities.features["seed"] == "dropped"
+    assert free.abilities.features["stop"] == "native"
+    assert (vectors.kind, vectors.prices) == ("embeddings", {"prompt": "0.00000002"})
+    assert (pictures.kind, pictures.abilities.features["seed"]) == ("images", "native")
     assert free.prices == {"prompt": "0", "completion": "0", "request": "0"}
 
 
@@ -61,12 +68,24 @@ def test_a_strange_entry_is_a_model_of_which_nothing_is_known(entry: dict[str, A
     assert (found.name, found.prices, found.abilities.features) == ("a/b", {}, {})
 
 
-def test_other_kinds_of_models() -> None:
-    outputs = ("embeddings", "speech", "transcription", "video")
+def test_kinds_of_models_by_what_they_put_out() -> None:
+    outputs = ("embeddings", "speech", "image", "transcription", "video", "rerank")
     found = models(
-        *({"id": f"a/{kind}", "architecture": {"output_modalities": [kind]}} for kind in outputs)
+        *({"id": f"a/{kind}", "architecture": {"output_modalities": [kind]}} for kind in outputs),
+        {"id": "a/both", "architecture": {"output_modalities": ["image", "text"]}},
     )
-    assert [model.kind for model in found] == ["embeddings", "speech", "transcription", "chat"]
+    assert {model.name: model.kind for model in found} == {
+        "a/embeddings": "embeddings",
+        "a/speech": "speech",
+        "a/image": "images",
+        "a/both": "chat",
+    }
+
+
+def test_all_models_are_asked_for() -> None:
+    wire = OpenRouterAdapter(endpoint()).discover()
+    assert wire is not None
+    assert wire.url == "https://openrouter.ai/api/v1/models?output_modalities=all&limit=1000"
 
 
 def test_the_probe_needs_the_key() -> None:
@@ -78,19 +97,107 @@ def test_unknown_options_are_refused() -> None:
         OpenRouterAdapter.validate(endpoint(nonsense="1"))
 
 
-@pytest.mark.parametrize("name", ["deepseek", "groq", "together", "fireworks", "xai", "cloudru"])
-def test_rows_are_providers(name: str) -> None:
-    known = factory.providers()[name]
-    assert known.default_base_url.startswith("https://")
-    assert known.environment is not None
-    made = factory.build(
-        Endpoint(
-            id=1,
-            provider=name,
-            name="primary",
-            adapter_class=known.adapter_class,
-            base_url=known.default_base_url,
-            credential={"api_key": Secret("x")},
-        )
+def sent(lacks: list[str], **more: Any) -> tuple[dict[str, Any], ChatExchange]:
+    """The body that goes out to a model that lacks these parameters."""
+    known = [name for names in OMITTED.values() for name in names if name not in lacks]
+    (about,) = models({"id": "a/b", "supported_parameters": [*known, "tools"]})
+    adapter = OpenRouterAdapter(endpoint())
+    model = Model(
+        model_id="openrouter/a/b",
+        provider="openrouter",
+        adapter_class=adapter.endpoint.adapter_class,
+        display_name="b",
+        abilities=about.abilities,
+        versions=about.versions,
     )
-    assert made.endpoint.options == known.options
+    body = {"model": "x", "messages": [{"role": "user", "content": "Hi"}], **more}
+    raw = msgspec.json.encode(body)
+    request = msgspec.json.decode(raw, type=ChatRequest)
+    request.fields = msgspec.json.decode(raw, type=Fields)
+    exchange = adapter.encode_chat(request, Target(adapter.endpoint, model, model.versions[0]))
+    return msgspec.json.decode(exchange.wire.body), exchange
+
+
+ASKED = {"stop": ["x"], "seed": 1, "temperature": 0.5, "max_tokens": 5, "presence_penalty": 1}
+
+
+def test_what_a_model_knows_goes_out() -> None:
+    body, exchange = sent([], **ASKED)
+    assert ASKED.items() <= body.items()
+    assert exchange.dropped == ()
+
+
+def test_what_a_model_lacks_is_named() -> None:
+    body, exchange = sent(["stop", "seed", "temperature", "top_p"], **ASKED)
+    assert exchange.dropped == ("seed", "stop", "temperature")
+    assert not body.keys() & {"seed", "stop", "temperature"}
+    assert (body["max_tokens"], body["presence_penalty"]) == (5, 1)
+
+
+def test_one_name_of_two_is_enough() -> None:
+    body, exchange = sent(["max_tokens", "frequency_penalty"], **ASKED)
+    assert (body["max_tokens"], body["presence_penalty"]) == (5, 1)
+    assert exchange.dropped == ()
+
+
+@pytest.mark.parametrize(
+    "more, dropped",
+    [
+        ({"provider": {"require_parameters": True}}, ()),
+        ({"models": ["c/d"]}, ()),
+        ({"provider": {"require_parameters": False}}, ("seed",)),
+        ({"provider": None, "models": None}, ("seed",)),
+        ({"provider": "odd"}, ("seed",)),
+    ],
+)
+def test_who_insists_gets_the_provider_s_own_word(
+    more: dict[str, Any], dropped: tuple[str, ...]
+) -> None:
+    body, exchange = sent(["seed"], seed=1, **more)
+    assert exchange.dropped == dropped
+    assert ("seed" in body) is not bool(dropped)
+
+
+def test_each_alternative_is_a_call() -> None:
+    body, exchange = sent([], n=3)
+    assert "n" not in body
+    assert exchange.copies == 3
+    assert sent([])[1].copies == 1
+
+
+def failure(reply: WireReply) -> XRouterError:
+    if reply.status >= 300:
+        return OpenRouterAdapter(endpoint()).decode_error(reply)
+    with pytest.raises(XRouterError) as raised:
+        sent([])[1].answer(reply)
+    return raised.value
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize(
+    "headers, known", [({"x-generation-id": "gen-1", "x-request-id": "r"}, "gen-1"), ({}, None)]
+)
+def test_errors_name_the_generation(
+    status: int, headers: dict[str, str], known: str | None
+) -> None:
+    error = failure(WireReply(status, headers, b'{"error": {"code": 500, "message": "x"}}'))
+    assert error.upstream_request_id == known
+
+
+def test_an_error_in_a_stream_names_the_generation() -> None:
+    with pytest.raises(UpstreamFailed) as raised:
+        sent([], stream=True)[1].feed("", b'{"id": "gen-7", "error": {"code": 502}}')
+    assert raised.value.upstream_request_id == "gen-7"
+
+
+@pytest.mark.parametrize("raw", [5, [], "", "<html>", '{"error": "\\ud800"}', "{" * 9999])
+def test_odd_words_behind_are_no_harm(raw: Any) -> None:
+    told = {"error": {"code": 400, "message": "Bad", "metadata": {"raw": raw}}}
+    error = failure(WireReply(400, {}, msgspec.json.encode(told)))
+    assert error.message.startswith("Bad")
+    assert len(error.message) < 2100
+
+
+def test_words_behind_do_not_repeat_the_key() -> None:
+    told = {"error": {"code": 400, "message": "Bad", "metadata": {"raw": "key sk-or-v1-x"}}}
+    assert "sk-or" not in failure(WireReply(400, {}, msgspec.json.encode(told))).message

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from xrouter.domain.abilities import Degree, Feature
 from xrouter.domain.catalog import Endpoint, ModelDescription
 from xrouter.domain.errors import InvalidRequest
 from xrouter.providers import factory
@@ -58,6 +59,12 @@ class Adapters:
         if known is not None and known.adapter_class == path:
             return known.supported_models
         return kind.supported_models()
+
+    def features(self, provider: str, path: str) -> dict[Feature, Degree]:
+        """What a provider makes of features through the adapter of this path."""
+        known = self._known().get(provider)
+        own = known.features if known is not None and known.adapter_class == path else {}
+        return {**self.classes[path].features, **own}
 
     def build(self, endpoint: Endpoint) -> BaseAPIAdapter:
         """The adapter of an endpoint. Raises InvalidRequest when something is missing."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from xrouter.domain.abilities import Abilities, Degree, Feature
 from xrouter.domain.catalog import Kind, ModelDescription
+from xrouter.providers.openrouter.parameters import OMITTED
 from xrouter.providers.shapes.openai_models import listed, only_version
 
 _BY_PARAMETER: dict[Feature, tuple[str, ...]] = {
@@ -21,19 +22,22 @@ _BY_PARAMETER: dict[Feature, tuple[str, ...]] = {
 """Features that change the answer, and the parameters of which one must be supported."""
 _BY_INPUT: dict[Feature, str] = {"vision": "image", "files": "file", "audio_input": "audio"}
 _KINDS: tuple[tuple[str, Kind], ...] = (
+    ("text", "chat"),
     ("embeddings", "embeddings"),
-    ("transcription", "transcription"),
     ("speech", "speech"),
+    ("image", "images"),
 )
+"""What a model is for, by what it puts out, the first that fits; others are not served here."""
 _FREE = "0"
 
 
 def described(body: bytes) -> list[ModelDescription]:
     """The models of the list. Prices: US dollars for one token, picture or request, as text."""
-    return [_model(entry) for entry in listed(body)]
+    kinds = ((entry, _kind(entry)) for entry in listed(body))
+    return [_model(entry, kind) for entry, kind in kinds if kind is not None]
 
 
-def _model(entry: dict[str, Any]) -> ModelDescription:
+def _model(entry: dict[str, Any], kind: Kind) -> ModelDescription:
     name = str(entry["id"])
     shown = entry.get("name")
     top = entry.get("top_provider")
@@ -41,7 +45,7 @@ def _model(entry: dict[str, Any]) -> ModelDescription:
     return ModelDescription(
         name=name,
         display_name=shown if isinstance(shown, str) and shown else name,
-        kind=_kind(entry),
+        kind=kind,
         context_length=_tokens(entry.get("context_length")),
         abilities=Abilities(features=_features(entry), max_output=_tokens(limit)),
         prices=_prices(entry.get("pricing")),
@@ -55,6 +59,8 @@ def _features(entry: dict[str, Any]) -> dict[Feature, Degree]:
     if isinstance(supported, list) and supported:
         for feature, names in _BY_PARAMETER.items():
             found[feature] = _degree(any(name in supported for name in names))
+        for feature, names in OMITTED.items():
+            found[feature] = "native" if any(name in supported for name in names) else "dropped"
     inputs = _modalities(entry, "input_modalities")
     if inputs:
         for feature, modality in _BY_INPUT.items():
@@ -66,11 +72,9 @@ def _degree(able: bool) -> Degree:  # noqa: FBT001 - a plain answer
     return "native" if able else "refused"
 
 
-def _kind(entry: dict[str, Any]) -> Kind:
-    outputs = _modalities(entry, "output_modalities")
-    if "text" in outputs:
-        return "chat"
-    return next((kind for name, kind in _KINDS if name in outputs), "chat")
+def _kind(entry: dict[str, Any]) -> Kind | None:
+    outputs = _modalities(entry, "output_modalities") or ["text"]
+    return next((kind for name, kind in _KINDS if name in outputs), None)
 
 
 def _modalities(entry: dict[str, Any], name: str) -> list[Any]:

@@ -86,9 +86,11 @@ class ChunkWriter:
         return b'%b"choices":[],"usage":%b}\n\n%b' % (self._head, encode(usage.openai()), DONE)
 
     def fail(self, error: XRouterError) -> bytes:
-        """The frame that makes clients raise, and the mark of the end."""
-        told = encode(error.body()["error"])
-        return b'%b"choices":[],"error":%b}\n\n%b' % (self._head, told, DONE)
+        """The frame that makes clients raise, and the mark of the end.
+
+        The error alone: some clients take a frame that has choices, too, for an ordinary chunk.
+        """
+        return b"data: %b\n\n%b" % (encode(error.body()), DONE)
 
     def _build(self) -> None:
         ours = {
