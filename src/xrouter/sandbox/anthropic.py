@@ -8,12 +8,15 @@ from uuid import uuid4
 import msgspec
 from typing_extensions import override
 
-from xrouter.sandbox.anthropic_checks import Refusal, check
-from xrouter.sandbox.anthropic_speech import MODELS, Said, events, prompt_tokens, said_by, whole
+from xrouter.sandbox.anthropic_checks import check
+from xrouter.sandbox.anthropic_history import Refusal
+from xrouter.sandbox.anthropic_models import MODELS, Mistake, described, listed
+from xrouter.sandbox.anthropic_speech import Said, events, prompt_tokens, said_by, whole
 from xrouter.sandbox.kit import Charge, SandboxRequest, SandboxResponse, Simulator, json_response
 
 KEY_PREFIX = "sk-ant-sandbox"
 KEY_WITHOUT_CREDIT = "sk-ant-sandbox-empty"
+BODY_MAX = 32 << 20
 VERSIONS = ("2023-06-01", "2026-10-21")
 
 _TYPES = {
@@ -22,6 +25,7 @@ _TYPES = {
     402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
+    409: "conflict_error",
     413: "request_too_large",
     429: "rate_limit_error",
     500: "api_error",
@@ -46,34 +50,36 @@ class AnthropicSimulator(Simulator):
 
     @override
     async def handle(self, request: SandboxRequest) -> SandboxResponse:
-        request_id = f"req_{uuid4().hex[:24]}"
+        request_id = _request_id()
         try:
             response = self._route(request)
         except Refusal as refusal:
-            response = json_response(_envelope(refusal.status, str(refusal)), refusal.status)
+            response = _refused(refusal.status, str(refusal), request_id)
         response.headers = {"request-id": request_id} | response.headers
         return response
 
     @override
     def failure(self, status: int, message: str | None = None) -> SandboxResponse:
-        return json_response(_envelope(status, message or "Something went wrong"), status)
+        return _refused(status, message or "Something went wrong", _request_id())
 
     @override
     def error_frame(self) -> bytes:
-        body = msgspec.json.encode(_envelope(529, "Overloaded"))
+        body = msgspec.json.encode(_envelope(529, "Overloaded", _request_id()))
         return b"event: error\ndata: " + body + b"\n\n"
 
     def _route(self, request: SandboxRequest) -> SandboxResponse:
         key = _key_of(request)
         version = request.headers.get("anthropic-version")
+        if not version:
+            raise Refusal("anthropic-version: header is required")
         if version not in VERSIONS:
-            raise Refusal(f"anthropic-version: {version!r} is not a valid version")
+            raise Refusal(f'anthropic-version: "{version}" is not a valid version')
         path = request.path.rstrip("/")
-        if (request.method, path) == ("GET", "/v1/models"):
-            return json_response(_listed())
+        if request.method == "GET" and (path + "/").startswith("/v1/models/"):
+            return _models(request, path.removeprefix("/v1/models").removeprefix("/"))
         if (request.method, path) == ("POST", "/v1/messages/count_tokens"):
             body = _object(request)
-            check({"max_tokens": 1} | body, version)
+            check(body, version, counting=True)
             return json_response({"input_tokens": prompt_tokens(body)})
         if (request.method, path) == ("POST", "/v1/messages"):
             return self._messages(_object(request), key, version)
@@ -107,9 +113,30 @@ class AnthropicSimulator(Simulator):
         )
 
 
-def _envelope(status: int, message: str) -> dict[str, Any]:
-    kind = _TYPES.get(status, "api_error")
-    return {"type": "error", "error": {"type": kind, "message": message}}
+def _models(request: SandboxRequest, name: str) -> SandboxResponse:
+    if not name:
+        try:
+            return json_response(listed(request))
+        except Mistake as mistake:
+            raise Refusal(str(mistake)) from None
+    if name not in MODELS:
+        raise Refusal(f"model: {name}", 404)
+    return json_response(described(name))
+
+
+def _refused(status: int, message: str, request_id: str) -> SandboxResponse:
+    response = json_response(_envelope(status, message, request_id), status)
+    response.headers["request-id"] = request_id
+    return response
+
+
+def _envelope(status: int, message: str, request_id: str) -> dict[str, Any]:
+    error = {"type": _TYPES.get(status, "api_error"), "message": message}
+    return {"type": "error", "error": error, "request_id": request_id}
+
+
+def _request_id() -> str:
+    return f"req_{uuid4().hex[:24]}"
 
 
 def _key_of(request: SandboxRequest) -> str:
@@ -123,6 +150,8 @@ def _key_of(request: SandboxRequest) -> str:
 
 
 def _object(request: SandboxRequest) -> dict[str, Any]:
+    if len(request.body) > BODY_MAX:
+        raise Refusal("Request exceeds the maximum size", 413)
     try:
         body = request.json()
     except ValueError:
@@ -130,23 +159,3 @@ def _object(request: SandboxRequest) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refusal("The request body must be an object")
     return body
-
-
-def _listed() -> dict[str, Any]:
-    entries = [
-        {
-            "type": "model",
-            "id": name,
-            "display_name": name.replace("-", " ").title(),
-            "created_at": "2025-09-29T00:00:00Z",
-            "max_input_tokens": context,
-            "max_tokens": 64_000,
-        }
-        for name, context in MODELS.items()
-    ]
-    return {
-        "data": entries,
-        "has_more": False,
-        "first_id": entries[0]["id"],
-        "last_id": entries[-1]["id"],
-    }

@@ -1,171 +1,242 @@
-"""What the simulated Anthropic insists on, in the words of the original."""
+"""What the simulated Anthropic insists on in a request, in the words of the original."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from xrouter.sandbox.anthropic_speech import MODELS, prompt_tokens
+from xrouter.sandbox.anthropic_history import (
+    NAME,
+    Block,
+    Refusal,
+    check_mark,
+    check_system,
+    forbid_extra,
+    read_turns,
+)
+from xrouter.sandbox.anthropic_models import MODELS, Claude
+from xrouter.sandbox.anthropic_speech import prompt_tokens
 
-_KNOWN = frozenset(
+PLAIN_VERSION = "2023-06-01"
+_COUNTED = frozenset(
     {
-        "model", "max_tokens", "messages", "system", "stop_sequences", "stream", "temperature",
-        "top_p", "top_k", "tools", "tool_choice", "thinking", "output_config", "metadata",
-        "service_tier", "cache_control", "container", "inference_geo", "context_management",
-        "mcp_servers", "speed",
+        "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config",
+        "cache_control", "context_management", "mcp_servers", "speed",
     }
 )  # fmt: skip
-_PARTS = {
-    "user": ("text", "image", "document", "tool_result", "search_result"),
-    "assistant": ("text", "tool_use", "thinking", "redacted_thinking"),
-}
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_KNOWN = _COUNTED | {
+    "max_tokens", "stop_sequences", "stream", "temperature", "top_p", "top_k", "metadata",
+    "service_tier", "container", "inference_geo", "diagnostics", "user_profile_id",
+}  # fmt: skip
+_TOOL = (
+    "type", "name", "description", "input_schema", "cache_control", "strict", "defer_loading",
+    "eager_input_streaming", "input_examples", "allowed_callers",
+)  # fmt: skip
 _SAMPLING = ("temperature", "top_p", "top_k")
-_PLAIN = "2023-06-01"
+_THINKING = {
+    "enabled": ("budget_tokens", "display"),
+    "adaptive": ("display",),
+    "disabled": (),
+    "between_tools": (),
+}
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_LIMITS = ("minimum", "maximum", "minLength", "maxLength", "multipleOf", "maxItems", "pattern")
 _LEAST_BUDGET = 1024
+_LEAST_TOP_P = 0.95
+_MAX_DEPTH = 64
 
 
-class Refusal(Exception):
-    """An answer with this status and message."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-def check(body: dict[str, Any], version: str) -> None:
+def check(body: dict[str, Any], version: str, *, counting: bool = False) -> None:
     """Raise Refusal for the first thing that is wrong."""
-    for name in ("model", "max_tokens", "messages"):
+    for name in ("model", "messages") if counting else ("model", "max_tokens", "messages"):
         if name not in body:
             raise Refusal(f"{name}: Field required")
     for name in body:
-        if name not in _KNOWN:
+        if name not in (_COUNTED if counting else _KNOWN):
             raise Refusal(f"{name}: Extra inputs are not permitted")
-    if body["model"] not in MODELS:
+    model = MODELS.get(body["model"]) if isinstance(body["model"], str) else None
+    if model is None:
         raise Refusal(f"model: {body['model']}", 404)
-    limit = body["max_tokens"]
+    _check_limit(body.get("max_tokens", 1), body["model"], model)
+    _check_sampling(body, version, model)
+    _check_others(body)
+    _check_tools(body)
+    check_system(body.get("system"))
+    turns = read_turns(body["messages"])
+    called = any(block["type"] == "tool_use" for _, blocks in turns for block in blocks)
+    if called and not body.get("tools"):
+        raise Refusal("Requests which include `tool_use` or `tool_result` blocks must define tools")
+    if turns[-1][0] == "assistant" and model.modern:
+        raise Refusal(
+            "This model does not support assistant message prefill. "
+            "The conversation must end with a user message."
+        )
+    _check_thinking(body, model, turns)
+    _check_output(body.get("output_config"))
+    tokens = prompt_tokens(body)
+    if tokens > model.context:
+        raise Refusal(f"prompt is too long: {tokens} tokens > {model.context} maximum")
+
+
+def _check_limit(limit: Any, name: str, model: Claude) -> None:
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise Refusal("max_tokens: Input should be greater than or equal to 1")
-    _check_sampling(body, version)
-    _check_tools(body)
-    _check_thinking(body)
-    for stop in body.get("stop_sequences") or ():
-        if not isinstance(stop, str) or not stop.strip():
-            raise Refusal("stop_sequences: each stop sequence must contain non-whitespace")
-    _check_messages(body["messages"])
-    tokens, context = prompt_tokens(body), MODELS[body["model"]]
-    if tokens > context:
-        raise Refusal(f"prompt is too long: {tokens} tokens > {context} maximum")
+    if limit > model.longest:
+        raise Refusal(
+            f"max_tokens: {limit} > {model.longest}, which is the maximum allowed number of "
+            f"output tokens for {name}"
+        )
 
 
-def _check_sampling(body: dict[str, Any], version: str) -> None:
-    for name in _SAMPLING:
-        if name in body and version != _PLAIN:
+def _check_sampling(body: dict[str, Any], version: str, model: Claude) -> None:
+    given = [name for name in _SAMPLING if name in body]
+    for name in given:
+        if version != PLAIN_VERSION:
             raise Refusal(f"{name}: this parameter is not supported in version {version}")
+        if model.modern:
+            raise Refusal(f"`{name}` is deprecated for this model.")
     for name in ("temperature", "top_p"):
         value = body.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise Refusal(f"{name}: range: 0..1")
+    if {"temperature", "top_p"} <= set(given):
+        raise Refusal(
+            "`temperature` and `top_p` cannot both be specified for this model. "
+            "Please use only one."
+        )
+
+
+def _check_others(body: dict[str, Any]) -> None:
     metadata = body.get("metadata", {})
-    if not isinstance(metadata, dict) or metadata.keys() - {"user_id"}:
-        raise Refusal("metadata: Extra inputs are not permitted")
+    if not isinstance(metadata, dict):
+        raise Refusal("metadata: Input should be a valid dictionary")
+    forbid_extra(metadata, ("user_id",), "metadata")
     if body.get("service_tier", "auto") not in ("auto", "standard_only"):
         raise Refusal("service_tier: Input should be 'auto' or 'standard_only'")
+    if not isinstance(body.get("stream", False), bool):
+        raise Refusal("stream: Input should be a valid boolean")
+    check_mark(body, "body")
+    for index, stop in enumerate(body.get("stop_sequences") or ()):
+        if not isinstance(stop, str) or not stop.strip():
+            raise Refusal(f"stop_sequences.{index}: each stop sequence must contain non-whitespace")
 
 
 def _check_tools(body: dict[str, Any]) -> None:
-    names = set()
+    names: set[str] = set()
     for index, tool in enumerate(body.get("tools") or ()):
-        where = f"tools.{index}"
-        if not isinstance(tool, dict) or not _NAME.fullmatch(str(tool.get("name"))):
-            raise Refusal(f"{where}.custom.name: String should match pattern")
+        where = f"tools.{index}.custom"
+        if not isinstance(tool, dict) or not NAME.fullmatch(str(tool.get("name"))):
+            raise Refusal(f"{where}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
+        forbid_extra(tool, _TOOL, where)
+        check_mark(tool, where)
         schema = tool.get("input_schema")
         if not isinstance(schema, dict) or schema.get("type") != "object":
-            raise Refusal(f"{where}.custom.input_schema.type: Input should be 'object'")
+            raise Refusal(f"{where}.input_schema.type: Input should be 'object'")
+        if tool.get("strict"):
+            _check_closed(schema, f"{where}.input_schema")
+        if tool["name"] in names:
+            raise Refusal("tools: Tool names must be unique.")
         names.add(tool["name"])
-    choice = body.get("tool_choice")
-    if choice is None:
-        return
+    if body.get("tool_choice") is not None:
+        _check_choice(body["tool_choice"], names)
+
+
+def _check_choice(choice: Any, names: set[str]) -> None:
     if not names:
-        raise Refusal("tool_choice may only be specified while providing tools")
+        raise Refusal("tool_choice: may only be specified while providing tools")
     kind = choice.get("type") if isinstance(choice, dict) else None
     if kind not in ("auto", "any", "tool", "none"):
         raise Refusal("tool_choice: Input tag does not match any of the expected tags")
+    own = {"tool": ("name", "disable_parallel_tool_use"), "none": ()}
+    known = own.get(kind, ("disable_parallel_tool_use",))
+    forbid_extra(choice, ("type", *known), f"tool_choice.{kind}")
     if kind == "tool" and choice.get("name") not in names:
         raise Refusal(f"Tool '{choice.get('name')}' not found in provided tools")
 
 
-def _check_thinking(body: dict[str, Any]) -> None:
+def _check_thinking(
+    body: dict[str, Any], model: Claude, turns: list[tuple[str, list[Block]]]
+) -> None:
     thinking = body.get("thinking")
-    if not isinstance(thinking, dict) or thinking.get("type") != "enabled":
+    if thinking is None:
         return
-    budget = thinking.get("budget_tokens")
-    if not isinstance(budget, int) or budget < _LEAST_BUDGET:
-        raise Refusal("thinking.enabled.budget_tokens: Input should be >= 1024")
-    if budget >= body["max_tokens"]:
-        raise Refusal("`max_tokens` must be greater than `thinking.budget_tokens`")
+    kind = thinking.get("type") if isinstance(thinking, dict) else None
+    if kind not in _THINKING:
+        raise Refusal("thinking: Input tag does not match any of the expected tags")
+    forbid_extra(thinking, ("type", *_THINKING[kind]), f"thinking.{kind}")
+    if kind not in ("enabled", "adaptive"):
+        return
+    if kind == "enabled":
+        _check_budget(body, model, turns)
+    elif "adaptive" not in model.thinking:
+        raise Refusal("adaptive thinking is not supported on this model")
     if body.get("temperature", 1) != 1:
-        raise Refusal("`temperature` may only be set to 1 when thinking is enabled")
+        raise Refusal("`temperature` may only be set to 1 when thinking is enabled.")
+    if body.get("top_p", 1) < _LEAST_TOP_P:
+        raise Refusal("`top_p` must be greater than or equal to 0.95 when thinking is enabled.")
+    if "top_k" in body:
+        raise Refusal("`top_k` must be unset when thinking is enabled.")
     if (body.get("tool_choice") or {}).get("type") in ("any", "tool"):
         raise Refusal("Thinking may not be enabled when tool_choice forces tool use.")
 
 
-def _check_messages(messages: Any) -> None:
-    if not isinstance(messages, list) or not messages:
-        raise Refusal("messages: at least one message is required")
-    open_calls: set[str] = set()
-    for index, message in enumerate(messages):
-        where = f"messages.{index}"
-        role = message.get("role") if isinstance(message, dict) else None
-        if role not in _PARTS:
-            raise Refusal(f'{where}: Unexpected role "{role}". Allowed: user, assistant')
-        blocks = _blocks(message.get("content"), role, where)
-        answered = _results(blocks, where)
-        if answered - open_calls:
-            raise Refusal(
-                f"{where}.content: unexpected `tool_use_id` found in `tool_result` blocks"
-            )
-        if open_calls - answered:
-            raise Refusal(
-                f"{where}: `tool_use` ids were found without `tool_result` blocks immediately after"
-            )
-        open_calls = {block["id"] for block in blocks if block["type"] == "tool_use"}
-    if open_calls:
-        raise Refusal("`tool_use` ids were found without `tool_result` blocks immediately after")
-    last = _blocks(messages[-1]["content"], messages[-1]["role"], "messages.-1")[-1]
-    if (
-        messages[-1]["role"] == "assistant"
-        and last.get("text", "x") != last.get("text", "x").rstrip()
-    ):
-        raise Refusal("messages: final assistant content cannot end with trailing whitespace")
+def _check_budget(
+    body: dict[str, Any], model: Claude, turns: list[tuple[str, list[Block]]]
+) -> None:
+    if "enabled" not in model.thinking:
+        raise Refusal(
+            '"thinking.type.enabled" is not supported for this model. Use '
+            '"thinking.type.adaptive" and "output_config.effort" to control thinking behavior.'
+        )
+    budget = body["thinking"].get("budget_tokens")
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < _LEAST_BUDGET:
+        raise Refusal(
+            "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024"
+        )
+    if budget >= body.get("max_tokens", budget + 1):
+        raise Refusal("`max_tokens` must be greater than `thinking.budget_tokens`.")
+    results = turns[-1][1][0]["type"] == "tool_result"
+    last = turns[-2] if results else turns[-1]
+    if last[0] == "assistant" and last[1][0]["type"] not in ("thinking", "redacted_thinking"):
+        raise Refusal(
+            f"messages.{len(turns) - 1 - results}.content.0.type: Expected `thinking` or "
+            f"`redacted_thinking`, but found `{last[1][0]['type']}`. When `thinking` is enabled, a "
+            "final `assistant` message must start with a thinking block."
+        )
 
 
-def _blocks(content: Any, role: str, where: str) -> list[dict[str, Any]]:
-    if isinstance(content, str):
-        content = [{"type": "text", "text": content}]
-    if not isinstance(content, list) or not content:
-        raise Refusal(f"{where}: all messages must have non-empty content")
-    for number, block in enumerate(content):
-        kind = block.get("type") if isinstance(block, dict) else None
-        if kind not in _PARTS[role]:
-            raise Refusal(f"{where}.content.{number}: Input tag '{kind}' found using 'type'")
-        if kind == "text" and not block.get("text"):
-            raise Refusal("messages: text content blocks must be non-empty")
-        if kind == "thinking" and not block.get("signature"):
-            raise Refusal(f"{where}.content.{number}.thinking.signature: Field required")
-        if kind == "tool_use" and not isinstance(block.get("input"), dict):
-            raise Refusal(f"{where}.content.{number}.tool_use.input: Input should be an object")
-        if kind == "tool_use" and not _NAME.fullmatch(str(block.get("id"))):
-            raise Refusal(f"{where}.content.{number}.tool_use.id: String should match pattern")
-        if kind in ("image", "document") and not isinstance(block.get("source"), dict):
-            raise Refusal(f"{where}.content.{number}.{kind}.source: Field required")
-    found: list[dict[str, Any]] = content
-    return found
+def _check_output(config: Any) -> None:
+    if config is None:
+        return
+    if not isinstance(config, dict):
+        raise Refusal("output_config: Input should be a valid dictionary")
+    forbid_extra(config, ("effort", "format"), "output_config")
+    if config.get("effort") not in (None, *_EFFORTS):
+        raise Refusal("output_config.effort: Input should be 'low', 'medium', 'high', ...")
+    form = config.get("format")
+    if form is None:
+        return
+    if not isinstance(form, dict) or form.get("type") != "json_schema":
+        raise Refusal("output_config.format.type: Input should be 'json_schema'")
+    forbid_extra(form, ("type", "schema"), "output_config.format")
+    if not isinstance(form.get("schema"), dict):
+        raise Refusal("output_config.format.schema: Field required")
+    _check_closed(form["schema"], "output_config.format.schema")
 
 
-def _results(blocks: list[dict[str, Any]], where: str) -> set[str]:
-    """The calls that are answered; results must stand before everything else."""
-    kinds = [block["type"] == "tool_result" for block in blocks]
-    if kinds != sorted(kinds, reverse=True):
-        raise Refusal(f"{where}: `tool_result` blocks must come first in the content")
-    return {str(block.get("tool_use_id")) for block in blocks if block["type"] == "tool_result"}
+def _check_closed(schema: Any, where: str, depth: int = 0) -> None:
+    """Objects allow nothing more, and there are no limits of values."""
+    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+        return
+    kind = schema.get("type")
+    if kind == "object" and schema.get("additionalProperties") is not False:
+        raise Refusal(
+            f"{where}: For 'object' type, 'additionalProperties' must be explicitly set to false"
+        )
+    for name in _LIMITS:
+        if isinstance(kind, str) and name in schema:
+            raise Refusal(f"{where}: For '{kind}' type, property '{name}' is not supported")
+    inner = [schema.get("items"), *(schema.get("anyOf") or ()), *(schema.get("allOf") or ())]
+    for name in ("properties", "$defs"):
+        inner += (schema.get(name) or {}).values()
+    for one in inner:
+        _check_closed(one, where, depth + 1)

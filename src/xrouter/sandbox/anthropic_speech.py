@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from uuid import uuid4
 
@@ -12,18 +11,9 @@ from msgspec import Struct
 from xrouter.sandbox.generate import cut, reply, text_of, tokens_of, words
 from xrouter.sandbox.kit import count_tokens
 from xrouter.sandbox.schema import example
-from xrouter.sandbox.script import arguments_for, mentioned_tools, script_of
-
-MODELS = {
-    "claude-opus-5-5": 200_000,
-    "claude-sonnet-5-5": 200_000,
-    "claude-haiku-5-5": 200_000,
-    "claude-small": 2_000,
-}
-"""Context in tokens by id."""
+from xrouter.sandbox.script import Script, arguments_for, mentioned_tools, script_of
 
 _PIECE = 12
-_CACHED = re.compile(r"\s*\[\[cached:(\d+)\]\]")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -64,9 +54,7 @@ def prompt_tokens(body: dict[str, Any]) -> int:
 
 def said_by(body: dict[str, Any]) -> Said:
     """Answer a checked request."""
-    text = _last_text(body["messages"])
-    cached = _CACHED.search(text)
-    script = script_of(_CACHED.sub("", text))
+    script = script_of(_last_text(body["messages"]))
     tokens_in = prompt_tokens(body)
     thinking = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
     blocks: list[dict[str, Any]] = []
@@ -78,7 +66,7 @@ def said_by(body: dict[str, Any]) -> Said:
     calls = _calls(body, script.wish.text)
     reason, sequence = "tool_use", None
     if not calls or "refuse" in script.marks:
-        spoken, reason, sequence = _speak(body, script.marks, thought)
+        spoken, reason, sequence = _speak(body, script, thought)
         blocks.append({"type": "text", "text": spoken})
     else:
         blocks += calls
@@ -90,7 +78,7 @@ def said_by(body: dict[str, Any]) -> Said:
         stop_sequence=sequence,
         tokens_in=tokens_in,
         tokens_out=sum(_cost(block) for block in blocks),
-        cached=min(int(cached[1]), tokens_in) if cached else 0,
+        cached=min(script.wish.cached, tokens_in),
         thought=thought,
         pause=script.wish.pause,
     )
@@ -123,7 +111,7 @@ def events(said: Said) -> tuple[list[bytes], list[int]]:
         for delta, price in _deltas(block):
             tell("content_block_delta", price, index=index, delta=delta)
         tell("content_block_stop", index=index)
-    ending = {"stop_reason": said.stop_reason, "stop_sequence": said.stop_sequence}
+    ending = {name: value for name, value in whole(said).items() if name.startswith("stop_")}
     tell("message_delta", delta=ending, usage=said.usage(said.tokens_out))
     tell("message_stop")
     return frames, costs
@@ -132,6 +120,7 @@ def events(said: Said) -> tuple[list[bytes], list[int]]:
 def _message(
     said: Said, blocks: list[dict[str, Any]], reason: str | None, tokens_out: int
 ) -> dict[str, Any]:
+    refused = {"type": "refusal", "category": None, "explanation": None}
     return {
         "id": said.id,
         "type": "message",
@@ -140,20 +129,17 @@ def _message(
         "content": blocks,
         "stop_reason": reason,
         "stop_sequence": None,
+        **({"stop_details": refused} if reason == "refusal" else {}),
         "usage": said.usage(tokens_out),
     }
 
 
-def _speak(
-    body: dict[str, Any], marks: frozenset[str], thought: int
-) -> tuple[str, str, str | None]:
+def _speak(body: dict[str, Any], script: Script, thought: int) -> tuple[str, str, str | None]:
     """The text, why it ended, and at which stop sequence."""
-    if "refuse" in marks:
+    if "refuse" in script.marks:
         return "I cannot help with that.", "refusal", None
     form = (body.get("output_config") or {}).get("format")
-    wish = script_of(_CACHED.sub("", _last_text(body["messages"]))).wish
-    results = _results(body["messages"])
-    text = reply(body["model"], wish, results)
+    text = reply(body["model"], script.wish, _results(body["messages"]))
     if form is not None:
         text = _encode(example(form["schema"])).decode()
     elif "valid JSON object" in text_of(body.get("system") or ""):

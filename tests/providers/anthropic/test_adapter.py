@@ -7,14 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from xrouter.domain.abilities import Abilities
+from xrouter.domain.abilities import Abilities, Degree, Feature
 from xrouter.domain.catalog import Endpoint, Model, Version
 from xrouter.domain.chat import ChatRequest, Fields
 from xrouter.domain.counting import CountRequest
-from xrouter.domain.errors import InvalidRequest, UpstreamMalformed
+from xrouter.domain.errors import (
+    InvalidRequest,
+    UpstreamMalformed,
+    UpstreamOverloaded,
+    UpstreamRateLimited,
+)
 from xrouter.domain.plan import Target
 from xrouter.domain.secret import Secret
 from xrouter.providers.anthropic.adapter import AnthropicAdapter
+from xrouter.providers.anthropic.manners import PLAIN_VERSION, manners_of
 from xrouter.wire.types import WireReply
 
 HOME = "https://api.anthropic.com"
@@ -32,14 +38,18 @@ def endpoint(key: str = "sk-ant-x", url: str = HOME, **options: str) -> Endpoint
     )
 
 
-def target(max_output: int | None = None) -> Target:
-    version = Version(label="latest", upstream="claude-sonnet-4-5")
+def target(
+    max_output: int | None = None,
+    upstream: str = "claude-sonnet-4-5",
+    features: dict[Feature, Degree] | None = None,
+) -> Target:
+    version = Version(label="latest", upstream=upstream)
     model = Model(
         model_id="anthropic/claude-sonnet-4-5",
         provider="anthropic",
         adapter_class="x",
         display_name="x",
-        abilities=Abilities(max_output=max_output),
+        abilities=Abilities(features=features or {}, max_output=max_output),
         versions=(version,),
     )
     return Target(endpoint(), model, version)
@@ -85,10 +95,121 @@ def test_the_limit_of_an_answer() -> None:
 
 def test_thinking_stays_within_the_limit() -> None:
     adapter = AnthropicAdapter(endpoint())
-    thinking = body_of(adapter, target(), reasoning_effort="high")["thinking"]
-    assert thinking["budget_tokens"] == 4096
+    assert thought(adapter, target(), reasoning_effort="high") == (24_576, 16_384)
+    assert thought(adapter, target(), reasoning_effort="max") == (32_000, 23_808)
+    assert thought(adapter, target(10_000), reasoning_effort="high") == (10_000, 5000)
+    assert thought(adapter, target(), reasoning_effort="high", max_tokens=4000) == (4000, 2000)
     small = adapter.encode_chat(request(reasoning_effort="high", max_tokens=1500), target())
     assert small.dropped == ("reasoning_effort",)
+
+
+def thought(adapter: AnthropicAdapter, aim: Target, **more: Any) -> tuple[int, int]:
+    body = body_of(adapter, aim, **more)
+    return body["max_tokens"], body["thinking"]["budget_tokens"]
+
+
+def test_a_model_that_does_not_think() -> None:
+    adapter = AnthropicAdapter(endpoint())
+    aim = target(features={"reasoning": "dropped"})
+    exchange = adapter.encode_chat(request(reasoning_effort="high"), aim)
+    assert exchange.dropped == ("reasoning_effort",)
+    assert b"thinking" not in exchange.wire.body
+    quiet = adapter.encode_chat(request(reasoning_effort="none"), aim)
+    assert (quiet.dropped, b"thinking" in quiet.wire.body) == ((), False)
+
+
+def test_what_a_model_refuses_is_remembered() -> None:
+    adapter = AnthropicAdapter(endpoint())
+    refusal = InvalidRequest("`temperature` is deprecated for this model.")
+    aim = target(upstream="house-model")
+    exchange = adapter.encode_chat(request(temperature=0.5), aim)
+    assert exchange.instead(InvalidRequest("messages: wrong")) is None
+    assert exchange.instead(UpstreamOverloaded("temperature is not supported")) is None
+    other = exchange.instead(refusal)
+    assert other is not None
+    assert other.dropped == ("temperature",)
+    assert other.instead(refusal) is None
+    assert "temperature" not in body_of(adapter, aim, temperature=0.5)
+    assert "temperature" in body_of(adapter, target(), temperature=0.5)
+
+
+def test_calls_side_by_side_learn_the_same() -> None:
+    adapter = AnthropicAdapter(endpoint())
+    refusal = InvalidRequest("`temperature` is deprecated for this model.")
+    aim = target(upstream="house-model")
+    both = [adapter.encode_chat(request(temperature=0.5), aim) for _ in range(2)]
+    for exchange in both:
+        other = exchange.instead(refusal)
+        assert other is not None
+        assert other.dropped == ("temperature",)
+
+
+def test_memory_has_an_end() -> None:
+    adapter = AnthropicAdapter(endpoint())
+    for number in range(1100):
+        aim = target(upstream=f"house-{number}")
+        exchange = adapter.encode_chat(request(temperature=0.5), aim)
+        assert exchange.instead(InvalidRequest("temperature: not supported")) is not None
+    first, last = target(upstream="house-0"), target(upstream="house-1099")
+    assert "temperature" in body_of(adapter, first, temperature=0.5)
+    assert "temperature" not in body_of(adapter, last, temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    "name,adaptive,sampling",
+    [
+        ("claude-3-5-haiku-20241022", False, "all"),
+        ("claude-sonnet-4-20250514", False, "all"),
+        ("claude-opus-4-1-20250805", False, "one"),
+        ("claude-haiku-4-5@20251001", False, "one"),
+        ("anthropic.claude-sonnet-4.5-v1:0", False, "one"),
+        ("claude-sonnet-4-6", True, "one"),
+        ("claude-opus-4-7", True, "none"),
+        ("claude-sonnet-5", True, "none"),
+        ("claude-fable-5-2", True, "none"),
+        ("claude-mythos-preview", True, "none"),
+        ("kimi-k3", False, "all"),
+    ],
+)
+def test_manners_by_name(name: str, adaptive: bool, sampling: str) -> None:
+    manners = manners_of(name, PLAIN_VERSION)
+    assert (manners.adaptive, manners.sampling) == (adaptive, sampling)
+    assert manners_of(name, "2026-10-21").sampling == "none"
+
+
+def test_lessons_come_to_an_end() -> None:
+    """No refusal teaches anything twice."""
+    manners = manners_of("kimi-k3", PLAIN_VERSION)
+    for refusal in (
+        "effort level 'max' is not supported",
+        "thinking: disabled is not supported",
+        "thinking.type.enabled is not supported",
+        "temperature, top_p cannot both be specified",
+        "top_p is deprecated",
+    ):
+        after = manners.after(refusal)
+        assert after is not None
+        assert after.after(refusal) is None
+        manners = after
+    assert manners.after("Extra inputs are not permitted") is None
+
+
+def test_an_error_in_a_stream_names_its_request() -> None:
+    exchange = AnthropicAdapter(endpoint()).encode_chat(request(stream=True), target())
+    error = {"type": "rate_limit_error", "message": "Slow down, sk-ant-x"}
+    data = msgspec.json.encode({"type": "error", "error": error, "request_id": "req_7"})
+    with pytest.raises(UpstreamRateLimited) as raised:
+        exchange.feed("error", data)
+    assert raised.value.upstream_request_id == "req_7"
+    assert "sk-ant-x" not in raised.value.message
+
+
+def test_an_error_names_its_request() -> None:
+    adapter = AnthropicAdapter(endpoint())
+    body = b'{"type":"error","error":{"type":"api_error","message":"x"},"request_id":"req_7"}'
+    assert adapter.decode_error(WireReply(500, {}, body)).upstream_request_id == "req_7"
+    headers = {"request-id": "req_8"}
+    assert adapter.decode_error(WireReply(500, headers, body)).upstream_request_id == "req_8"
 
 
 def test_the_live_list() -> None:
@@ -107,6 +228,36 @@ def test_the_live_list() -> None:
     for broken in (b"<html>", b"[]", b'{"data": 1}'):
         with pytest.raises(UpstreamMalformed):
             adapter.decode_models(WireReply(200, {}, broken))
+
+
+def test_what_the_list_says_of_models() -> None:
+    no, yes = {"supported": False}, {"supported": True}
+    entries = [
+        {"id": "a", "lifecycle": "active", "capabilities": {"image_input": no, "thinking": yes}},
+        {"id": "b", "lifecycle": "deprecated", "display_name": "B", "capabilities": None},
+        {"id": "c", "lifecycle": "retired"},
+        {"id": "d", "capabilities": {"thinking": no, "structured_outputs": no, "pdf_input": no}},
+    ]
+    adapter = AnthropicAdapter(endpoint())
+    a, b, d = adapter.decode_models(WireReply(200, {}, msgspec.json.encode({"data": entries})))
+    assert a.abilities.features == {"vision": "refused", "image_urls": "refused"}
+    assert (b.display_name, b.versions[0].channel) == ("B (deprecated)", "deprecated")
+    assert b.abilities.features == {}
+    assert d.abilities.features == {
+        "files": "refused",
+        "json_schema": "refused",
+        "reasoning": "dropped",
+    }
+
+
+def test_a_count_asks_for_what_is_counted() -> None:
+    adapter = AnthropicAdapter(endpoint(beta="b-1"))
+    chat = request(reasoning_effort="low", stream=True, stop="x", user="u", betas=["b-2"])
+    errand = adapter.count(CountRequest(model="m", chat=chat), target())
+    assert errand is not None
+    wire = next(errand)
+    assert wire.headers["anthropic-beta"] == "b-1,b-2"
+    assert msgspec.json.decode(wire.body).keys() == {"model", "messages", "thinking"}
 
 
 @pytest.mark.parametrize("broken", [b"x", b"[]", b"{}", b'{"input_tokens": null}'])

@@ -15,16 +15,15 @@ from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.errors import InvalidRequest, UpstreamMalformed, XRouterError
 from xrouter.domain.plan import Target
 from xrouter.providers.anthropic.decode import AnthropicChat
-from xrouter.providers.anthropic.encode import (
-    DEFAULT_MAX_TOKENS,
-    PLAIN_VERSION,
-    encode,
-)
+from xrouter.providers.anthropic.encode import Encoded, Terms, encode
 from xrouter.providers.anthropic.errors import ErrorReader
+from xrouter.providers.anthropic.manners import PLAIN_VERSION, Manners, manners_of
 from xrouter.providers.anthropic.models import listed_models, shipped_models
 from xrouter.providers.base import BaseAPIAdapter, ChatExchange, EnvironmentSpec
 from xrouter.wire.types import Errand, WireReply, WireRequest
 
+DEFAULT_MAX_TOKENS = 8192
+_MAX_LEARNED = 1000
 _OPTIONS = frozenset({"version", "beta", "max_tokens"})
 _COUNTED = ("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config")
 
@@ -85,6 +84,7 @@ class AnthropicAdapter(BaseAPIAdapter):
         self._errors = ErrorReader([s.reveal() for s in endpoint.credential.values()])
         self._version = endpoint.options.get("version") or PLAIN_VERSION
         self._max_tokens = int(endpoint.options.get("max_tokens") or DEFAULT_MAX_TOKENS)
+        self._learned: dict[str, Manners] = {}
 
     @override
     @classmethod
@@ -113,26 +113,45 @@ class AnthropicAdapter(BaseAPIAdapter):
     def authorize(self, wire: WireRequest, token: str | None) -> None:
         wire.headers["x-api-key"] = self.endpoint.credential["api_key"].reveal()
         wire.headers["anthropic-version"] = self._version
-        if self.endpoint.options.get("beta"):
-            wire.headers["anthropic-beta"] = self.endpoint.options["beta"]
 
     @override
     def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:
-        longest = target.model.abilities.max_output
-        limit = min(self._max_tokens, longest) if longest else self._max_tokens
-        encoded = encode(request, target.version.upstream, limit, self._version)
-        wire = self._post("/messages", encoded.body, stream=request.streaming)
+        return self._chat(request, target, encode(request, self._terms(target)))
+
+    def _chat(self, request: ChatRequest, target: Target, encoded: Encoded) -> AnthropicChat:
+        wire = self._post("/messages", encoded.body, encoded.betas, stream=request.streaming)
+
+        def again(refusal: str) -> ChatExchange | None:
+            manners = self._terms(target).manners.after(refusal)
+            if manners is not None:
+                self._learn(target.version.upstream, manners)
+            other = encode(request, self._terms(target))  # a call beside this may have learned it
+            return None if other.body == encoded.body else self._chat(request, target, other)
+
         legacy = not request.tools and bool(request.functions)
-        return AnthropicChat(wire, encoded, self._errors, copies=request.n or 1, legacy=legacy)
+        copies = request.n or 1
+        return AnthropicChat(wire, encoded, self._errors, again, copies=copies, legacy=legacy)
+
+    def _terms(self, target: Target) -> Terms:
+        upstream = target.version.upstream
+        manners = self._learned.get(upstream) or manners_of(upstream, self._version)
+        can = target.model.abilities
+        thinks = can.features.get("reasoning") != "dropped"
+        return Terms(upstream, self._max_tokens, can.max_output, manners, thinks)
+
+    def _learn(self, upstream: str, manners: Manners) -> None:
+        if len(self._learned) >= _MAX_LEARNED:
+            self._learned.clear()
+        self._learned[upstream] = manners
 
     @override
     def count(self, request: CountRequest, target: Target) -> Errand[TokenCount] | None:
         """Conversations only: a bare text is none."""
         if request.chat is None:
             return None
-        encoded = encode(request.chat, target.version.upstream, self._max_tokens, self._version)
+        encoded = encode(request.chat, self._terms(target))
         body = {name: encoded.body[name] for name in _COUNTED if name in encoded.body}
-        return self._count(self._post("/messages/count_tokens", body))
+        return self._count(self._post("/messages/count_tokens", body, encoded.betas))
 
     def _count(self, wire: WireRequest) -> Errand[TokenCount]:
         reply = yield wire
@@ -160,9 +179,15 @@ class AnthropicAdapter(BaseAPIAdapter):
     def decode_models(self, reply: WireReply) -> list[ModelDescription]:
         return listed_models(reply.body)
 
-    def _post(self, path: str, body: dict[str, Any], *, stream: bool = False) -> WireRequest:
+    def _post(
+        self, path: str, body: dict[str, Any], betas: tuple[str, ...], *, stream: bool = False
+    ) -> WireRequest:
         accept = "text/event-stream" if stream else "application/json"
         headers = {"content-type": "application/json", "accept": accept}
+        ours = self.endpoint.options.get("beta", "").split(",")
+        flags = dict.fromkeys(flag for flag in (*map(str.strip, ours), *betas) if flag)
+        if flags:
+            headers["anthropic-beta"] = ",".join(flags)
         return WireRequest("POST", self.base_url + path, headers, msgspec.json.encode(body))
 
     def _get(self, path: str) -> WireRequest:

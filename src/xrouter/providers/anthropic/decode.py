@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,13 +18,17 @@ from xrouter.domain.answer import (
     Usage,
 )
 from xrouter.domain.chat import FunctionCall, ToolCall
-from xrouter.domain.errors import UpstreamMalformed
+from xrouter.domain.errors import InvalidRequest, UpstreamMalformed, XRouterError
 from xrouter.providers.anthropic.encode import Encoded
 from xrouter.providers.anthropic.errors import ErrorReader
+from xrouter.providers.anthropic.json_text import JsonText
+from xrouter.providers.anthropic.messages import FORMAT
 from xrouter.providers.base import ChatExchange
 from xrouter.wire.types import WireReply, WireRequest
 
-FORMAT = "anthropic-claude-v1"
+Again = Callable[[str], ChatExchange | None]
+"""Another exchange for the same request, from what the provider said when it refused this one."""
+
 _FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -43,21 +48,33 @@ class AnthropicChat(ChatExchange):
     """legacy: the request used `functions`, and is answered so."""
 
     def __init__(
-        self, wire: WireRequest, encoded: Encoded, errors: ErrorReader, *, copies: int, legacy: bool
+        self,
+        wire: WireRequest,
+        encoded: Encoded,
+        errors: ErrorReader,
+        again: Again,
+        *,
+        copies: int,
+        legacy: bool,
     ) -> None:
         self.wire = wire
         self.dropped = tuple(sorted(encoded.dropped))
         self.copies = copies
         self._errors = errors
+        self._again = again
         self._legacy = legacy
-        self._json_only = encoded.json_only
-        self._text: list[str] = []
+        self._json = JsonText() if encoded.json_only else None
         self._block: dict[str, Any] = {}
         self._pieces: list[str] = []
         self._calls = 0
         self._counts: dict[str, Any] = {}
         self._finish: str | None = None
         self._over = False
+
+    @override
+    def instead(self, error: XRouterError) -> ChatExchange | None:
+        """In the way that this model takes, when it refused something that we had chosen."""
+        return self._again(error.message) if isinstance(error, InvalidRequest) else None
 
     @override
     def answer(self, reply: WireReply) -> ChatAnswer:
@@ -74,10 +91,9 @@ class AnthropicChat(ChatExchange):
                 self._read(block, message, details)
         if details:
             message.extra = {"reasoning_details": details}
-        reason = str(body.get("stop_reason"))
-        finish = _finish(reason, legacy=self._legacy and message.function_call is not None)
-        self._check_json(message.content or "", finish)
-        choice = Choice(message, finish, extra={"native_finish_reason": reason})
+        finish, extra = _ending(body, legacy=self._legacy and message.function_call is not None)
+        message.content = self._close_json(message.content, finish)
+        choice = Choice(message, finish, extra=extra)
         usage = body.get("usage")
         model = body.get("model")
         meta = AnswerMeta(model if isinstance(model, str) else None)
@@ -121,7 +137,9 @@ class AnthropicChat(ChatExchange):
     ) -> None:
         kind = block.get("type")
         if kind == "text":
-            message.content = (message.content or "") + str(block.get("text") or "")
+            text = str(block.get("text") or "")
+            said = text if self._json is None else self._json.feed(text)
+            message.content = (message.content or "") + said
         elif kind == "tool_use":
             call = FunctionCall(str(block.get("name")), _arguments(block.get("input")))
             if self._legacy:
@@ -133,8 +151,8 @@ class AnthropicChat(ChatExchange):
             thought = _thought(block)
             if thought is not None:
                 details.append(thought)
-                said = thought.get("text")
-                message.reasoning = (message.reasoning or "") + said if said else message.reasoning
+                told = thought.get("text")
+                message.reasoning = (message.reasoning or "") + told if told else message.reasoning
 
     def _start(self, message: dict[str, Any]) -> list[ChatDelta]:
         self._counts = _inner(message, "usage")
@@ -170,11 +188,9 @@ class AnthropicChat(ChatExchange):
         return []
 
     def _say(self, text: str) -> list[ChatDelta]:
-        if not text:
-            return []
-        if self._json_only:
-            self._text.append(text)
-        return [ChatDelta(text=text)]
+        if text and self._json is not None:
+            text = self._json.feed(text)
+        return [ChatDelta(text=text)] if text else []
 
     def _stop(self) -> list[ChatDelta]:
         block, self._block = self._block, {}
@@ -200,25 +216,25 @@ class AnthropicChat(ChatExchange):
 
     def _turn(self, event: dict[str, Any]) -> list[ChatDelta]:
         self._counts = {**self._counts, **_inner(event, "usage")}
-        reason = _inner(event, "delta").get("stop_reason")
         usage = _usage(self._counts)
-        if reason is None or self._finish is not None:
+        told = _inner(event, "delta")
+        if told.get("stop_reason") is None or self._finish is not None:
             return [ChatDelta(usage=usage)]
-        self._finish = _finish(str(reason), legacy=self._legacy and self._calls > 0)
-        self._check_json("".join(self._text), self._finish)
-        extra = {"native_finish_reason": str(reason)}
-        return [ChatDelta(finish_reason=self._finish, choice_extra=extra, usage=usage)]
+        self._finish, extra = _ending(told, legacy=self._legacy and self._calls > 0)
+        rest = self._close_json(None, self._finish)
+        delta = ChatDelta(finish_reason=self._finish, choice_extra=extra, usage=usage)
+        return [ChatDelta(text=rest), delta] if rest else [delta]
 
-    def _check_json(self, text: str, finish: str) -> None:
-        """Raise UpstreamMalformed when JSON was asked for, and something else came."""
-        if not self._json_only or finish != "stop":
-            return
-        try:
-            whole = isinstance(_decode(text.encode()), dict)
-        except (ValueError, RecursionError):
-            whole = False
-        if not whole:
+    def _close_json(self, text: str | None, finish: str) -> str | None:
+        """The text, or what was held back when no JSON came, and need not have.
+
+        Raises UpstreamMalformed when JSON was asked for, and something else came.
+        """
+        if self._json is None or self._json.whole:
+            return text
+        if finish == "stop":
             raise UpstreamMalformed("The model was asked for JSON and wrote something else.")
+        return text if self._json.begun else self._json.held or None
 
 
 def _thought(block: dict[str, Any]) -> dict[str, Any] | None:
@@ -231,8 +247,18 @@ def _thought(block: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _finish(reason: str, *, legacy: bool) -> str:
-    return "function_call" if legacy else _FINISH.get(reason, "stop")
+def _ending(told: dict[str, Any], *, legacy: bool) -> tuple[str, dict[str, Any]]:
+    """The finish reason, and what the provider says of the end beside it.
+
+    stop_reason: the stop sequence that was hit. stop_details: of a refusal.
+    """
+    reason = str(told.get("stop_reason"))
+    extra: dict[str, Any] = {"native_finish_reason": reason}
+    if isinstance(told.get("stop_sequence"), str):
+        extra["stop_reason"] = told["stop_sequence"]
+    if isinstance(told.get("stop_details"), dict):
+        extra["stop_details"] = told["stop_details"]
+    return "function_call" if legacy else _FINISH.get(reason, "stop"), extra
 
 
 def _usage(told: dict[str, Any]) -> Usage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -37,8 +38,23 @@ _STATUS_OF_TYPE = {
     "overloaded_error": 529,
 }
 _TOO_LONG = ("prompt is too long", "exceed context limit", "context window")
-_NO_CREDIT = ("credit balance is too low", "plans & billing")
-_BAD_REQUEST = 400
+_NO_CREDIT = ("credit balance is too low", "plans & billing", "api usage limits")
+_PARAMS = {
+    "model": "model",
+    "max_tokens": "max_tokens",
+    "messages": "messages",
+    "system": "messages",
+    "stop_sequences": "stop",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "tools": "tools",
+    "tool_choice": "tool_choice",
+    "output_config": "response_format",
+    "metadata": "user",
+    "service_tier": "service_tier",
+}
+"""What the provider's parameters are called by the caller."""
+_PLACE = re.compile(r"([a-z_]+)(?:\.[\w.-]+)?: ")
 _SERVER = 500
 
 
@@ -68,7 +84,10 @@ class ErrorReader:
         told = event.get("error")
         fields: dict[str, Any] = told if isinstance(told, dict) else {}
         status = _STATUS_OF_TYPE.get(str(fields.get("type")), _SERVER)
-        return self._judge(status, fields, known=True)
+        error = self._judge(status, fields, known=True)
+        named = event.get("request_id")
+        error.upstream_request_id = named if isinstance(named, str) else None
+        return error
 
     def _judge(self, status: int, fields: dict[str, Any], *, known: bool) -> XRouterError:
         text = self._cleaner.clean(str(fields.get("message") or ""))
@@ -106,7 +125,11 @@ def _by_status(status: int, text: str, *, known: bool) -> XRouterError:
         return ModelNotFound(text or "The provider does not know this model.", param="model")
     if status == 413:  # noqa: PLR2004 - HTTP
         return PayloadTooLarge(f"The request is larger than the provider accepts.{said}")
-    return InvalidRequest(text or "The provider refused the request without saying why.")
+    place = _PLACE.match(text)
+    return InvalidRequest(
+        text or "The provider refused the request without saying why.",
+        param=_PARAMS.get(place[1], place[1]) if place else None,
+    )
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -10,10 +11,14 @@ from msgspec import Struct
 
 from xrouter.domain.chat import FunctionCall, Message
 from xrouter.domain.errors import InvalidRequest
-from xrouter.providers.anthropic.content import Block, blocks_of, text_block
+from xrouter.providers.anthropic.content import Block, PartReader, text_block
 
+FORMAT = "anthropic-claude-v1"
+"""What marks reasoning that Claude has signed; other models' signatures are refused there."""
+_SIGNED_BY_CLAUDE = (None, "", FORMAT)
+_THINKING = ("thinking", "redacted_thinking")
+_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _ODD = re.compile(r"[^a-zA-Z0-9_-]")
-_FOREIGN = ("name", "audio")
 
 
 class History(Struct):
@@ -30,6 +35,21 @@ class History(Struct):
             return blocks
         return "\n\n".join(block["text"] for block in blocks) or None
 
+    def called(self) -> list[str]:
+        """Names of the tools that were called, each once."""
+        blocks = (block for message in self.messages for block in message["content"])
+        return list(dict.fromkeys(block["name"] for block in blocks if "input" in block))
+
+    def thinking_is_over(self) -> bool:
+        """Whether thinking cannot begin here: the turn goes on that was begun without it."""
+        for message in reversed(self.messages):
+            content = message["content"]
+            if message["role"] == "assistant":
+                return content[0]["type"] not in _THINKING
+            if content[0]["type"] != "tool_result":
+                return False
+        return False
+
 
 def read_history(messages: list[Message]) -> History:
     """Translate. Raises InvalidRequest that names the message at fault."""
@@ -40,13 +60,16 @@ def read_history(messages: list[Message]) -> History:
 
 
 def tool_id(given: str) -> str:
-    """An id as Anthropic takes it; the same for a call and its result."""
-    return _ODD.sub("_", given)[:64] or "call"
+    """An id as Anthropic takes it; the same for a call and its result, others for others."""
+    if _ID.fullmatch(given):
+        return given
+    return f"{_ODD.sub('_', given)[:40]}_{hashlib.sha256(given.encode()).hexdigest()[:16]}"
 
 
 class _Reader:
     def __init__(self) -> None:
-        self._history = History([], [], set())
+        self._parts = PartReader()
+        self._history = History([], [], self._parts.dropped)
         self._legacy = 0
 
     def read(self, message: Message, where: str) -> None:
@@ -54,7 +77,7 @@ class _Reader:
         if message.name is not None and role != "function":
             self._history.dropped.add("messages.name")
         if role in ("system", "developer"):
-            self._history.system += blocks_of(message.content, f"{where}.content")
+            self._history.system += self._parts.texts(message.content, f"{where}.content")
         elif role == "user":
             self._user(message, where)
         elif role == "assistant":
@@ -73,11 +96,11 @@ class _Reader:
             )
         last = messages[-1]
         if last["role"] == "assistant" and last["content"][-1]["type"] == "text":
-            last["content"][-1]["text"] = last["content"][-1]["text"].rstrip() or "."
+            last["content"][-1]["text"] = last["content"][-1]["text"].rstrip()
         return self._history
 
     def _user(self, message: Message, where: str) -> None:
-        blocks = blocks_of(message.content, f"{where}.content")
+        blocks = self._parts.blocks(message.content, f"{where}.content")
         if not blocks:
             raise InvalidRequest(
                 "Anthropic does not take an empty message.",
@@ -87,11 +110,9 @@ class _Reader:
         self._put("user", blocks)
 
     def _said(self, message: Message, where: str) -> list[Block]:
-        blocks = _thoughts(message)
-        if (message.reasoning_content or message.reasoning) and not message.reasoning_details:
-            self._history.dropped.add("messages.reasoning_content")  # unsigned: it is not taken
-        blocks += blocks_of(message.content, f"{where}.content")
-        if message.refusal:
+        blocks = self._thoughts(message)
+        blocks += self._parts.texts(message.content, f"{where}.content")
+        if message.refusal and message.refusal.strip():
             blocks.append(text_block(message.refusal))
         for number, call in enumerate(message.tool_calls or ()):
             if call.function is None:
@@ -111,7 +132,7 @@ class _Reader:
     def _result(self, message: Message, where: str) -> None:
         name = f"call_{self._legacy}" if message.role == "function" else message.tool_call_id or ""
         block: Block = {"type": "tool_result", "tool_use_id": tool_id(name)}
-        content = blocks_of(message.content, f"{where}.content")
+        content = self._parts.blocks(message.content, f"{where}.content")
         if content:
             plain = len(content) == 1 and content[0].keys() == {"type", "text"}
             block["content"] = content[0]["text"] if plain else content
@@ -129,24 +150,35 @@ class _Reader:
         content += blocks
         content.sort(key=lambda block: block["type"] != "tool_result" if role == "user" else 0)
 
+    def _thoughts(self, message: Message) -> list[Block]:
+        """What Claude has signed goes back as it was; all other reasoning is not taken there."""
+        blocks: list[Block] = []
+        for detail in message.reasoning_details or ():
+            block = _thought(detail)
+            if block is None:
+                self._history.dropped.add("messages.reasoning_details")
+            else:
+                blocks.append(block)
+        if (message.reasoning_content or message.reasoning) and not message.reasoning_details:
+            self._history.dropped.add("messages.reasoning_content")
+        return blocks
 
-def _thoughts(message: Message) -> list[Block]:
-    """Signed thinking goes back as it was; unsigned is not taken there."""
-    blocks: list[Block] = []
-    for detail in message.reasoning_details or ():
-        if detail.get("type") == "reasoning.text" and detail.get("signature"):
-            thinking = str(detail.get("text") or "")
-            signature = detail["signature"]
-            blocks.append({"type": "thinking", "thinking": thinking, "signature": signature})
-        elif detail.get("type") == "reasoning.encrypted" and detail.get("data"):
-            blocks.append({"type": "redacted_thinking", "data": detail["data"]})
-    return blocks
+
+def _thought(detail: dict[str, Any]) -> Block | None:
+    if detail.get("format") not in _SIGNED_BY_CLAUDE:
+        return None
+    if detail.get("type") == "reasoning.text" and detail.get("signature"):
+        thinking = str(detail.get("text") or "")
+        return {"type": "thinking", "thinking": thinking, "signature": detail["signature"]}
+    if detail.get("type") == "reasoning.encrypted" and detail.get("data"):
+        return {"type": "redacted_thinking", "data": detail["data"]}
+    return None
 
 
 def _use(call_id: str, function: FunctionCall, where: str) -> Block:
     try:
         given = msgspec.json.decode(function.arguments) if function.arguments.strip() else {}
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise InvalidRequest(f"'{where}' must be a JSON object.", code="invalid_value", param=where)
