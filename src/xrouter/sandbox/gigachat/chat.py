@@ -1,4 +1,4 @@
-"""How the simulated GigaChat answers a chat: what is said (`compose`), whole or as a stream.
+"""How the simulated GigaChat answers a chat: what is said, whichever contract asks.
 
 Marks in the last user text:
 
@@ -7,13 +7,18 @@ Marks in the last user text:
     [[split]]        a function call streams in two chunks: the call, then its finish reason
     [[preface]]      a text comes before a function call
     [[in_progress]]  the stream begins with a chunk of a built-in function at work
+    [[search]]       search the web, where that may be done (the second contract alone)
+    [[draw]]         draw, where the built-in function for it may be called; so do words of drawing
+    [[unshaped]]     `response_format` is passed over in silence
 
 There is no JSON mode: a system message that speaks of JSON is obeyed, as a model would.
 """
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -22,84 +27,112 @@ from msgspec import Struct
 
 from xrouter.sandbox.generate import cut, last_user_text, reply, total_tokens, words
 from xrouter.sandbox.gigachat.errors import Refusal
+from xrouter.sandbox.gigachat.files import File
 from xrouter.sandbox.gigachat.models import Model
 from xrouter.sandbox.kit import count_tokens
 from xrouter.sandbox.schema import example
-from xrouter.sandbox.script import Script, arguments_for, mentioned_tools, phrases, script_of
+from xrouter.sandbox.script import Script, arguments_for, mentioned_tools, script_of
 
 Body = dict[str, Any]
-Said = tuple[str, str, dict[str, Any] | None]
-"""Text, finish reason, function call."""
 
 PHRASE = 4
 """Words in a delta."""
 REFUSAL = "Об этом я говорить не могу. Давайте сменим тему."
 PREFACE = "One moment, let me look."
+DRAWN = "This is what you asked for."
+_QUOTED = 20
 _THINKING = {"low": 8, "medium": 16, "high": 32}
+_DRAWING = re.compile(r"\b(draw|paint)|нарису", re.IGNORECASE)
 
 _encode = msgspec.json.Encoder().encode
 
 
+class Call(Struct):
+    """A call of a function. id: where several calls may be made at once."""
+
+    name: str
+    arguments: Body
+    id: str | None = None
+
+
+class Said(Struct):
+    """Text, finish reason, calls, ids of pictures."""
+
+    text: str = ""
+    finish: str = "stop"
+    calls: list[Call] = []
+    pictures: list[str] = []
+
+
 class Answer(Struct):
-    """An answer, ready to be written. prompt: tokens with those from the cache."""
+    """An answer, ready to be written. prompt: tokens with those from the cache.
+
+    state: the id that calls and pictures have.
+    """
 
     model: Model
     created: int
     script: Script
     thought: str
-    text: str
-    call: dict[str, Any] | None
-    finish: str
+    said: Said
     prompt: int
     cached: int
+    state: str
 
     @property
     def completion(self) -> int:
-        """Tokens of thought, text and call."""
-        return count_tokens(self.thought) + count_tokens(self.text) + self.call_tokens
+        """Tokens of thought, text and calls."""
+        return count_tokens(self.thought) + count_tokens(self.said.text) + self.call_tokens
 
     @property
     def call_tokens(self) -> int:
-        """Tokens of the call's name and arguments."""
-        return (
-            0 if self.call is None else count_tokens(_encode(self.call["function_call"]).decode())
-        )
-
-    def usage(self) -> dict[str, int]:
-        """The usage object: what came from the cache is counted beside the prompt, not in it."""
-        prompt = self.prompt - self.cached
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": self.completion,
-            "total_tokens": prompt + self.completion,
-            "precached_prompt_tokens": self.cached,
-        }
+        """Tokens of the names and arguments of calls."""
+        return sum(count_tokens(_encode(call).decode()) for call in self.said.calls)
 
 
-def compose(body: Body, model: Model, cached: int) -> Answer:
+class Question(Struct, kw_only=True):
+    """What is asked, in the terms of the first contract, as far as both have it.
+
+    body: `messages` (content is text), `functions`, `function_call` (here also {"any": [names]}),
+    `response_format`, `max_tokens`, `reasoning_effort`. many: several calls at once may be made.
+    draw: keeps a picture of the text and answers its id; None where there is no drawing.
+    must_draw: it is no matter of words. files: what is attached. cached: see `compose`.
+    """
+
+    body: Body
+    model: Model
+    files: list[File] = []
+    cached: int = 0
+    many: bool = False
+    draw: Callable[[str], str] | None = None
+    must_draw: bool = False
+
+
+def compose(question: Question) -> Answer:
     """Decide what is said. cached: tokens of the prompt known from this session.
 
     Raises Refusal when the prompt does not fit.
     """
-    messages: list[Body] = body["messages"]
-    script = script_of(last_user_text(messages))
+    body, model = question.body, question.model
+    script = script_of(last_user_text(body["messages"]))
     prompt = prompt_tokens(body)
     if prompt > model.context:
         raise Refusal(413)
+    prompt += sum(file.tokens for file in question.files)
+    if prompt > model.context:
+        raise Refusal(422)
     limit: int | None = body.get("max_tokens")
     thought = _thought(body, model, script, limit)
     left = None if limit is None else limit - count_tokens(thought)
-    text, finish, call = _say(body, model, script, left)
     return Answer(
         model=model,
         created=int(time.time()),
         script=script,
         thought=thought,
-        text=text,
-        call=call,
-        finish=finish,
+        said=_say(question, script, left),
         prompt=prompt,
-        cached=min(max(cached, script.wish.cached), prompt),
+        cached=min(max(question.cached, script.wish.cached), prompt),
+        state=str(uuid4()),
     )
 
 
@@ -112,40 +145,65 @@ def prompt_tokens(body: Body) -> int:
 
 def message_tokens(message: Body) -> int:
     """Tokens of one message."""
-    call = message.get("function_call")
-    return total_tokens([message["content"], _encode(call).decode() if call else ""])
+    calls = message.get("calls") or message.get("function_call")
+    return total_tokens([message["content"], _encode(calls).decode() if calls else ""])
 
 
 def _thought(body: Body, model: Model, script: Script, limit: int | None) -> str:
     effort = body.get("reasoning_effort")
-    if not model.reasoning or effort is None:
+    if not model.reasoning or effort not in _THINKING:
         return ""
     tokens, _ = cut(words(script.wish.think or _THINKING[effort]), [], limit)
     return "".join(tokens)
 
 
-def _say(body: Body, model: Model, script: Script, limit: int | None) -> Said:
+def _say(question: Question, script: Script, limit: int | None) -> Said:
+    body = question.body
     if "blacklist" in script.marks:
-        return REFUSAL, "blacklist", None
+        return Said(REFUSAL, "blacklist")
     if "error" in script.marks:
-        return "", "error", None
+        return Said(finish="error")
+    if question.draw is not None and (question.must_draw or _wants_drawing(body, script)):
+        return Said(DRAWN, pictures=[question.draw(script.wish.text)])
     results, called = _since_user(body["messages"])
-    name = _wanted_call(body, script, called)
-    if name is not None:
-        return PREFACE if "preface" in script.marks else "", "function_call", _call(body, name)
-    wanted = body.get("response_format") or {}
-    if wanted.get("type") == "json_schema":
-        text = msgspec.json.format(_encode(example(wanted["schema"])), indent=2).decode()
-    elif _told_json(body["messages"][0]):
-        text = _encode({"model": model.id, "said": script.wish.text}).decode()
-    else:
-        text = reply(model.shown, script.wish, results)
-    tokens, finish = cut(text, [], limit)
-    return "".join(tokens), finish, None
+    names = _wanted_calls(body, script, called)
+    if names:
+        calls = [_call(body, name) for name in names if question.many or name == names[0]]
+        if question.many:
+            calls = [Call(call.name, call.arguments, str(uuid4())) for call in calls]
+        return Said(PREFACE if "preface" in script.marks else "", "function_call", calls)
+    tokens, finish = cut(_text(question, script, results), [], limit)
+    return Said("".join(tokens), finish)
+
+
+def _text(question: Question, script: Script, results: list[str]) -> str:
+    wanted = question.body.get("response_format") or {}
+    if wanted.get("type") == "json_schema" and "unshaped" not in script.marks:
+        return msgspec.json.format(_encode(example(wanted["schema"])), indent=2).decode()
+    if _told_json(question.body["messages"][0]):
+        return _encode({"model": question.model.id, "said": script.wish.text}).decode()
+    text = reply(question.model.shown, script.wish, results)
+    return text if script.wish.words is not None else text + _read(question.files)
+
+
+def _read(files: list[File]) -> str:
+    """What it says of the files: their names, and of the first text its first words."""
+    if not files:
+        return ""
+    quoted = next((file.text for file in files if file.kind == "document"), "")
+    told = f" Attached: {', '.join(file.name for file in files)}."
+    return f"{told} It reads: {' '.join(quoted.split()[:_QUOTED])}" if quoted else told
 
 
 def _told_json(first: Body) -> bool:
     return first["role"] == "system" and "json" in first["content"].lower()
+
+
+def _wants_drawing(body: Body, script: Script) -> bool:
+    """By the mark, or by words of the user or of the system."""
+    first = body["messages"][0]
+    told = first["content"] if first["role"] == "system" else ""
+    return "draw" in script.marks or _DRAWING.search(f"{told}\n{script.wish.text}") is not None
 
 
 def _since_user(messages: list[Body]) -> tuple[list[str], list[str]]:
@@ -161,85 +219,26 @@ def _since_user(messages: list[Body]) -> tuple[list[str], list[str]]:
     return results, called
 
 
-def _wanted_call(body: Body, script: Script, called: list[str]) -> str | None:
-    """The one function to call now: the forced one, or the next that the user mentions.
+def _wanted_calls(body: Body, script: Script, called: list[str]) -> list[str]:
+    """The functions to call now: the forced one, or those that the user mentions.
 
-    A forced function that has given its result is not called again.
+    A forced function that has given its result is not called again; where any must be called, one
+    always is.
     """
-    choice = body.get("function_call") or "none"
-    if isinstance(choice, dict):
-        return None if called else str(choice["name"])
+    choice: Any = body.get("function_call") or "none"
     if choice == "none":
-        return None
+        return []
+    if isinstance(choice, dict) and "name" in choice:
+        return [] if called else [str(choice["name"])]
     names = [function["name"] for function in body.get("functions") or []]
-    return next(iter(mentioned_tools(script.wish.text, names, called)), None)
+    if choice == "auto":
+        return mentioned_tools(script.wish.text, names, called)
+    names = choice["any"]
+    return mentioned_tools(script.wish.text, names, called) or names[:1]
 
 
-def _call(body: Body, name: str) -> dict[str, Any]:
-    """The part of a message that is a call."""
+def _call(body: Body, name: str) -> Call:
     function = next(one for one in body["functions"] if one["name"] == name)
     choice = body["function_call"]
     given = choice.get("partial_arguments", {}) if isinstance(choice, dict) else {}
-    arguments = arguments_for(function["parameters"]) | given
-    return {
-        "function_call": {"name": name, "arguments": arguments},
-        "functions_state_id": str(uuid4()),
-    }
-
-
-def completion(answer: Answer) -> dict[str, Any]:
-    """The whole answer. It has no id."""
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text}
-    if answer.thought:
-        message["reasoning_content"] = answer.thought
-    message |= answer.call or {}
-    return {
-        "choices": [{"index": 0, "message": message, "finish_reason": answer.finish}],
-        "created": answer.created,
-        "model": answer.model.shown,
-        "object": "chat.completion",
-        "usage": answer.usage(),
-    }
-
-
-def stream(answer: Answer) -> tuple[list[bytes], list[int]]:
-    """The frames, and for each how many completion tokens had been sent after it."""
-    steps: list[tuple[Body, int]] = []
-    if "in_progress" in answer.script.marks:
-        work = {"role": "function_in_progress", "name": "text2image", "created": answer.created}
-        steps.append((work | {"content": "5"}, 0))
-    spoken = [
-        ({"content": "", "reasoning_content": part}, count_tokens(part))
-        for part in phrases(answer.thought, PHRASE)
-    ]
-    spoken += [({"content": part}, count_tokens(part)) for part in phrases(answer.text, PHRASE)]
-    last: tuple[Body, int] = ({"content": ""}, 0)
-    if answer.call is not None:
-        last = ({"content": ""} | answer.call, answer.call_tokens)
-        if "split" in answer.script.marks:
-            spoken.append(last)
-            last = ({"content": ""}, 0)
-    spoken.append(last)
-    spoken[0][0]["role"] = "assistant"
-    steps += spoken
-    frames, costs, cost = [], [], 0
-    for place, (delta, price) in enumerate(steps):
-        cost += price
-        frames.append(_frame(answer, delta, last=place == len(steps) - 1))
-        costs.append(cost)
-    frames.append(b"data: [DONE]\n\n")
-    return frames, costs
-
-
-def _frame(answer: Answer, delta: Body, *, last: bool) -> bytes:
-    choice: Body = {"delta": delta, "index": 0}
-    chunk: Body = {
-        "choices": [choice],
-        "created": answer.created,
-        "model": answer.model.shown,
-        "object": "chat.completion",
-    }
-    if last:
-        choice["finish_reason"] = answer.finish
-        chunk["usage"] = answer.usage()
-    return b"data: " + _encode(chunk) + b"\n\n"
+    return Call(name, arguments_for(function["parameters"]) | given)

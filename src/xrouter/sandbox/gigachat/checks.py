@@ -9,14 +9,16 @@ import msgspec
 
 from xrouter.sandbox.gigachat.errors import Refusal, invalid
 from xrouter.sandbox.gigachat.functions import check_functions
+from xrouter.sandbox.gigachat.models import Model
 
 Body = dict[str, Any]
 
 _ROLES = ("system", "user", "assistant", "function")
 _EFFORTS = ("low", "medium", "high")
+NO_RESULT = "every assistant function call must have a result in history"
 
 
-def check_chat(body: Body) -> None:
+def check_chat(body: Body, model: Model) -> None:
     """Raise Refusal for the first thing that is wrong."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -25,8 +27,8 @@ def check_chat(body: Body) -> None:
         _check_message(message, index)
     _check_order(messages)
     check_functions(body)
-    _check_numbers(body)
-    _check_format(body.get("response_format"))
+    check_numbers(body)
+    check_format(body.get("response_format"), ("text", "json_schema"), model)
     for name in ("stream", "profanity_check"):
         if not isinstance(body.get(name, False), bool):
             raise invalid(f"{name} must be a boolean")
@@ -50,10 +52,8 @@ def _check_message(message: Any, index: int) -> None:
     if message.get("function_call") is not None:
         _check_call(message, place)
     state = message.get("functions_state_id")
-    if state is not None and not _is_uuid(state):
+    if state is not None and not is_uuid(state):
         raise invalid(f"{place}.functions_state_id must be a uuid")
-    if message.get("attachments"):
-        raise Refusal(404, "No such file")
 
 
 def _check_result(message: Body, place: str) -> None:
@@ -80,17 +80,22 @@ def _check_call(message: Body, place: str) -> None:
 
 
 def _check_order(messages: list[Body]) -> None:
-    """The result of a function stands right after its call."""
+    """The result of a function stands right after its call, and each call has one."""
     asked: str | None = None
     for message in messages:
         if message["role"] == "function" and message["name"] != asked:
             raise invalid(
                 f"function message {message['name']!r} must follow the call of this function"
             )
+        if message["role"] != "function" and asked is not None:
+            raise invalid(NO_RESULT)
         asked = (message.get("function_call") or {}).get("name")
+    if asked is not None:
+        raise invalid(NO_RESULT)
 
 
-def _check_numbers(body: Body) -> None:
+def check_numbers(body: Body) -> None:
+    """Raise Refusal for sampling parameters out of their ranges."""
     penalty = _number(body, "repetition_penalty")
     if penalty is not None and penalty <= 0:
         raise Refusal(422, "repetition_penalty must be in range (0, +inf)")
@@ -117,17 +122,25 @@ def _number(body: Body, name: str) -> float | None:
     return value
 
 
-def _check_format(wanted: Any) -> None:
+def check_format(wanted: Any, kinds: tuple[str, ...], model: Model) -> None:
+    """Raise Refusal for a form of the answer that is wrong, or that the model does not know."""
     if wanted is None:
         return
     kind = wanted.get("type") if isinstance(wanted, dict) else None
-    if kind not in ("text", "json_schema"):
+    if kind not in kinds:
         raise invalid(f"response_format.type: unknown type {kind!r}")
+    if kind != "text" and not model.shapes:
+        raise invalid("response_format is not supported by this model")
     if kind == "json_schema" and not isinstance(wanted.get("schema"), dict):
         raise invalid("response_format.schema is required")
+    if kind == "regex" and not isinstance(wanted.get("regex"), str):
+        raise invalid("response_format.regex is required")
+    if not isinstance(wanted.get("strict", False), bool):
+        raise invalid("response_format.strict must be a boolean")
 
 
-def _is_uuid(value: Any) -> bool:
+def is_uuid(value: Any) -> bool:
+    """Whether it is the text of a UUID."""
     try:
         UUID(value)
     except (ValueError, AttributeError, TypeError):

@@ -14,15 +14,19 @@ _UNKNOWN = ("$ref", "$defs", "definitions", "anyOf", "oneOf", "allOf", "not")
 
 def check_functions(body: dict[str, Any]) -> None:
     """Raise Refusal for the first function that is wrong, or a call of one that is not there."""
-    functions = body.get("functions")
+    _check_choice(body.get("function_call"), names_of(body.get("functions")))
+
+
+def names_of(functions: Any) -> set[str]:
+    """The names of functions. Raises Refusal for the first that is wrong."""
     if functions is not None and not isinstance(functions, list):
         raise invalid("functions must be an array")
     for function in functions or []:
-        _check_function(function)
+        check_function(function)
     names = {function["name"] for function in functions or []}
     if len(names) != len(functions or []):
         raise invalid("function names must be unique")
-    _check_choice(body.get("function_call"), names)
+    return names
 
 
 def _check_choice(choice: Any, names: set[str]) -> None:
@@ -36,7 +40,8 @@ def _check_choice(choice: Any, names: set[str]) -> None:
         raise invalid("function_call.partial_arguments must be an object")
 
 
-def _check_function(function: Any) -> None:
+def check_function(function: Any) -> None:
+    """Raise Refusal for a definition that is wrong."""
     if not isinstance(function, dict):
         raise invalid("a function must be an object")
     if not isinstance(function.get("name"), str) or not function["name"]:

@@ -77,12 +77,25 @@ class TokenOffice:
         except Denied as denied:
             body = {"code": denied.code, "message": denied.message}
             return json_response(body, denied.status)
+        token, expires = self._new(account)
+        return json_response({"access_token": token, "expires_at": expires})
+
+    def issue_to_user(self, request: SandboxRequest) -> SandboxResponse:
+        """Answer POST /token: a user and the password. Raises Refusal (401)."""
+        try:
+            token, expires = self._new(_account_of_key(request.headers.get("authorization", "")))
+        except Denied:
+            raise Refusal(401) from None
+        return json_response({"tok": token, "exp": expires})
+
+    def _new(self, account: Account) -> tuple[str, int]:
+        """A token, and when it ends, in milliseconds."""
         token = f"eyJ{secrets.token_urlsafe(256)}"
         expires = self._clock() + LIFETIME
         self._tokens[token] = _Token(account, expires)
         if len(self._tokens) > TOKENS_KEPT:
             del self._tokens[next(iter(self._tokens))]
-        return json_response({"access_token": token, "expires_at": int(expires * 1000)})
+        return token, int(expires * 1000)
 
     def account_of(self, request: SandboxRequest) -> Account:
         """Whose request this is. Raises Refusal (401)."""
