@@ -140,6 +140,9 @@ def error_frame(generation: str, model: Listed, error: Body) -> bytes:
     )
 
 
+_THOUGHTS = ("reasoning", "reasoning_content", "reasoning_details")
+
+
 def _frame(chunk: Body) -> bytes:
     return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
@@ -166,7 +169,16 @@ def _for_openai(body: Body, model: Listed) -> Body:
         left.pop("parallel_tool_calls", None)
     if "logprobs" not in left:
         left.pop("top_logprobs", None)
+    if isinstance(left.get("messages"), list):
+        left["messages"] = [_without_thoughts(message) for message in left["messages"]]
     return left | {"model": model.id}
+
+
+def _without_thoughts(message: Any) -> Any:
+    """Thoughts of a history are taken under three names."""
+    if not isinstance(message, dict):
+        return message
+    return {name: value for name, value in message.items() if name not in _THOUGHTS}
 
 
 def _effort(body: Body, model: Listed) -> str | None:
