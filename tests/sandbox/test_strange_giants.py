@@ -119,7 +119,7 @@ def test_gigachat(body: Any) -> None:
         caller = GigaChatCaller()
         await caller.login()
         for path in ("chat/completions", "embeddings", "tokens/count"):
-            sound(await caller.call(f"/api/v1/{path}", msgspec.json.encode(body)))
+            sound(await caller.call(f"/v1/{path}", msgspec.json.encode(body)))
         assert caller.simulator.slots.running("b2b-one") == 0
 
     asyncio.run(run())
