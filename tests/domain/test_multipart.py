@@ -34,6 +34,15 @@ def test_a_field_is_read_and_replaced_and_the_rest_stays() -> None:
     assert replace_field(BODY, BOUNDARY, "none", "x") == BODY
 
 
+def test_a_field_that_is_there_twice_is_none() -> None:
+    """Another reader may take the other one."""
+    second = b"------b0undary\r\nContent-Disposition: form-data; name=model\r\n\r\nother\r\n"
+    twice = second + BODY
+    assert read_field(twice, BOUNDARY, "model") is None
+    assert replace_field(twice, BOUNDARY, "model", "x") == twice
+    assert boundary_of("multipart/form-data; xboundary=a") is None
+
+
 def test_a_preamble_is_skipped() -> None:
     assert read_field(b"hello\r\n" + BODY, BOUNDARY, "model") == "whisper-1"
 

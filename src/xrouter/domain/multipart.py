@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^;,\s]{1,70}))', re.IGNORECASE)
-_NAME = re.compile(rb'content-disposition:[^\r\n]*;\s*name="([^"]*)"', re.IGNORECASE)
+_BOUNDARY = re.compile(r'(?:^|;)\s*boundary=(?:"([^"]{1,70})"|([^;,\s]{1,70}))', re.IGNORECASE)
+_NAME = re.compile(rb'content-disposition:[^\r\n]*;\s*name=(?:"([^"]*)"|([^;\s]+))', re.IGNORECASE)
 _MAX_HEAD = 4096
 _MAX_PARTS = 256
 
@@ -38,19 +38,23 @@ def replace_field(body: bytes, boundary: bytes, name: str, value: str) -> bytes:
 
 
 def _place(body: bytes, boundary: bytes, name: str) -> slice | None:
-    """Where the value of the first field of this name lies."""
+    """Where the value of the field lies; None when there are several of this name.
+
+    Readers differ in which of several they take: what we replace must be what others read.
+    """
+    places: list[slice] = []
     delimiter = b"--" + boundary
     at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
     for _ in range(_MAX_PARTS):
         start = at + len(delimiter)
         if body[at:start] != delimiter or body[start : start + 2] != b"\r\n":
-            return None
+            break
         head_end = body.find(b"\r\n\r\n", start, start + _MAX_HEAD)
         end = body.find(b"\r\n" + delimiter, head_end + 2)
         if head_end < 0 or end < 0:
-            return None
+            break
         found = _NAME.search(body, start, head_end)
-        if found is not None and found[1] == name.encode():
-            return slice(head_end + 4, end)
+        if found is not None and (found[1] or found[2]) == name.encode():
+            places.append(slice(head_end + 4, end))
         at = end + 2
-    return None
+    return places[0] if len(places) == 1 else None

@@ -71,7 +71,8 @@ class ChatAttempt:
         total = self._timeouts.total
         try:
             with Deadline(total):
-                place = await self._upstream.turn()
+                upstream = self._upstream
+                place = await upstream.turn() if upstream.takes_turns else None
                 try:
                     wire, exchange = await self._send(exchange, place)
                     try:
@@ -92,7 +93,7 @@ class ChatAttempt:
     async def _open(self, exchange: ChatExchange) -> UpstreamStream:
         timeouts = self._timeouts
         ends_at = asyncio.get_running_loop().time() + timeouts.total
-        place = await self._turn()
+        place = await self._turn() if self._upstream.takes_turns else None
         wire: WireExchange | None = None
         try:
             with Deadline(min(timeouts.first_token, timeouts.total)):

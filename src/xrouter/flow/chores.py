@@ -6,7 +6,6 @@ import asyncio
 import time
 
 from xrouter.domain.deadline import Deadline
-from xrouter.domain.errors import XRouterError
 from xrouter.flow.upstreams import Upstream, Upstreams
 from xrouter.telemetry.logs import log
 
@@ -33,7 +32,7 @@ class Janitor:
             try:
                 with Deadline(PATIENCE_S):
                     await _tidy(upstream)
-            except (XRouterError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - the next endpoint is not to blame
                 endpoint = upstream.endpoint
                 log.warning(
                     "chores_failed",

@@ -153,7 +153,8 @@ class Pipeline(Flow):
             plan = self._plan(kinds, credential, reply, tally)
             exchange = await self._gear.dispatcher.raw(request, plan, tally)
             try:
-                await pass_on(exchange, reply, tally)
+                idle = plan.targets[0].endpoint.timeouts.idle
+                await pass_on(exchange, reply, tally, idle)
             finally:
                 exchange.close()
             return reply.close_raw

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xrouter.domain.errors import UpstreamMalformed
+from xrouter.domain.deadline import Deadline
+from xrouter.domain.errors import UpstreamMalformed, UpstreamTimeout
 from xrouter.domain.ports import Reply
 from xrouter.flow.stream import DeltaStream
 from xrouter.flow.tally import Tally
@@ -11,12 +12,20 @@ from xrouter.wire.client import Exchange
 BINARY = "application/octet-stream"
 
 
-async def pass_on(exchange: Exchange, reply: Reply, tally: Tally) -> None:
-    """An answer as it comes, until its end. Raises UpstreamError when it breaks off."""
+async def pass_on(exchange: Exchange, reply: Reply, tally: Tally, idle: float) -> None:
+    """An answer as it comes, until its end. Raises UpstreamError when it breaks off or stalls."""
     tally.raw = True
     await reply.open_raw(tally.served(), exchange.headers.get("content-type", BINARY))
-    while data := await exchange.chunk():
+    while data := await _chunk(exchange, idle):
         await reply.pass_on(data)
+
+
+async def _chunk(exchange: Exchange, idle: float) -> bytes:
+    try:
+        with Deadline(idle):
+            return await exchange.chunk()
+    except TimeoutError:
+        raise UpstreamTimeout(f"The provider was silent for {idle:g} s.") from None
 
 
 async def relay(stream: DeltaStream, reply: Reply, tally: Tally) -> None:

@@ -43,6 +43,11 @@ class Upstream:
         self._lanes = means.lanes
         self._lane = adapter.lane()
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether its account takes only so many calls at a time."""
+        return self._lane is not None
+
     async def turn(self) -> Place | None:
         """Wait for a place where the account takes only so many calls at a time; else None."""
         return None if self._lane is None else await self._lanes.enter(self._lane)

@@ -42,8 +42,7 @@ _READ = "SELECT sealed FROM responses WHERE id = ? AND project = ? AND created_a
 _REMOVE = "DELETE FROM responses WHERE id = ? AND project = ?"
 _PRUNE = "DELETE FROM responses WHERE created_at < ?"
 _SIZE = "SELECT sum(length(sealed)) FROM responses"
-_OLDEST = "DELETE FROM responses WHERE id IN (SELECT id FROM responses ORDER BY created_at LIMIT ?)"
-_OLDEST_AT_ONCE = 1000
+_BY_AGE = "SELECT id, length(sealed) FROM responses ORDER BY created_at"
 _BEGIN = "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)"
 _FINISH = "DELETE FROM jobs WHERE id = ?"
 _ALIVE = "UPDATE jobs SET seen_at = ? WHERE owner = ?"
@@ -112,6 +111,10 @@ class ResponseFile(ResponseStore):
     @override
     async def remove(self, response_id: str, project: str) -> bool:
         await asyncio.to_thread(self.flush)
+        with self._notes:
+            waiting = self._waiting.get(response_id)
+            if waiting is not None and waiting.project == project:
+                self._drop(response_id)
         return await asyncio.to_thread(self._delete, response_id, project)
 
     @override
@@ -121,14 +124,21 @@ class ResponseFile(ResponseStore):
 
     @override
     async def finish(self, job_id: str) -> None:
+        await asyncio.to_thread(self.flush)  # the answer is on disk before its job is forgotten
         await asyncio.to_thread(self._change, _FINISH, (job_id,))
 
     @override
     async def abandoned(self) -> list[StoredJob]:
         if self._file is None and not self._path.exists():
             return []
-        found = await asyncio.to_thread(self._claim)
-        return [StoredJob(name, self._vault.open(blob, _context(name))) for name, blob in found]
+        jobs: list[StoredJob] = []
+        for name, blob in await asyncio.to_thread(self._claim):
+            try:
+                jobs.append(StoredJob(name, self._vault.open(blob, _context(name))))
+            except VaultError as error:
+                log.error("job_not_readable", response_id=name, error=str(error))
+                await asyncio.to_thread(self._change, _FINISH, (name,))
+        return jobs
 
     def has_work(self) -> bool:
         """Whether `flush` would do something."""
@@ -211,8 +221,14 @@ class ResponseFile(ResponseStore):
     def _prune(self, file: sqlite3.Connection, now: float) -> None:
         self._pruned_at = now
         file.execute(_PRUNE, (now - self._kept_s,))
-        while (file.execute(_SIZE).fetchone()[0] or 0) > self._max_bytes:
-            file.execute(_OLDEST, (_OLDEST_AT_ONCE,))
+        over = (file.execute(_SIZE).fetchone()[0] or 0) - self._max_bytes
+        gone: list[tuple[str]] = []
+        for name, size in file.execute(_BY_AGE) if over > 0 else ():
+            gone.append((name,))
+            over -= size
+            if over <= 0:
+                break
+        file.executemany("DELETE FROM responses WHERE id = ?", gone)
 
     def _opened(self) -> sqlite3.Connection:
         if self._file is None:

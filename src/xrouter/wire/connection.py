@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from socket import AF_INET, SO_LINGER, SOL_SOCKET, AddressFamily
 
 import aiohttp
@@ -29,6 +29,11 @@ KEEP_ALIVE_S = 15.0
 FIRST_FINAL = 200
 
 _RESET = struct.pack("ii", 1, 0)  # linger on, for no time: closing sends a reset
+
+
+_NAT64 = IPv6Network("64:ff9b::/96")
+_COMPATIBLE = IPv6Network("::/96")
+_SEGMENT_ROUTING = IPv6Network("5f00::/16")
 
 
 class StaleConnection(aiohttp.ClientConnectionError):
@@ -136,8 +141,20 @@ def is_public(address: str) -> bool:
         ip = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
-    return (mapped or ip).is_global and not ip.is_multicast
+    if isinstance(ip, IPv6Address):
+        if ip.is_site_local or ip in _SEGMENT_ROUTING:
+            return False
+        inner = ip.ipv4_mapped or ip.sixtofour or _embedded(ip)
+        if inner is not None:
+            return inner.is_global and not inner.is_multicast
+    return ip.is_global and not ip.is_multicast
+
+
+def _embedded(ip: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that a translator would connect to."""
+    if ip in _NAT64 or ip in _COMPATIBLE:
+        return IPv4Address(int(ip) & 0xFFFFFFFF)
+    return None
 
 
 class Connector(aiohttp.TCPConnector):

@@ -127,3 +127,41 @@ async def test_the_door_ends_what_runs_and_it_stays_begun() -> None:
         await house.until(lambda: bool(flow.collected))
     assert list(store.jobs) == [name]
     assert msgspec.json.decode(store.kept[name].body)["status"] == "in_progress"
+
+
+async def test_work_that_cannot_be_read_does_not_stop_the_rest() -> None:
+    store = KeptResponses()
+    broken = StoredJob("resp_0", b"no job")
+    strange = StoredJob("resp_2", msgspec.msgpack.encode(Job("resp_2", "default", b"{}", [])))
+    store.left = [broken, strange, abandoned(LEFT)]
+    flow = ScriptedFlow()
+    flow.may_collect.set()
+    async with open_house(flow=flow, responses=store) as house:
+        assert (await ended(house, "resp_1"))["status"] == "completed"
+
+
+async def test_what_was_finished_before_the_kill_stays_so() -> None:
+    store = KeptResponses()
+    async with open_house(responses=store) as house:
+        done = await ended(house, (await begun(house))["id"])
+    job = Job(done["id"], "default", encode(ASKED), [])
+    store.left = [StoredJob(job.id, msgspec.msgpack.encode(job))]
+    async with open_house(responses=store) as house:
+        await house.until(lambda: not store.left)
+        assert (await ended(house, job.id))["status"] == "completed"
+
+
+async def test_what_is_deleted_does_not_come_back(house: House) -> None:
+    go_on = asyncio.Event()
+
+    async def waits(_request: ChatRequest, reply: Reply) -> None:
+        await go_on.wait()
+        await reply.refuse(UpstreamFailed("x"))
+
+    house.flow.script = waits
+    name = (await begun(house))["id"]
+    await house.flow.entered.wait()
+    assert (await house.call("DELETE", f"/v1/responses/{name}")).status == 200
+    go_on.set()
+    await house.flow.cancelled.wait()
+    assert (await house.call("GET", f"/v1/responses/{name}")).status == 404

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ from xrouter.edge.dialects.responses.body import read_body
 from xrouter.edge.dialects.responses.reasoning import Thought, packed, unpacked
 from xrouter.edge.dialects.responses.request import Asked, translate
 from xrouter.edge.voice import encode
+
+FUNCTION = {"type": "function", "name": "f"}
 
 
 def asked(**body: Any) -> Asked:
@@ -202,6 +205,35 @@ def test_what_is_wrong_is_named(body: dict[str, Any], param: str, code: str | No
     error = refusal(**body)
     assert error.param == param
     assert code is None or error.code == code
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": [{"type": "reasoning", "summary": 5}, {"role": "user", "content": "x"}]},
+        {"tools": [{"type": "namespace", "name": "n", "tools": ["x"]}]},
+        {"tools": [{"type": "custom", "name": "c", "description": 5, "format": {"type": "x"}}]},
+        {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "tools": 5}},
+        {"tools": [FUNCTION], "tool_choice": {"type": "allowed_tools", "tools": [{"name": {}}]}},
+    ],
+)
+def test_values_of_wrong_types_are_no_defects(body: dict[str, Any]) -> None:
+    """A 400, or what can be made of it."""
+    with suppress(InvalidRequest):
+        asked(**{"input": "x", **body})
+
+
+def test_reasoning_belongs_to_the_message_that_follows() -> None:
+    items = [
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "one"}]},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "two"}]},
+        {"role": "assistant", "content": "Ho"},
+        {"role": "user", "content": "Hi"},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+    ]
+    said, _, call = sent(input=items)["messages"]
+    assert said["reasoning_content"] == "one\ntwo"
+    assert "reasoning_content" not in call
 
 
 def test_reasoning_survives_the_client() -> None:

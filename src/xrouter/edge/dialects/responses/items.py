@@ -39,7 +39,7 @@ class _Reader:
         if kind == "message":
             self._message(item, where)
         elif kind == "reasoning":
-            self._thought = _thought(item)
+            self._thought = _together(self._thought, _thought(item))
         elif kind == "function_call":
             self._call(item, where, _text(item, "arguments", where))
         elif kind == "custom_tool_call":
@@ -57,9 +57,10 @@ class _Reader:
         content = item.get("content")
         if role == "assistant" and isinstance(content, list):
             message |= _said(content, where)
-            self._think(message)
         else:
             message["content"] = _content(content, f"{where}.content")
+        if role == "assistant":
+            self._think(message)
         self.messages.append(message)
 
     def _call(self, item: Item, where: str, arguments: str) -> None:
@@ -86,14 +87,27 @@ class _Reader:
             message["reasoning_details"] = thought.details
 
 
+def _together(first: Thought | None, second: Thought) -> Thought:
+    """Several reasoning items in a row belong to the same message."""
+    if first is None:
+        return second
+    return Thought(
+        "\n".join(filter(None, (first.text, second.text))), first.details + second.details
+    )
+
+
 def _thought(item: Item) -> Thought:
     sealed = item.get("encrypted_content")
     found = unpacked(sealed) if isinstance(sealed, str) else None
     if found is not None:
         return found
-    parts = [*(item.get("summary") or ()), *(item.get("content") or ())]
+    parts = [*_list(item.get("summary")), *_list(item.get("content"))]
     texts = [part.get("text") for part in parts if isinstance(part, dict)]
     return Thought("\n".join(text for text in texts if isinstance(text, str)))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _said(parts: list[Any], where: str) -> Message:

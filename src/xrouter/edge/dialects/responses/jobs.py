@@ -7,6 +7,7 @@ cheaper; such work survives a restart. Other work is done here: after a restart 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -30,6 +31,9 @@ FLEX = "flex"
 LOOK_EVERY_S = 10.0
 CANCELLED = "cancelled"
 QUEUED = "queued"
+_UNFINISHED = (QUEUED, "in_progress")
+
+_log = logging.getLogger(__name__)
 
 
 class Job(Struct):
@@ -101,23 +105,47 @@ async def cancel(visit: Visit, kept: StoredResponse) -> bytes:
             code="invalid_value",
             param="response_id",
         )
-    if state["status"] not in (QUEUED, "in_progress"):
+    if state["status"] not in _UNFINISHED:
         return kept.body
     state["status"] = CANCELLED
     body = encode(state)
     visit.means.background.cancel(kept.id)
-    await visit.means.responses.finish(kept.id)
     visit.means.responses.keep(msgspec.structs.replace(kept, body=body))
+    await visit.means.responses.finish(kept.id)
     return body
+
+
+async def forget(visit: Visit, response_id: str) -> None:
+    """End the work on a response that is to be deleted, so that it does not come back."""
+    visit.means.background.cancel(response_id)
+    await visit.means.responses.finish(response_id)
 
 
 async def revive(means: Means) -> None:
     """Go on with what other processes have begun and left, as long as the door is open."""
     while True:
-        for stored in await means.responses.abandoned():
-            course = Course(_decode(stored.data), means)
-            means.background.start(stored.id, _revived(course))
+        try:
+            for stored in await means.responses.abandoned():
+                await _take_over(stored, means)
+        except Exception:  # noqa: BLE001 - looking must go on: it also says that we are there
+            _log.exception("abandoned work was not looked at")
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _take_over(stored: StoredJob, means: Means) -> None:
+    """Go on with one; what cannot be read any more is given up, and logged."""
+    try:
+        job = _decode(stored.data)
+        course = Course(job, means)
+    except (msgspec.MsgspecError, XRouterError) as error:
+        _log.error("work cannot be gone on with, response_id=%s: %s", stored.id, error)
+        await means.responses.finish(stored.id)
+        return
+    kept = await means.responses.find(job.id, job.project)
+    if kept is not None and msgspec.json.decode(kept.body)["status"] not in _UNFINISHED:
+        await course.end()
+        return
+    means.background.start(stored.id, _revived(course))
 
 
 async def _run(course: Course, key: str | None, call: CallInfo) -> None:

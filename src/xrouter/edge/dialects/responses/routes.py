@@ -87,7 +87,10 @@ async def show(visit: Visit) -> None:
 
 async def delete(visit: Visit) -> None:
     """DELETE /responses/{id}."""
-    if not await visit.means.responses.remove(visit.rest, visit.project()):
+    project = visit.project()
+    await _find(visit, visit.rest, project, "response_id")
+    await jobs.forget(visit, visit.rest)
+    if not await visit.means.responses.remove(visit.rest, project):
         raise _unknown(visit.rest, "response_id")
     await visit.out.whole(_OK, JSON, encode(Deleted(id=visit.rest)))
 

@@ -70,6 +70,8 @@ def _read(tool: dict[str, Any], where: str, tooling: Tooling) -> None:
     elif kind == "namespace":
         inner = tool.get("tools")
         for index, each in enumerate(inner if isinstance(inner, list) else ()):
+            if not isinstance(each, dict):
+                raise missing(f"{where}.tools[{index}].type")
             before = len(tooling.tools)
             _read(each, f"{where}.tools[{index}]", tooling)
             for made in tooling.tools[before:]:
@@ -93,7 +95,8 @@ def _custom(tool: dict[str, Any], where: str, tooling: Tooling) -> None:
     name = tool.get("name")
     if not isinstance(name, str) or not name:
         raise missing(f"{where}.name")
-    described = tool.get("description") or ""
+    given_description = tool.get("description")
+    described = given_description if isinstance(given_description, str) else ""
     form = tool.get("format")
     if isinstance(form, dict) and form.get("type") == "grammar":
         described += f"\n\nThe input must follow this grammar:\n{form.get('definition', '')}"
@@ -121,7 +124,8 @@ def _choice(choice: str | dict[str, Any] | None, tooling: Tooling) -> str | dict
 def _allowed(choice: dict[str, Any], tooling: Tooling) -> str:
     """Only some of the tools may be called: the others are not offered."""
     given = choice.get("tools")
-    names = {tool.get("name") for tool in given if isinstance(tool, dict)} if given else set()
+    listed = [tool for tool in given if isinstance(tool, dict)] if isinstance(given, list) else []
+    names = {str(tool.get("name")) for tool in listed}
     tooling.tools = [tool for tool in tooling.tools if tool["function"]["name"] in names]
     if not tooling.tools:
         raise InvalidRequest(
