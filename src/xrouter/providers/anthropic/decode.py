@@ -181,11 +181,19 @@ class AnthropicChat(ChatExchange):
         if kind == "signature_delta":
             self._block["signature"] = str(delta.get("signature") or "")
         elif kind == "input_json_delta":
-            piece = str(delta.get("partial_json") or "")
-            self._pieces.append(piece)
-            if piece and not self._legacy:
-                return [ChatDelta(tool_calls=[ToolCallDelta(self._calls - 1, arguments=piece)])]
+            return self._fill(str(delta.get("partial_json") or ""))
         return []
+
+    def _fill(self, piece: str) -> list[ChatDelta]:
+        """A piece of a call's input; those of tools that the provider runs itself are not ours."""
+        if not self._block:
+            raise UpstreamMalformed("The provider's stream has a piece of a call that never began.")
+        if self._block.get("type") != "tool_use":
+            return []
+        self._pieces.append(piece)
+        if not piece or self._legacy:
+            return []
+        return [ChatDelta(tool_calls=[ToolCallDelta(self._calls - 1, arguments=piece)])]
 
     def _say(self, text: str) -> list[ChatDelta]:
         if text and self._json is not None:
