@@ -142,6 +142,7 @@ def test_another_master_key_than_the_databases(servers: Servers) -> None:
     (server.data / "snapshot.sealed").unlink()
     server.start(wait=False)
     until(lambda: "master key" in server.err, "it is reported")
+    server.wait_ready(said=False)  # it says so before it listens
     assert server.chat("openai/gpt-4o-mini", key=server.key).status != 200
 
 
