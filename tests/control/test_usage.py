@@ -16,7 +16,7 @@ from xrouter.control.db.engine import Database
 from xrouter.control.db.errors import DatabaseError
 from xrouter.control.db.tables.usage import UsageRow
 from xrouter.control.drain import Drain
-from xrouter.domain.usage import UsageEvent, new_id
+from xrouter.domain.usage import Tried, UsageEvent, new_id
 from xrouter.stores.journal.reader import JournalReader
 from xrouter.stores.journal.writer import JournalWriter
 from xrouter.telemetry.logs import log
@@ -78,6 +78,11 @@ async def test_events_reach_the_database_as_they_were(
             version="v1",
             finish_reason="stop",
             upstream_model="one@v1",
+            route="bot",
+            reason="priority",
+            cached=True,
+            build="one:7",
+            tried=(Tried("p", "e", "p/one", "v1", "upstream_error", 1.5),),
         ),
         happened(status=502, outcome="error", error_code="upstream_error", model_served=None),
     ]
@@ -86,7 +91,11 @@ async def test_events_reach_the_database_as_they_were(
     assert await drain.drain_once() == 2
     assert await drain.drain_once() == 0
     found = {item["event_id"]: item for item in (await api.ask("GET", "/usage"))["data"]}
-    assert found == {item.event_id: msgspec.structs.asdict(item) for item in events}
+    assert found == {item.event_id: _whole(item) for item in events}
+
+
+def _whole(event: UsageEvent) -> dict[str, Any]:
+    return msgspec.structs.asdict(event) | {"tried": list(msgspec.to_builtins(event.tried))}
 
 
 async def test_an_event_read_twice_counts_once(

@@ -101,7 +101,7 @@ def _statement(dialect: str) -> str:
 
 def _row(event: UsageEvent) -> Values:
     """The event with values that both databases take: no NUL in text, numbers in range."""
-    values = msgspec.structs.astuple(event)
+    values = (*msgspec.structs.astuple(event)[:-1], msgspec.json.encode(event.tried).decode())
     if all(map(_fits, values)):
         return values
     return tuple(_storable(value) for value in values)

@@ -7,19 +7,31 @@ from typing import Literal
 from msgspec import Struct
 
 from xrouter.domain.abilities import Abilities
+from xrouter.domain.routes import Policy
 from xrouter.domain.secret import Secret
 
 Kind = Literal["chat", "embeddings", "images", "speech", "transcription", "moderation"]
 """What a model is for; the operations of the door ask for one of them."""
 
 
+Status = Literal["active", "deprecated", "retired"]
+"""Of versions; retired ones are not served."""
+
+State = Literal["healthy", "degraded", "down"]
+"""Of endpoints, as the prober sees them."""
+
+
 class Timeouts(Struct, frozen=True):
-    """Seconds. first_token: from sending to the first delta; idle: between two reads."""
+    """Seconds. first_token: from sending to the first delta; idle: between two reads.
+
+    min_speed: characters a second below which a stream counts as stalled, 0 for no limit.
+    """
 
     connect: float = 5.0
     first_token: float = 60.0
     idle: float = 60.0
     total: float = 600.0
+    min_speed: float = 0.0
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -31,6 +43,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     priority: smaller is tried first.
     ca_bundle: PEM file to trust besides the system's; client_cert/client_key: PEM files for mTLS.
     proxy: URL of an HTTP proxy. None for all of these means: not used.
+    max_running, max_waiting: calls at a time and in the queue, None for no limit of ours.
+    country: where its machines stand (`RU`), None when unknown. state: see `State`.
     """
 
     id: int
@@ -46,17 +60,46 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     client_cert: str | None = None
     client_key: str | None = None
     proxy: str | None = None
+    max_running: int | None = None
+    max_waiting: int | None = None
+    country: str | None = None
+    state: State = "healthy"
+
+
+class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an answer costs now. Amounts: billionths of the currency's unit, per million tokens.
+
+    request, image: each. What is None costs what `input` or, for reasoning, `output` costs.
+    """
+
+    currency: str
+    input: int
+    output: int
+    cached_input: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    request: int = 0
+    image: int | None = None
+    source: str = ""
 
 
 class Version(Struct, frozen=True, kw_only=True):
     """What a model is at one time. `upstream` is the provider's own name for it.
 
     channel: moving name that leads here (`latest`, `rc`, `deprecated`), or None.
+    weight: its share where versions split the traffic. Dates: unix seconds. successor: the name to
+    ask for instead of a deprecated one. price: None when unknown.
     """
 
     label: str
     upstream: str
     channel: str | None = None
+    status: Status = "active"
+    weight: int = 1
+    released_at: float | None = None
+    retires_at: float | None = None
+    successor: str | None = None
+    price: Price | None = None
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -65,6 +108,7 @@ class Model(Struct, frozen=True, kw_only=True):
     versions: at least one; the first is what the bare model id means.
     context_length: tokens, prompt and answer together; None when unknown.
     created: unix seconds. abilities: the adapter's word, with the row's above it.
+    access_group: that a key must have, None for all keys. policy: None for the default one.
     """
 
     model_id: str
@@ -76,6 +120,8 @@ class Model(Struct, frozen=True, kw_only=True):
     is_available: bool = True
     created: int = 0
     abilities: Abilities = Abilities()
+    access_group: str | None = None
+    policy: Policy | None = None
     versions: tuple[Version, ...]
 
 

@@ -18,12 +18,14 @@ class Principal(Struct, frozen=True, kw_only=True):
     """The owner of a request: an API key of a project.
 
     key_id: public id of the key, safe to log. rpm: requests a minute, None for no limit.
+    groups: access groups whose models and routes it may use.
     """
 
     key_id: str
     name: str
     project: str = "default"
     rpm: int | None = None
+    groups: tuple[str, ...] = ()
 
 
 class KeyRecord(Struct, frozen=True, kw_only=True):

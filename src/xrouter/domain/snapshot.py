@@ -6,15 +6,18 @@ from msgspec import Struct
 
 from xrouter.domain.catalog import Endpoint, Model
 from xrouter.domain.identity import KeyRecord
+from xrouter.domain.routes import Canary, Route
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
     """One revision of the catalog and the keys.
 
     models: by canonical id, also the switched-off ones (they answer "unavailable").
-    endpoints: by provider, ordered by priority. keys: by MAC.
-    built_at: unix seconds. stale: the database cannot be asked at the moment, so that a key that is
-    not in here may exist all the same.
+    endpoints: by provider, ordered by priority. keys: by MAC. routes: by every name that means
+    them. rates: billionths of a ruble for one unit of a currency. canaries: by model id.
+    built_at: unix seconds. valid_until: when a price or a date in it begins, None if none will.
+    stale: the database cannot be asked at the moment, so that a key that is not in here may exist
+    all the same.
     """
 
     revision: int
@@ -22,6 +25,10 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     models: dict[str, Model]
     endpoints: dict[str, tuple[Endpoint, ...]]
     keys: dict[bytes, KeyRecord]
+    routes: dict[str, Route] = {}
+    rates: dict[str, int] = {}
+    canaries: dict[str, Canary] = {}
+    valid_until: float | None = None
     stale: bool = False
 
 

@@ -23,12 +23,28 @@ def new_id(prefix: str = "") -> str:
     )
 
 
+class Tried(Struct, frozen=True, omit_defaults=True):
+    """One attempt at one target. code: of the error, None for the one that answered.
+
+    ms: milliseconds from sending to the first token, or to the failure.
+    """
+
+    provider: str
+    endpoint: str
+    model: str
+    version: str
+    code: str | None = None
+    ms: float = 0.0
+
+
 class UsageEvent(Struct, kw_only=True, omit_defaults=True):
     """What one request was and what it used.
 
     event_id: unique; the database ignores a second one. Times are unix seconds (`at`) and
     milliseconds (`*_ms`). status: HTTP status as the caller saw it, 499 when the caller left.
-    attempts: upstream calls made. outcome: "ok", "error" or "cancelled".
+    attempts: upstream calls made. outcome: "ok", "error" or "cancelled". route: that was asked
+    for, None for a model; reason: why this target (`domain.plan.Plan`). cached: answered from the
+    cache. build: of the model, as the provider named it. tried: attempts that failed, and the last.
     """
 
     event_id: str
@@ -58,3 +74,8 @@ class UsageEvent(Struct, kw_only=True, omit_defaults=True):
     first_token_ms: float | None = None
     total_ms: float = 0.0
     upstream_request_id: str | None = None
+    route: str | None = None
+    reason: str | None = None
+    cached: bool = False
+    build: str | None = None
+    tried: tuple[Tried, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import MetaData
 
-from xrouter.control.db.tables import catalog, identity, usage
+from xrouter.control.db.tables import catalog, health, identity, releases, routing, usage
 from xrouter.control.db.tables.base import Base
 
 WATCHED = (
@@ -13,6 +13,12 @@ WATCHED = (
     catalog.ModelRow.__tablename__,
     catalog.VersionRow.__tablename__,
     identity.KeyRow.__tablename__,
+    routing.RouteRow.__tablename__,
+    routing.RouteTargetRow.__tablename__,
+    routing.PriceRow.__tablename__,
+    routing.RateRow.__tablename__,
+    releases.ReleaseRow.__tablename__,
+    health.EndpointStateRow.__tablename__,
 )
 """Tables whose every change raises the catalog's revision."""
 

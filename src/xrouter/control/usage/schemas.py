@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, JsonValue, WithJsonSchema
 
 from xrouter.control.kit.schemas import MAX_PAGE, In, Moment, Out
 
@@ -69,6 +69,11 @@ class EventOut(Out):
     first_token_ms: float | None
     total_ms: float
     upstream_request_id: str | None
+    route: str | None
+    reason: str | None
+    cached: bool
+    build: str | None
+    tried: JsonValue
 
 
 class SummaryRow(Out):

@@ -59,6 +59,8 @@ class Base(DeclarativeBase):
         dict[str, Any]: Json,
         dict[str, str]: Json,
         dict[str, float]: Json,
+        list[str]: Json,
+        list[dict[str, Any]]: Json,
     }
 
 

@@ -22,7 +22,11 @@ _EMPTY = text("'{}'")
 
 
 class ProviderRow(Dated, Base):
-    """A party that serves models. adapter_class: of endpoints and models that name none."""
+    """A party that serves models. adapter_class: of endpoints and models that name none.
+
+    country: where its machines stand, ISO 3166 (`RU`), None when unknown. settings: the fields of
+    `control.catalog.schemas.ProviderSettings`; what is absent has the default.
+    """
 
     __tablename__ = "providers"
 
@@ -31,6 +35,8 @@ class ProviderRow(Dated, Base):
     display_name: Mapped[str]
     adapter_class: Mapped[str]
     is_enabled: Mapped[bool] = mapped_column(default=True, server_default=true())
+    country: Mapped[str | None]
+    settings: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=_EMPTY)
 
     endpoints: Mapped[list[EndpointRow]] = relationship(
         lazy="raise",
@@ -45,6 +51,8 @@ class EndpointRow(Dated, Base):
 
     credential: a sealed JSON object (see `xrouter.control.catalog.seals`), None for none.
     timeouts: seconds by the names of `domain.catalog.Timeouts`; what is absent has the default.
+    max_running, max_waiting: calls at a time and in the queue, None for no limit of ours.
+    country: where it differs from the provider's.
     """
 
     __tablename__ = "provider_endpoints"
@@ -65,6 +73,9 @@ class EndpointRow(Dated, Base):
     client_cert: Mapped[str | None]
     client_key: Mapped[str | None]
     proxy: Mapped[str | None]
+    max_running: Mapped[int | None]
+    max_waiting: Mapped[int | None]
+    country: Mapped[str | None]
     is_enabled: Mapped[bool] = mapped_column(default=True, server_default=true())
 
 
@@ -74,6 +85,7 @@ class ModelRow(Dated, Base):
     origin: who made the row: `operator`, the adapter's own list (`shipped`) or the provider's
     (`live`). vanished_at: since when that list lacks it. listed: what that list says of it:
     `features`, `max_output`, `prices`; capabilities: the operator's word on the same, which stands.
+    policy: the fields of `domain.routes.Policy`; what is absent has the default.
     """
 
     __tablename__ = "llm_models"
@@ -92,6 +104,7 @@ class ModelRow(Dated, Base):
     capabilities: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=_EMPTY)
     access_group: Mapped[str | None]
     limits: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=_EMPTY)
+    policy: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=_EMPTY)
     origin: Mapped[str] = mapped_column(default="operator", server_default="operator")
     vanished_at: Mapped[datetime | None]
 
@@ -108,6 +121,7 @@ class VersionRow(Base):
 
     upstream: the provider's own name for it. status: `active`, `deprecated` or `retired`; retired
     ones are not served. weight: its share where versions split the traffic. origin: as of models.
+    successor: what callers of a deprecated one should ask for instead, a model name.
     """
 
     __tablename__ = "llm_model_versions"
@@ -123,6 +137,7 @@ class VersionRow(Base):
     retires_at: Mapped[datetime | None]
     weight: Mapped[int] = mapped_column(default=1, server_default=text("1"))
     position: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    successor: Mapped[str | None]
     origin: Mapped[str] = mapped_column(default="operator", server_default="operator")
 
 

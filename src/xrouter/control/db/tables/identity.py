@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import LargeBinary
+from sqlalchemy import LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from xrouter.control.db.tables.base import Base, utc_now
@@ -14,7 +14,7 @@ class KeyRow(Base):
     """An API key: its MAC, never the key.
 
     key_id: public, may be logged. pepper_id: of the pepper that made the MAC. rpm: requests a
-    minute, None for no limit.
+    minute, None for no limit. groups: access groups whose models and routes it may use.
     """
 
     __tablename__ = "api_keys"
@@ -27,6 +27,7 @@ class KeyRow(Base):
     mac: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     last4: Mapped[str]
     rpm: Mapped[int | None]
+    groups: Mapped[list[str]] = mapped_column(default=list, server_default=text("'[]'"))
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Double, Index
+from typing import Any
+
+from sqlalchemy import BigInteger, Double, Index, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from xrouter.control.db.tables.base import Base
@@ -45,3 +47,8 @@ class UsageRow(Base):
     first_token_ms: Mapped[float | None] = mapped_column(Double)
     total_ms: Mapped[float] = mapped_column(Double)
     upstream_request_id: Mapped[str | None]
+    route: Mapped[str | None]
+    reason: Mapped[str | None]
+    cached: Mapped[bool] = mapped_column(default=False, server_default=false())
+    build: Mapped[str | None]
+    tried: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default=text("'[]'"))
