@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
+from msgspec import structs
 from typing_extensions import override
 
 from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
@@ -20,6 +21,7 @@ from xrouter.domain.identity import Principal
 from xrouter.domain.images import ImagesAnswer
 from xrouter.domain.ports import Allowance, CallInfo, Journal, KeyBook, Reply, Served
 from xrouter.domain.raw import RawRequest
+from xrouter.domain.routes import Policy
 from xrouter.domain.secret import Secret
 from xrouter.domain.snapshot import Snapshot
 from xrouter.domain.usage import UsageEvent
@@ -27,8 +29,10 @@ from xrouter.edge.dialects.openai.chat import read_chat
 from xrouter.edge.dialects.openai.embeddings import read_embeddings
 from xrouter.edge.dialects.openai.images import read_images
 from xrouter.edge.dialects.openai.tokens import read_count
+from xrouter.flow.board import Board
 from xrouter.flow.dispatch import Dispatcher
 from xrouter.flow.pipeline import Gear, Pipeline
+from xrouter.flow.route import Router
 from xrouter.flow.settle import Settler
 from xrouter.flow.upstreams import Upstreams
 from xrouter.providers import factory
@@ -248,6 +252,7 @@ class Rig:
         self.client = Client()
         self.tokens = TokenBook()
         self.snapshots = MemorySnapshots()
+        self.board = Board()
         self.meters = Meters()
         self.build: Callable[[Endpoint], BaseAPIAdapter] = factory.build
         upstreams = Upstreams(self._made, self.client, self.tokens)
@@ -257,7 +262,8 @@ class Rig:
                 self.snapshots,
                 OneKey(),
                 MemoryLimiter(),
-                Dispatcher(upstreams, self.meters),
+                Router(self.board),
+                Dispatcher(upstreams, self.meters, self.board),
                 Settler(self.journal, self.meters, access),
             )
         )
@@ -267,11 +273,16 @@ class Rig:
         return self.build(endpoint)
 
     def use(
-        self, timeouts: Timeouts | None = None, *, standby: bool = True, **changes: Any
+        self,
+        timeouts: Timeouts | None = None,
+        *,
+        standby: bool = True,
+        policy: Policy | None = None,
+        **changes: Any,
     ) -> None:
         """Put both endpoints of each provider into the snapshot, or the first alone.
 
-        timeouts: of the first; the standby has time.
+        timeouts: of the first; the standby has time. policy: of all models.
         """
         made: dict[str, tuple[Endpoint, ...]] = {}
         for provider in _ENDPOINTS:
@@ -281,11 +292,16 @@ class Rig:
                 endpoint(provider, self.urls[1], 2, Timeouts(), **more),
             )
             made[provider] = pair if standby else pair[:1]
-        self.endpoints(made)
+        self.endpoints(made, policy)
 
-    def endpoints(self, made: dict[str, tuple[Endpoint, ...]]) -> None:
+    def endpoints(
+        self, made: dict[str, tuple[Endpoint, ...]], policy: Policy | None = None
+    ) -> None:
+        models = MODELS
+        if policy is not None:
+            models = {name: structs.replace(m, policy=policy) for name, m in MODELS.items()}
         self.snapshots.replace(
-            Snapshot(revision=1, built_at=time.time(), models=MODELS, endpoints=made, keys={})
+            Snapshot(revision=1, built_at=time.time(), models=models, endpoints=made, keys={})
         )
 
     def fault(self, kind: str, *, where: Sandbox | None = None, **fields: Any) -> None:

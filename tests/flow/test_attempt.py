@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 from tests.flow.harness import MODELS, Recorder, Rig
+from tests.flow.parts import MODEL, Adapter, Exchange, use
 from typing_extensions import override
 
 from xrouter.domain.abilities import Abilities, Degree, Feature
 from xrouter.domain.answer import ChatDelta, Usage
-from xrouter.domain.catalog import Endpoint, Model
+from xrouter.domain.catalog import Model
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.errors import (
@@ -26,68 +27,9 @@ from xrouter.domain.images import ImagesAnswer, ImagesRequest, Picture
 from xrouter.domain.plan import Target
 from xrouter.domain.raw import RawRequest
 from xrouter.flow.able import check_able
-from xrouter.providers.base import ChatExchange, Lane
-from xrouter.providers.openai import OpenAIAdapter
-from xrouter.providers.shapes.openai_chat import OpenAIChat
+from xrouter.providers.base import ChatExchange
+from xrouter.telemetry.logs import log
 from xrouter.wire.types import Errand, WireReply, WireRequest
-
-MODEL = "openai/gpt-4o-mini"
-
-
-class Exchange(OpenAIChat):
-    """An OpenAI exchange with errands given from outside."""
-
-    adapter: Adapter
-
-    @override
-    def before(self) -> Errand[None] | None:
-        return self.adapter.before(self) if self.adapter.before else None
-
-    @override
-    def after(self) -> Errand[list[ChatDelta]] | None:
-        return self.adapter.after() if self.adapter.after else None
-
-    @override
-    def instead(self, error: XRouterError) -> ChatExchange | None:
-        return self.adapter.instead(self, error) if self.adapter.instead else None
-
-
-class Adapter(OpenAIAdapter):
-    before: Callable[[Exchange], Errand[None]] | None = None
-    after: Callable[[], Errand[list[ChatDelta]]] | None = None
-    instead: Callable[[Exchange, XRouterError], ChatExchange | None] | None = None
-    width: int | None = None
-    several = False
-
-    @override
-    def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:
-        inner = super().encode_chat(request, target)
-        body = msgspec.json.decode(inner.wire.body)
-        copies = body.pop("n", 1) if self.several else 1
-        inner.wire.body = msgspec.json.encode(body)
-        exchange = Exchange(inner.wire, self.reader, inner.dropped)
-        exchange.adapter = self
-        exchange.copies = copies
-        return exchange
-
-    @override
-    def lane(self) -> Lane | None:
-        return None if self.width is None else Lane("account", self.width)
-
-    def models(self) -> WireRequest:
-        return self.get("/models")
-
-
-def use(rig: Rig, **parts: Any) -> None:
-    """Let the OpenAI endpoints have an adapter with these parts."""
-
-    def build(endpoint: Endpoint) -> Adapter:
-        adapter = Adapter(endpoint)
-        for name, value in parts.items():
-            setattr(adapter, name, value)
-        return adapter
-
-    rig.build = build
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -127,9 +69,13 @@ async def test_what_fails_after_a_stream_costs_nothing_but_that(rig: Rig) -> Non
         return []
 
     use(rig, after=after)
-    reply = await rig.chat(MODEL, "[[words:3]]", stream=True)
+    with log.captured() as logged:
+        reply = await rig.chat(MODEL, "[[words:3]]", stream=True)
     assert (reply.error, reply.finish) == (None, "stop")
     assert rig.event.tokens_out > 0
+    (line,) = logged
+    assert (line["event"], line["endpoint"]) == ("completion_failed", "at-1")
+    assert line["error"]
 
 
 async def test_what_fails_after_a_whole_answer_is_told(rig: Rig) -> None:
@@ -141,6 +87,9 @@ async def test_what_fails_after_a_whole_answer_is_told(rig: Rig) -> None:
     rig.use(standby=False)
     reply = await rig.chat(MODEL)
     assert isinstance(reply.error, UpstreamMalformed)
+    (charge,) = rig.first.bill
+    assert (rig.event.tokens_in, rig.event.tokens_out) == (charge.tokens_in, charge.tokens_out)
+    assert (rig.event.outcome, rig.event.tokens_estimated) == ("error", False)
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -166,66 +115,6 @@ async def test_ways_come_to_an_end(rig: Rig) -> None:
     reply = await rig.chat("openai/o4-mini", temperature=0.5)
     assert isinstance(reply.error, InvalidRequest)
     assert rig.event.attempts == 3
-
-
-async def test_several_calls_are_alternatives(rig: Rig) -> None:
-    use(rig, several=True)
-    reply = await rig.chat(MODEL, "[[words:4]]", n=3)
-    assert reply.whole is not None
-    assert [choice.index for choice in reply.whole.choices] == [0, 1, 2]
-    assert len(rig.asked(rig.first)) == 3
-    assert rig.event.tokens_out == sum(charge.tokens_out for charge in rig.first.bill)
-
-
-@pytest.mark.parametrize("width", [None, 1, 2])
-async def test_several_streams_are_one(rig: Rig, width: int | None) -> None:
-    use(rig, several=True, width=width)
-    reply = Choices()
-    await rig.chat(MODEL, "[[words:4]]", n=3, stream=True, reply=reply)
-    assert reply.error is None
-    assert reply.finishes == {0: "stop", 1: "stop", 2: "stop"}
-    assert {len(text.split()) for text in reply.texts.values()} == {4}
-    assert rig.event.tokens_out == sum(charge.tokens_out for charge in rig.first.bill)
-
-
-async def test_one_of_several_streams_that_breaks_is_told(rig: Rig) -> None:
-    use(rig, several=True)
-    rig.fault("cut", after=3, times=1)
-    reply = await rig.chat(MODEL, "[[words:40]]", n=2, stream=True)
-    assert reply.calls[-1] in ("fail", "refuse")
-    assert reply.error is not None
-
-
-async def test_leaving_closes_all_streams(rig: Rig) -> None:
-    use(rig, several=True)
-    reply = Recorder(hold_at="deltas")
-    going = asyncio.create_task(
-        rig.chat(MODEL, "[[words:500]] [[pause:0.05]]", n=3, stream=True, reply=reply)
-    )
-    await reply.held.wait()
-    going.cancel()
-    await asyncio.gather(going, return_exceptions=True)
-    async with asyncio.timeout(10):
-        while not all(each["closed_by_client"] for each in rig.asked(rig.first)):
-            await asyncio.sleep(0.01)
-    assert rig.event.outcome == "cancelled"
-
-
-class Choices(Recorder):
-    """Keeps alternatives apart."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: dict[int, str] = {}
-        self.finishes: dict[int, str] = {}
-
-    @override
-    async def deltas(self, deltas: list[ChatDelta]) -> None:
-        for delta in deltas:
-            self.texts[delta.choice] = self.texts.get(delta.choice, "") + (delta.text or "")
-            if delta.finish_reason:
-                self.finishes[delta.choice] = delta.finish_reason
-        await super().deltas(deltas)
 
 
 async def test_calls_of_one_account_take_turns(rig: Rig) -> None:
@@ -316,6 +205,23 @@ async def test_an_answer_is_passed_on_as_it_comes(rig: Rig) -> None:
     rig.fault("cut", match={"path": "embeddings"}, times=1)
     broken = await rig.pass_on("openai/text-embedding-3-small", "anything", {"input": "x"})
     assert broken.calls[-1] == "break_raw"
+    assert rig.journal.events[-1].outcome == "error"
+
+
+class Reading(Drawing):
+    @override
+    def raw_reader(self, request: RawRequest) -> Callable[[bytes], bytes] | None:
+        return lambda body: body.replace(b"embedding", b"vector")
+
+
+async def test_an_answer_that_is_read_before_it_is_passed_on(rig: Rig) -> None:
+    rig.build = Reading
+    reply = await rig.pass_on("openai/text-embedding-3-small", "anything", {"input": "x"})
+    assert reply.calls == ["start", "close_raw"]
+    assert msgspec.json.decode(reply.raw)["data"][0]["object"] == "vector"
+    rig.fault("cut", match={"path": "embeddings"}, times=1)
+    broken = await rig.pass_on("openai/text-embedding-3-small", "anything", {"input": "x"})
+    assert broken.calls == ["refuse"]
     assert rig.journal.events[-1].outcome == "error"
 
 

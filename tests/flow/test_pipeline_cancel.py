@@ -11,6 +11,7 @@ from tests.flow.harness import Recorder, Rig, until
 
 from xrouter.domain.catalog import Timeouts
 from xrouter.domain.ports import SERVER_SHUTDOWN
+from xrouter.domain.routes import Policy
 
 AT_ONCE_S = 1.0
 """Seconds: the bound that is tested. It takes a millisecond or two."""
@@ -159,7 +160,7 @@ async def test_leaving_in_the_middle_of_several_embeddings(rig: Rig) -> None:
 
 
 async def test_one_failed_embedding_ends_the_others(rig: Rig) -> None:
-    rig.use(Timeouts(total=30), standby=False)
+    rig.use(Timeouts(total=30), standby=False, policy=Policy(max_attempts=1))
     rig.fault("server_error", times=1, match={"path": "textEmbedding"})
     rig.fault("hang_before_headers", match={"path": "textEmbedding"})
     reply = await rig.embed("yandex/text-search-doc", ["a", "b", "c", "d"])

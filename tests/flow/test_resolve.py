@@ -3,49 +3,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.flow.catalog import model, snapshot
 
-from xrouter.domain.catalog import Endpoint, Model, Version
+from xrouter.domain.catalog import Model, Version
 from xrouter.domain.errors import InvalidRequest, ModelNotFound, ModelUnavailable, NotReady
-from xrouter.domain.snapshot import EMPTY, Snapshot
+from xrouter.domain.snapshot import EMPTY
 from xrouter.flow.resolve import find, resolve
-from xrouter.flow.route import route
-
-
-def model(model_id: str, *versions: Version, **changes: object) -> Model:
-    given_versions = versions or (Version(label="default", upstream=model_id),)
-    fields: dict[str, object] = {
-        "model_id": model_id,
-        "provider": model_id.split("/", maxsplit=1)[0],
-        "adapter_class": "x.Y",
-        "display_name": model_id,
-        "versions": given_versions,
-    }
-    return Model(**(fields | changes))  # type: ignore[arg-type] # a builder for tests
-
-
-def endpoint(number: int, provider: str, priority: int) -> Endpoint:
-    return Endpoint(
-        id=number,
-        provider=provider,
-        name=f"e{number}",
-        adapter_class="x.Y",
-        base_url="http://x",
-        priority=priority,
-    )
-
-
-def snapshot(*models: Model, endpoints: tuple[Endpoint, ...] = ()) -> Snapshot:
-    by_provider: dict[str, tuple[Endpoint, ...]] = {}
-    for each in endpoints:
-        by_provider[each.provider] = (*by_provider.get(each.provider, ()), each)
-    return Snapshot(
-        revision=1,
-        built_at=0.0,
-        models={m.model_id: m for m in models},
-        endpoints=by_provider,
-        keys={},
-    )
-
 
 LATEST = Version(label="5", upstream="m/latest", channel="latest")
 RC = Version(label="5.1", upstream="m/rc", channel="rc")
@@ -160,17 +123,3 @@ def test_a_model_of_the_other_kind_is_refused() -> None:
         resolve("north/v", snapshot(vectors, MOVING), ("chat",))
     assert refused.value.param == "model"
     assert "north/m" in (refused.value.hint or "")
-
-
-def test_the_plan_is_ordered_by_priority() -> None:
-    standby, primary = endpoint(1, "north", 10), endpoint(2, "north", 0)
-    state = snapshot(MOVING, endpoints=(standby, primary, endpoint(3, "west", -5)))
-    plan = route(resolve("north/m", state, ("chat",)), state)
-    assert [target.endpoint for target in plan.targets] == [primary, standby]
-    assert plan.reason == "priority"
-
-
-def test_a_model_without_endpoints_is_unavailable() -> None:
-    state = snapshot(MOVING)
-    with pytest.raises(ModelUnavailable, match="no endpoint"):
-        route(resolve("north/m", state, ("chat",)), state)

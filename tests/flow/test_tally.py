@@ -18,13 +18,13 @@ CALLS = [
 def test_calls_of_any_kind_count_when_the_provider_counts_nothing(streamed: bool) -> None:
     answer = ChatAnswer([Choice(AnswerMessage(content="a" * 30, tool_calls=CALLS), "tool_calls")])
     tally = Tally("chat", "m", streamed=streamed, started_at=0.0)
-    tally.attempt()
+    (copy,) = tally.ask(1)
+    copy.accepted = True
     if streamed:
         tally.count(deltas_of(answer))
     else:
-        tally.take(answer)
-    tally.accepted = True
-    tally.estimate(REQUEST)
+        copy.take(answer)
+    tally.sum_up(REQUEST)
     assert tally.usage is not None
     assert tally.usage.estimated
     assert tally.usage.prompt_tokens == 40 / CHARACTERS_PER_TOKEN

@@ -22,9 +22,11 @@ from xrouter.edge.health import Health
 from xrouter.edge.limits import DoorLimits
 from xrouter.edge.run import DoorServer, RunOptions
 from xrouter.edge.server import Door
+from xrouter.flow.board import Board
 from xrouter.flow.chores import Janitor
 from xrouter.flow.dispatch import Dispatcher
 from xrouter.flow.pipeline import Gear, Pipeline
+from xrouter.flow.route import Router
 from xrouter.flow.settle import Settler
 from xrouter.flow.upstreams import Upstreams
 from xrouter.providers import factory
@@ -67,6 +69,7 @@ class DataPlane:
         )
         self.client = Client()
         self.tokens = TokenBook()
+        self.board = Board()
         upstreams = Upstreams(factory.build, self.client, self.tokens)
         self._janitor = Janitor(upstreams)
         access = AccessLog(writer, enabled=config.access_log)
@@ -75,7 +78,8 @@ class DataPlane:
                 self.snapshots,
                 self.keys,
                 MemoryLimiter(),
-                Dispatcher(upstreams, self.meters),
+                Router(self.board),
+                Dispatcher(upstreams, self.meters, self.board),
                 Settler(self.journal, self.meters, access),
             )
         )

@@ -29,13 +29,14 @@ XRouterError                      carries status, type, code, param, message, hi
 │   └── NotReady                  503  no catalog yet; an unknown key while it cannot be checked
 └── InternalError                 us: a defect                                          500
 
-`fallback` says whether another target may be tried for the same request; `hint_is_public` whether
+`fallback` says whether another target may be tried for the same request; `reach` how far the
+failure goes; `again` whether the same target may do better in a moment; `hint_is_public` whether
 the hint is for the caller, or only for the log.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 class XRouterError(Exception):
@@ -51,6 +52,8 @@ class XRouterError(Exception):
     type: ClassVar[str] = "server_error"
     default_code: ClassVar[str | None] = None
     fallback: ClassVar[bool] = False
+    reach: ClassVar[Literal["target", "endpoint"]] = "target"
+    again: ClassVar[bool] = False
     blame: ClassVar[str] = "us"
     hint_is_public: ClassVar[bool] = True
 
@@ -197,6 +200,8 @@ class UpstreamUnreachable(UpstreamError):
     """502: refused, reset, DNS or TLS failure before an answer."""
 
     default_code = "upstream_unreachable"
+    reach = "endpoint"
+    again = True
 
 
 class UpstreamTimeout(UpstreamError):
@@ -208,6 +213,8 @@ class UpstreamTimeout(UpstreamError):
 
 class UpstreamFailed(UpstreamError):
     """502: the provider answered with a server error."""
+
+    again = True
 
 
 class UpstreamMalformed(UpstreamError):
@@ -222,6 +229,7 @@ class UpstreamOverloaded(UpstreamError):
     status = 503
     type = "service_unavailable_error"
     default_code = "server_is_overloaded"
+    again = True
 
 
 class UpstreamRateLimited(UpstreamError):
@@ -230,6 +238,7 @@ class UpstreamRateLimited(UpstreamError):
     status = 429
     type = "requests"
     default_code = "rate_limit_exceeded"
+    again = True
 
 
 class OperatorError(XRouterError):
@@ -244,6 +253,7 @@ class UpstreamDenied(OperatorError):
     """502: the provider refused our credential. Never shown as the caller's 401."""
 
     default_code = "upstream_auth_failed"
+    reach = "endpoint"
     hint_is_public = False
 
 
@@ -253,6 +263,7 @@ class UpstreamQuotaExhausted(OperatorError):
     status = 429
     type = "insufficient_quota"
     default_code = "insufficient_quota"
+    reach = "endpoint"
     hint_is_public = False
 
 

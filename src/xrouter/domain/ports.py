@@ -6,6 +6,7 @@ A class that implements a port names it as its base, so that "go to implementati
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -71,8 +72,19 @@ class Journal(ABC):
         """Put the event into the file before returning; never waits for the database or fsync."""
 
 
+class Notice(Struct, frozen=True):
+    """That a version is deprecated: since when, until when (unix seconds), what to use instead."""
+
+    since: float | None
+    until: float | None
+    successor: str | None
+
+
 class Served(Struct, frozen=True):
-    """Who answered: for the x-xrouter headers and the `model` field."""
+    """Who answered: for the x-xrouter headers and the `model` field.
+
+    route: that was asked for, None for a model. reason: why this target and no other.
+    """
 
     model: str
     version: str
@@ -81,6 +93,9 @@ class Served(Struct, frozen=True):
     attempts: int
     dropped: tuple[str, ...] = ()
     upstream_request_id: str | None = None
+    route: str | None = None
+    reason: str = ""
+    notice: Notice | None = None
 
 
 class Reply(ABC):
@@ -154,12 +169,16 @@ class Reply(ABC):
 
 
 class CallInfo(Struct, frozen=True):
-    """One request at the door. received_at: `time.monotonic()` seconds when its head was in."""
+    """One request at the door. received_at: `time.monotonic()` seconds when its head was in.
+
+    headers: by lower-case name.
+    """
 
     request_id: str
     received_at: float
     operation: str
     client: str | None = None
+    headers: Mapping[bytes, bytes] = {}
 
 
 class Deferred(Struct, frozen=True):

@@ -29,6 +29,10 @@ class Patience(Struct, frozen=True, kw_only=True, omit_defaults=True):
     min_speed: float | None = None
 
 
+ANY_PATIENCE = Patience()
+"""The endpoints' own."""
+
+
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a model or a route finds who answers. Names are those that callers write.
 
@@ -52,7 +56,7 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_price: int | None = None
     max_attempts: int = 3
     borders: Literal["open", "country", "price", "both"] = "open"
-    patience: Patience = Patience()
+    patience: Patience = ANY_PATIENCE
     cache: Cache | None = None
 
 

@@ -133,7 +133,11 @@ class Visit:
         """Who calls, for the records. `client` is the address of the connection."""
         address = self.scope.get("client")
         return CallInfo(
-            self.request_id, self.received_at, operation, address[0] if address else None
+            self.request_id,
+            self.received_at,
+            operation,
+            address[0] if address else None,
+            self.headers,
         )
 
     async def body(self) -> bytes:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+
+from msgspec import Struct
 
 from xrouter.domain.answer import ChatAnswer
 from xrouter.domain.chat import ChatRequest
@@ -22,6 +25,13 @@ DEFERRED_S = 24 * 3600.0
 _AT_ONCE = 4
 
 
+class Passage(Struct):
+    """An answer to be passed on, by way of `reader` when there is one. The caller closes it."""
+
+    exchange: WireExchange
+    reader: Callable[[bytes], bytes] | None
+
+
 async def embed(
     request: EmbeddingsRequest, target: Target, upstream: Upstream, tally: Tally
 ) -> EmbeddingsAnswer:
@@ -31,7 +41,6 @@ async def embed(
     replies: list[WireReply] = []
     for start in range(0, len(exchange.wires), _AT_ONCE):
         replies += await _fetch_all(upstream, exchange.wires[start : start + _AT_ONCE])
-    tally.accepted = True
     answer = exchange.answer(replies)
     _note(tally, upstream, replies[0].headers, exchange.dropped)
     return answer
@@ -69,7 +78,6 @@ async def left(request: ChatRequest, target: Target, upstream: Upstream) -> str 
 async def collected(reference: str, target: Target, upstream: Upstream, tally: Tally) -> ChatAnswer:
     """The answer to a request that was left; asked for until it is there."""
     tally.attempt()
-    tally.accepted = True
     try:
         with Deadline(DEFERRED_S):
             return await upstream.run(upstream.adapter.collect(reference, target))
@@ -95,8 +103,8 @@ async def count(
 
 async def passed_on(
     request: RawRequest, target: Target, upstream: Upstream, tally: Tally
-) -> WireExchange:
-    """The provider's answer as it comes. The caller closes it."""
+) -> Passage:
+    """The provider's answer as it comes."""
     wire = upstream.adapter.raw(request, target)
     tally.attempt()
     limit = target.endpoint.timeouts.total
@@ -107,9 +115,8 @@ async def passed_on(
                 raise await read_error(exchange, upstream)
     except TimeoutError:
         raise silent(limit) from None
-    tally.accepted = True
     _note(tally, upstream, exchange.headers, ())
-    return exchange
+    return Passage(exchange, upstream.adapter.raw_reader(request))
 
 
 def _estimated(request: CountRequest) -> TokenCount:

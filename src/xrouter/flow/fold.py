@@ -5,6 +5,9 @@ from __future__ import annotations
 from xrouter.domain.answer import ChatAnswer, ChatDelta, Choice, ToolCallDelta, Usage
 from xrouter.domain.chat import ToolCall
 
+FILTERED = "content_filter"
+"""The finish reason of an answer that the provider's filter took."""
+
 
 def deltas_of(answer: ChatAnswer) -> list[ChatDelta]:
     """The deltas that say the same as the answer: one for each choice, then the usage."""
@@ -29,13 +32,10 @@ def add(answer: ChatAnswer, deltas: list[ChatDelta]) -> None:
 
 
 def as_alternatives(answers: list[ChatAnswer]) -> ChatAnswer:
-    """The first choice of each answer, numbered in order; what they used together."""
-    first = answers[0]
+    """The first choice of each answer, numbered in order; what they used, the tally knows."""
     for index, answer in enumerate(answers):
         answer.choices[0].index = index
-    usages = [answer.usage for answer in answers if answer.usage is not None]
-    total = summed(usages) if len(usages) == len(answers) else None
-    return ChatAnswer([answer.choices[0] for answer in answers], total, first.meta)
+    return ChatAnswer([answer.choices[0] for answer in answers], meta=answers[0].meta)
 
 
 def summed(usages: list[Usage]) -> Usage:
@@ -49,6 +49,11 @@ def summed(usages: list[Usage]) -> Usage:
         cache_write_tokens=sum(writes) if writes else None,
         estimated=any(usage.estimated for usage in usages),
     )
+
+
+def is_refused(answer: ChatAnswer) -> bool:
+    """Whether the provider's filter took the whole answer."""
+    return bool(answer.choices) and all(c.finish_reason == FILTERED for c in answer.choices)
 
 
 def _delta_of(choice: Choice) -> ChatDelta:

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from typing_extensions import override
 
-from xrouter.domain.answer import ChatDelta, Usage
-from xrouter.flow.fold import summed
+from xrouter.domain.answer import ChatDelta
 from xrouter.flow.stream import DeltaStream, UpstreamStream
 
 Said = tuple[int, list[ChatDelta] | Exception | None]
@@ -18,7 +17,8 @@ Said = tuple[int, list[ChatDelta] | Exception | None]
 class MergedStream(DeltaStream):
     """Each stream is opened and read by a task of its own; the pieces come as they are said.
 
-    A slow reader holds all of them: there is room for one piece of each.
+    A slow reader holds all of them: there is room for one piece of each. The usage in a piece is
+    that of its alternative alone.
     """
 
     def __init__(self, opening: list[Callable[[], Awaitable[UpstreamStream]]]) -> None:
@@ -29,7 +29,6 @@ class MergedStream(DeltaStream):
         ]
         self._running = len(opening)
         self._first: list[ChatDelta] | None = None
-        self._usages: dict[int, Usage] = {}
 
     async def listen(self) -> None:
         """Wait until one of them has spoken."""
@@ -57,9 +56,6 @@ class MergedStream(DeltaStream):
                 continue
             for delta in said:
                 delta.choice = index
-                if delta.usage is not None:
-                    self._usages[index] = delta.usage
-                    delta.usage = summed(list(self._usages.values()))
             return said
         return None
 

@@ -43,12 +43,12 @@ from xrouter.domain.ports import (
     SnapshotSource,
 )
 from xrouter.domain.raw import RawRequest
-from xrouter.flow import admit
-from xrouter.flow.able import check_able
+from xrouter.flow import admit, listing
+from xrouter.flow.ask import Ask
 from xrouter.flow.dispatch import Dispatcher
 from xrouter.flow.relay import pass_on, relay
-from xrouter.flow.resolve import find, left_with, resolve
-from xrouter.flow.route import route
+from xrouter.flow.resolve import left_with
+from xrouter.flow.route import Router
 from xrouter.flow.settle import Settler
 from xrouter.flow.tally import Tally
 from xrouter.telemetry.logs import log
@@ -71,8 +71,17 @@ class Gear(Struct, frozen=True):
     snapshots: SnapshotSource
     keys: KeyBook
     limiter: Limiter
+    router: Router
     dispatcher: Dispatcher
     settler: Settler
+
+
+class _Asker(Struct, frozen=True):
+    """Who asks, and the way back."""
+
+    credential: str | None
+    call: CallInfo
+    reply: Reply
 
 
 class Pipeline(Flow):
@@ -90,14 +99,11 @@ class Pipeline(Flow):
         )
 
         async def work() -> Ending:
-            plan = self._plan(("chat",), credential, reply, tally, request)
+            plan = self._plan(("chat",), _Asker(credential, call, reply), tally, request)
             try:
                 return await self._answer(request, plan, tally, reply)
-            except asyncio.CancelledError:
-                tally.accepted = tally.attempts > 0  # it is on its way: the prompt may be charged
-                raise
             finally:
-                tally.estimate(request)
+                tally.sum_up(request)
 
         await self._conclude(work, call, tally, reply)
 
@@ -108,7 +114,7 @@ class Pipeline(Flow):
         tally = Tally("embeddings", request.model, streamed=False, started_at=call.received_at)
 
         async def work() -> Ending:
-            plan = self._plan(("embeddings",), credential, reply, tally)
+            plan = self._plan(("embeddings",), _Asker(credential, call, reply), tally)
             answer = await self._gear.dispatcher.embeddings(request, plan, tally)
             tally.usage = answer.usage
             return partial(reply.embeddings, answer, tally.served())
@@ -122,7 +128,7 @@ class Pipeline(Flow):
         tally = Tally("images", request.model, streamed=False, started_at=call.received_at)
 
         async def work() -> Ending:
-            plan = self._plan(("images", "chat"), credential, reply, tally)
+            plan = self._plan(("images", "chat"), _Asker(credential, call, reply), tally)
             answer = await self._gear.dispatcher.images(request, plan, tally)
             tally.usage = answer.usage
             return partial(reply.images, answer, tally.served())
@@ -136,7 +142,7 @@ class Pipeline(Flow):
         tally = Tally("count", request.model, streamed=False, started_at=call.received_at)
 
         async def work() -> Ending:
-            plan = self._plan((), credential, reply, tally)
+            plan = self._plan((), _Asker(credential, call, reply), tally)
             counted = await self._gear.dispatcher.count(request, plan, tally)
             return partial(reply.count, counted, tally.served())
 
@@ -150,13 +156,13 @@ class Pipeline(Flow):
 
         async def work() -> Ending:
             kinds = RAW_KINDS.get(request.operation, ())
-            plan = self._plan(kinds, credential, reply, tally)
-            exchange = await self._gear.dispatcher.raw(request, plan, tally)
+            plan = self._plan(kinds, _Asker(credential, call, reply), tally)
+            passage = await self._gear.dispatcher.raw(request, plan, tally)
             try:
                 idle = plan.targets[0].endpoint.timeouts.idle
-                await pass_on(exchange, reply, tally, idle)
+                await pass_on(passage, reply, tally, idle)
             finally:
-                exchange.close()
+                passage.exchange.close()
             return reply.close_raw
 
         await self._conclude(work, call, tally, reply)
@@ -169,9 +175,9 @@ class Pipeline(Flow):
         snapshot = gear.snapshots.current
         principal = admit.identify(credential, gear.keys, snapshot)
         admit.take(principal, gear.limiter, None)
-        wanted = resolve(request.model, snapshot, ("chat",))
-        check_able(request, wanted.model, snapshot)
-        left = await gear.dispatcher.defer(request, route(wanted, snapshot))
+        ask = Ask(principal, request, call.headers, snapshot.rates)
+        plan = gear.router.plan(request.model, ("chat",), ask, snapshot)
+        left = await gear.dispatcher.defer(request, plan)
         if left is None:
             return None
         target, reference = left
@@ -209,22 +215,21 @@ class Pipeline(Flow):
     @override
     def models(self, credential: str | None) -> list[Model]:
         snapshot = self._gear.snapshots.current
-        admit.identify(credential, self._gear.keys, snapshot)
-        provided = snapshot.endpoints
-        return [m for m in snapshot.models.values() if m.is_available and m.provider in provided]
+        principal = admit.identify(credential, self._gear.keys, snapshot)
+        return listing.available(snapshot, principal)
 
     @override
     def model(self, credential: str | None, model_id: str) -> Model:
         snapshot = self._gear.snapshots.current
-        admit.identify(credential, self._gear.keys, snapshot)
-        return find(model_id, snapshot).model
+        principal = admit.identify(credential, self._gear.keys, snapshot)
+        return listing.shown(model_id, snapshot, principal)
 
     async def _answer(self, request: ChatRequest, plan: Plan, tally: Tally, reply: Reply) -> Ending:
         """Stops 7 to 9."""
         if not request.streaming:
             answer = await self._gear.dispatcher.answer(request, plan, tally)
             tally.take(answer)
-            tally.estimate(request)
+            tally.sum_up(request)
             answer.usage = tally.usage
             return partial(reply.answer, answer, tally.served())
         stream = await self._gear.dispatcher.stream(request, plan, tally)
@@ -232,26 +237,24 @@ class Pipeline(Flow):
             await relay(stream, reply, tally)
         finally:
             stream.close()
-        tally.estimate(request)
+        tally.sum_up(request)
         return partial(reply.end, tally.usage)
 
     def _plan(
         self,
         kinds: tuple[Kind, ...],
-        credential: str | None,
-        reply: Reply,
+        asker: _Asker,
         tally: Tally,
         request: ChatRequest | None = None,
     ) -> Plan:
         """Stops 4 to 6, on one snapshot. kinds: of models that will do; () for all."""
         gear = self._gear
         snapshot = gear.snapshots.current
-        tally.principal = admit.identify(credential, gear.keys, snapshot)
-        admit.take(tally.principal, gear.limiter, reply)
-        wanted = resolve(tally.model, snapshot, kinds)
-        if request is not None:
-            check_able(request, wanted.model, snapshot)
-        return route(wanted, snapshot)
+        tally.principal = principal = admit.identify(asker.credential, gear.keys, snapshot)
+        admit.take(principal, gear.limiter, asker.reply)
+        ask = Ask(principal, request, asker.call.headers, snapshot.rates)
+        tally.plan = gear.router.plan(tally.model, kinds, ask, snapshot)
+        return tally.plan
 
     async def _conclude(
         self, work: Callable[[], Awaitable[Ending]], call: CallInfo, tally: Tally, reply: Reply
@@ -272,6 +275,8 @@ class Pipeline(Flow):
             self._gear.settler.settle(call, tally, defect)
         else:
             self._gear.settler.settle(call, tally, None)
+        finally:
+            tally.leave()
         await ending()
 
 

@@ -1,15 +1,18 @@
-"""Stop 5: from the name a caller wrote to a model and the version of it.
+"""Stop 5: from the name a caller wrote to the models and versions that it means.
 
     provider/model            the model's first version
     provider/model:channel    the version that the channel leads to (`latest`, `rc`, `deprecated`)
-    provider/model:label      the version with this label
+    provider/model:label      the version with this label, and no other
+    route/name                a route; also each of its aliases as it stands
 
-A name that is a model id as a whole always wins, so ids may contain colons and slashes.
+A name that is a model id, a route or an alias as a whole always wins, so ids may contain colons
+and slashes; what is behind the last colon is a version only if the rest is a model id.
 """
 
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import islice
 
 from msgspec import Struct
 
@@ -22,39 +25,78 @@ from xrouter.domain.errors import (
 )
 from xrouter.domain.plan import Target
 from xrouter.domain.ports import Deferred
+from xrouter.domain.routes import CHAIN, Policy, Route
 from xrouter.domain.snapshot import Snapshot
 
 _SHOWN = 80
+_SEARCHED = 2000
+_DEPTH = 5
+_DEFAULT = Policy()
 
 
-class Wanted(Struct, frozen=True):
-    """What was asked for."""
+class Choice(Struct, frozen=True):
+    """A version of a model that may answer. step: how far it is from the version asked for.
+
+    endpoint: only this one, None for all. moving: whether the name leads to other versions in time.
+    """
 
     model: Model
     version: Version
+    endpoint: str | None = None
+    weight: int = 1
+    priority: int = 0
+    step: int = 0
+    moving: bool = True
+
+
+class Wanted(Struct, frozen=True):
+    """What was asked for: choices, at least one, the first of them the very one."""
+
+    choices: tuple[Choice, ...]
+    policy: Policy
+    route: Route | None = None
+
+    @property
+    def model(self) -> Model:
+        """The first choice's model."""
+        return self.choices[0].model
+
+    @property
+    def version(self) -> Version:
+        """The first choice's version."""
+        return self.choices[0].version
 
 
 def resolve(name: str, snapshot: Snapshot, kinds: tuple[Kind, ...]) -> Wanted:
-    """Find the model and version. Raises ModelNotFound, ModelUnavailable or InvalidRequest.
+    """Find what can be used. Raises ModelNotFound, ModelUnavailable or InvalidRequest.
 
-    kinds: of models that will do; () for all.
+    kinds: of models that will do; () for all. Choices that are switched off are left out.
     """
     wanted = find(name, snapshot)
-    model = wanted.model
-    if kinds and model.kind not in kinds:
-        raise InvalidRequest(
-            f"The model '{model.model_id}' is for {model.kind}, not for {kinds[0]}.",
-            param="model",
-            code="unsupported_operation",
-            hint=_suggestion(kinds[0], snapshot),
-        )
-    if not model.is_available:
-        raise ModelUnavailable(
-            f"The model '{model.model_id}' is switched off at the moment.",
-            param="model",
-            hint="GET /v1/models lists the models that answer now.",
-        )
-    return wanted
+    fitting = [c for c in wanted.choices if not kinds or c.model.kind in kinds]
+    if not fitting:
+        raise _other_kind(wanted.model, kinds, snapshot)
+    usable = tuple(c for c in fitting if c.model.is_available)
+    if not usable or (wanted.route is not None and not wanted.route.is_enabled):
+        raise _switched_off(name, wanted)
+    return Wanted(usable, wanted.policy, wanted.route)
+
+
+def find(name: str, snapshot: Snapshot) -> Wanted:
+    """Find what a name means, whatever its kind or state. Raises ModelNotFound, NotReady."""
+    model = snapshot.models.get(name)
+    if model is not None:
+        return _versions(model, model.versions[0])
+    route = snapshot.routes.get(name)
+    if route is not None:
+        return Wanted(tuple(_of_route(route, snapshot, ())), route.policy, route)
+    if snapshot.revision < 0:
+        raise NotReady("XRouter is starting: there is no catalog yet.", retry_after=1.0)
+    base, colon, suffix = name.rpartition(":")
+    model = snapshot.models.get(base) if colon else None
+    if model is None:
+        raise unknown(name, snapshot)
+    return _version(model, suffix)
 
 
 def left_with(deferred: Deferred, snapshot: Snapshot) -> Target:
@@ -69,31 +111,109 @@ def left_with(deferred: Deferred, snapshot: Snapshot) -> Target:
     return Target(endpoint, model, version)
 
 
-def find(name: str, snapshot: Snapshot) -> Wanted:
-    """Find the model and version, whatever its kind or state."""
-    model = snapshot.models.get(name)
-    if model is not None:
-        return Wanted(model, model.versions[0])
-    if snapshot.revision < 0:
-        raise NotReady("XRouter is starting: there is no catalog yet.", retry_after=1.0)
-    base, colon, suffix = name.rpartition(":")
-    model = snapshot.models.get(base) if colon else None
-    if model is None:
-        raise _unknown(name, snapshot)
+def _version(model: Model, suffix: str) -> Wanted:
+    """The version that a channel or a label names."""
     for version in model.versions:
-        if suffix in (version.channel, version.label):
-            return Wanted(model, version)
+        if version.channel == suffix:
+            return _versions(model, version)
+    for version in model.versions:
+        if version.label == suffix:
+            return Wanted((Choice(model, version, moving=False),), model.policy or _DEFAULT)
+    policy = model.policy or _DEFAULT
+    if suffix in CHAIN and policy.missing == "next":
+        for version in _behind(model, suffix, policy):
+            return _versions(model, version)
     known = sorted({v.channel or v.label for v in model.versions})
     raise ModelNotFound(
-        f"The model `{base}` has no version or channel `{suffix}`.",
+        f"The model `{model.model_id}` has no version or channel `{suffix}`.",
         param="model",
         hint=f"It has: {', '.join(known)}.",
     )
 
 
-def _unknown(name: str, snapshot: Snapshot) -> ModelNotFound:
+def _versions(model: Model, first: Version) -> Wanted:
+    """A version that a moving name leads to, and those that may take its place."""
+    policy = model.policy or _DEFAULT
+    if len(model.versions) == 1 or first.channel is None:
+        return Wanted((Choice(model, first),), policy)
+    others = [v for v in _behind(model, first.channel, policy) if v is not first]
+    choices = (first, *others)
+    return Wanted(tuple(Choice(model, v, step=n) for n, v in enumerate(choices)), policy)
+
+
+def _behind(model: Model, channel: str, policy: Policy) -> list[Version]:
+    """The versions that may answer in place of a channel, in order."""
+    chain = policy.versions
+    if chain is None:
+        chain = CHAIN[CHAIN.index(channel) + 1 :] if channel in CHAIN else ()
+    found = (next((v for v in model.versions if v.channel == c), None) for c in chain)
+    return [version for version in found if version is not None]
+
+
+def _of_route(route: Route, snapshot: Snapshot, above: tuple[str, ...]) -> list[Choice]:
+    """All choices of a route; what its targets name and is not there is left out.
+
+    A target of a route in a route has the priority of its place in the outer one.
+    """
+    found: list[Choice] = []
+    if len(above) >= _DEPTH or route.name in above:
+        return found
+    for target in route.targets:
+        inner = snapshot.routes.get(target.model)
+        if inner is not None:
+            choices = _of_route(inner, snapshot, (*above, route.name)) if inner.is_enabled else []
+        else:
+            try:
+                choices = list(find(target.model, snapshot).choices)
+            except ModelNotFound:
+                continue
+        found += [
+            Choice(
+                choice.model,
+                choice.version,
+                target.endpoint or choice.endpoint,
+                target.weight * choice.weight,
+                target.priority,
+                choice.step,
+                choice.moving,
+            )
+            for choice in choices
+        ]
+    if not found and not above:
+        raise ModelUnavailable(
+            f"The route '{route.model_id}' has no target that exists.",
+            param="model",
+            hint=f"For the operator: `xrouter routes show {route.name}` lists its targets.",
+        )
+    return found
+
+
+def _switched_off(name: str, wanted: Wanted) -> ModelUnavailable:
+    what = "route" if wanted.route is not None else "model"
+    shown = name if wanted.route is not None else wanted.model.model_id
+    return ModelUnavailable(
+        f"The {what} '{shown}' is switched off at the moment.",
+        param="model",
+        hint="GET /v1/models lists the models that answer now.",
+    )
+
+
+def _other_kind(model: Model, kinds: tuple[Kind, ...], snapshot: Snapshot) -> InvalidRequest:
+    able = [m.model_id for m in snapshot.models.values() if m.kind == kinds[0] and m.is_available]
+    names = ", ".join(able[:3])
+    return InvalidRequest(
+        f"The model '{model.model_id}' is for {model.kind}, not for {kinds[0]}.",
+        param="model",
+        code="unsupported_operation",
+        hint=f"For {kinds[0]} use for example {names}." if names else None,
+    )
+
+
+def unknown(name: str, snapshot: Snapshot) -> ModelNotFound:
+    """There is no such model, or the caller may not see it."""
     shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "..."
-    near = get_close_matches(name[:200], list(snapshot.models)[:5000], n=3, cutoff=0.5)
+    searched = list(islice(snapshot.models, _SEARCHED))
+    near = get_close_matches(name[:200], searched, n=3, cutoff=0.5)
     ends = [m for m in snapshot.models if m.endswith("/" + name)][:3]
     names = ends or near
     return ModelNotFound(
@@ -101,8 +221,3 @@ def _unknown(name: str, snapshot: Snapshot) -> ModelNotFound:
         param="model",
         hint=f"Did you mean {' or '.join(names)}?" if names else "GET /v1/models lists the models.",
     )
-
-
-def _suggestion(kind: Kind, snapshot: Snapshot) -> str | None:
-    able = [m.model_id for m in snapshot.models.values() if m.kind == kind and m.is_available][:3]
-    return f"For {kind} use for example {', '.join(able)}." if able else None

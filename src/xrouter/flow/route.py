@@ -1,22 +1,135 @@
-"""Stop 6: the strategy orders the endpoints that could answer into a plan."""
+"""Stop 6: choices and endpoints become targets, and the strategy orders them into a plan."""
 
 from __future__ import annotations
 
-from xrouter.domain.errors import ModelUnavailable
+from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.plan import Plan, Target
-from xrouter.domain.snapshot import Snapshot
-from xrouter.flow.resolve import Wanted
-from xrouter.flow.strategies import priority
+from xrouter.domain.snapshot import EMPTY, Snapshot
+from xrouter.flow import canary, conditions
+from xrouter.flow.able import check_able
+from xrouter.flow.ask import Ask
+from xrouter.flow.board import Board
+from xrouter.flow.resolve import unknown
+from xrouter.flow.ways import Kinds, Ways, tiers, work_out
+
+_MAX_READY = 20_000
 
 
-def route(wanted: Wanted, snapshot: Snapshot) -> Plan:
-    """The plan for a model. Raises ModelUnavailable when its provider has no endpoint."""
-    endpoints = snapshot.endpoints.get(wanted.model.provider, ())
-    if not endpoints:
-        raise ModelUnavailable(
-            f"The model '{wanted.model.model_id}' has no endpoint that could answer.",
-            param="model",
-            hint=f"The operator can add one to the provider '{wanted.model.provider}'.",
+class Router:
+    """Makes plans. Holds what names mean on the newest snapshot."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._snapshot = EMPTY
+        self._ready: dict[tuple[str, Kinds], Ways] = {}
+
+    def plan(self, name: str, kinds: Kinds, ask: Ask, snapshot: Snapshot) -> Plan:
+        """The plan for a name. Raises what `resolve` raises, Forbidden, InvalidRequest.
+
+        kinds: of models that will do, () for all.
+        """
+        ways = self._ways(name, kinds, snapshot)
+        if ways.guarded:
+            ways = _entitled(ways, name, ask, snapshot)
+        if ask.request is not None and not ways.mixed:
+            check_able(ask.request, ways.targets[0].model, snapshot)
+        if ways.simple is not None and self._board.calm and not ask.is_bound:
+            return ways.simple
+        return self._made(ways, ask, snapshot)
+
+    def _made(self, ways: Ways, ask: Ask, snapshot: Snapshot) -> Plan:
+        targets = list(ways.targets)
+        if ways.mixed:
+            targets = _able(targets, ask, snapshot)
+        targets = conditions.allowed(targets, ask, ways.policy)
+        ordered = [t for group in tiers(targets) for t in self._ordered(group, ask, ways)]
+        ordered, reason = canary.first(ordered, ask, snapshot)
+        ordered = conditions.fitting_first(ordered, ask)
+        ordered = conditions.inside_borders(ordered, ask, ways.policy)
+        ready = _up_first(self._board.ready_first(ordered))
+        if ready[0] is not ordered[0]:
+            skipped = ordered[0].endpoint
+            reason = (
+                f"{reason or ways.policy.strategy}, {skipped.provider}/{skipped.name} held back"
+            )
+        return Plan(
+            tuple(ready),
+            reason or ways.policy.strategy,
+            ways.policy,
+            None if ways.route is None else ways.route.name,
+            ways.overflow,
+            ways.refusal,
         )
-    targets = tuple(Target(e, wanted.model, wanted.version) for e in endpoints)
-    return Plan(priority.order(targets), priority.REASON)
+
+    def _ordered(self, group: list[Target], ask: Ask, ways: Ways) -> list[Target]:
+        if len(group) == 1:
+            return group
+        return ways.order(group, ask, self._board, ways.policy.options)
+
+    def _ways(self, name: str, kinds: Kinds, snapshot: Snapshot) -> Ways:
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            self._ready = {}
+        found = self._ready.get((name, kinds))
+        if found is None:
+            found = work_out(name, kinds, snapshot)
+            if len(self._ready) >= _MAX_READY:
+                self._ready.clear()
+            self._ready[name, kinds] = found
+        return found
+
+
+def _up_first(targets: list[Target]) -> list[Target]:
+    """The same targets, those whose endpoint the prober found down behind the others."""
+    up = [target for target in targets if target.endpoint.state != "down"]
+    return up + [target for target in targets if target.endpoint.state == "down"]
+
+
+def _entitled(ways: Ways, name: str, ask: Ask, snapshot: Snapshot) -> Ways:
+    """What is left for this caller. Raises ModelNotFound: what one may not use is not there."""
+    groups = ask.principal.groups
+    gate = None if ways.route is None else ways.route.access_group
+
+    def may(target: Target) -> bool:
+        return target.model.access_group is None or target.model.access_group in groups
+
+    if (gate is not None and gate not in groups) or not any(map(may, ways.targets)):
+        raise unknown(name, snapshot)
+    if all(map(may, ways.targets + ways.overflow + ways.refusal)):
+        return ways
+    return Ways(
+        tuple(filter(may, ways.targets)),
+        ways.policy,
+        ways.route,
+        ways.order,
+        guarded=True,
+        mixed=ways.mixed,
+        simple=None,
+        overflow=tuple(filter(may, ways.overflow)),
+        refusal=tuple(filter(may, ways.refusal)),
+    )
+
+
+def _able(targets: list[Target], ask: Ask, snapshot: Snapshot) -> list[Target]:
+    """The targets whose model can do what is asked. Raises the first one's InvalidRequest."""
+    request = ask.request
+    if request is None:
+        return targets
+    first: InvalidRequest | None = None
+    left: list[Target] = []
+    verdicts: dict[str, bool] = {}
+    for target in targets:
+        model = target.model
+        if model.model_id not in verdicts:
+            try:
+                check_able(request, model, snapshot)
+            except InvalidRequest as error:
+                first = first or error
+                verdicts[model.model_id] = False
+            else:
+                verdicts[model.model_id] = True
+        if verdicts[model.model_id]:
+            left.append(target)
+    if not left and first is not None:
+        raise first
+    return left

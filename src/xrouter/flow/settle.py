@@ -51,6 +51,7 @@ def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEve
         streamed=tally.streamed,
         status=_OK if error is None else error.status,
         upstream_model=tally.upstream_model,
+        build=tally.build,
         upstream_request_id=tally.upstream_request_id,
         total_ms=total_ms,
         queue_ms=total_ms
@@ -63,6 +64,7 @@ def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEve
         event.outcome = "cancelled" if error.status == CLIENT_GONE_STATUS else "error"
         event.error_code = error.code
     _add_parties(event, tally)
+    _add_route(event, tally)
     _add_usage(event, tally)
     return event
 
@@ -87,6 +89,14 @@ def _add_parties(event: UsageEvent, tally: Tally) -> None:
         event.version = tally.target.version.label
         event.provider = tally.target.endpoint.provider
         event.endpoint = tally.target.endpoint.name
+
+
+def _add_route(event: UsageEvent, tally: Tally) -> None:
+    if tally.plan is not None:
+        event.route = tally.plan.route
+        event.reason = tally.plan.reason
+    if tally.tried:
+        event.tried = tuple(tally.tried)
 
 
 def _add_usage(event: UsageEvent, tally: Tally) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from typing_extensions import override
 
@@ -12,7 +12,7 @@ from xrouter.domain.answer import ChatDelta
 from xrouter.domain.catalog import Timeouts
 from xrouter.domain.deadline import Deadline
 from xrouter.domain.errors import UpstreamTimeout, XRouterError
-from xrouter.flow.fold import deltas_of
+from xrouter.flow.fold import FILTERED, deltas_of
 from xrouter.providers.base import ChatExchange
 from xrouter.wire.client import Exchange as WireExchange
 from xrouter.wire.framing import parser_for
@@ -28,6 +28,11 @@ class DeltaStream(ABC):
 
         Raises UpstreamError when the stream breaks, stalls or takes too long.
         """
+
+    @property
+    def heard(self) -> Sequence[ChatDelta]:
+        """The deltas that have come and were not given out yet."""
+        return ()
 
     @abstractmethod
     def close(self) -> None:
@@ -82,6 +87,11 @@ class UpstreamStream(DeltaStream):
             raise self._broken
         deltas = None if self._over else await self._read()
         return deltas or await self._completed()
+
+    @property
+    @override
+    def heard(self) -> Sequence[ChatDelta]:
+        return self._first or ()
 
     @override
     def close(self) -> None:
@@ -140,6 +150,14 @@ class UpstreamStream(DeltaStream):
         if now >= self._ends_at:
             return UpstreamTimeout("The provider's answer took longer than the time allowed.")
         return UpstreamTimeout(f"The provider's stream was silent for {self._idle:g} s.")
+
+
+def begins_refused(stream: DeltaStream) -> bool:
+    """Whether the provider's filter has taken the answer before anything of it came."""
+    heard = stream.heard
+    return any(d.finish_reason == FILTERED for d in heard) and not any(
+        d.tool_calls or d.reasoning for d in heard
+    )
 
 
 def _is_whole(exchange: ChatExchange, wire: WireExchange) -> bool:

@@ -4,34 +4,78 @@ from __future__ import annotations
 
 import time
 
-from xrouter.domain.answer import AnswerMessage, ChatAnswer, ChatDelta, Usage
+from xrouter.domain.answer import AnswerMessage, AnswerMeta, ChatAnswer, ChatDelta, Usage
 from xrouter.domain.chat import ChatRequest, text_of
 from xrouter.domain.identity import Principal
-from xrouter.domain.plan import Target
-from xrouter.domain.ports import Served
+from xrouter.domain.plan import Plan, Target
+from xrouter.domain.ports import Notice, Served
+from xrouter.domain.usage import Tried
+from xrouter.flow.board import Standing
+from xrouter.flow.fold import summed
 
 CHARACTERS_PER_TOKEN = 4
 """A cautious mean of Russian and English prose; only used when a provider sends no usage."""
+
+
+class Copy:
+    """One of the calls by which a target is asked the same; mostly there is but one.
+
+    sent: it is on its way, or was when nobody waited for it any more. accepted: the provider has
+    begun to answer. In both cases it may charge for it, whatever came after.
+    """
+
+    __slots__ = ("accepted", "characters", "sent", "usage")
+
+    def __init__(self) -> None:
+        self.sent = False
+        self.accepted = False
+        self.characters = 0
+        self.usage: Usage | None = None
+
+    def hear(self, delta: ChatDelta) -> None:
+        """A piece of its answer has come."""
+        if delta.text is not None:
+            self.characters += len(delta.text)
+        if delta.usage is not None:
+            self.usage = delta.usage
+        if delta.reasoning is not None or delta.tool_calls is not None:
+            self.characters += _hidden_characters(delta)
+
+    def take(self, answer: ChatAnswer) -> None:
+        """Its whole answer has come; once more when it has been completed."""
+        self.usage = answer.usage
+        self.characters = sum(_characters(choice.message) for choice in answer.choices)
+
+    def spent(self, request: ChatRequest) -> Usage:
+        """What the provider says that it used; an estimate, marked so, where it says nothing."""
+        return self.usage or Usage(
+            prompt_tokens=prompt_tokens(request),
+            completion_tokens=tokens_of(self.characters),
+            estimated=True,
+        )
 
 
 class Tally:
     """Times are `time.monotonic()` seconds. raw: the answer is passed on as it comes."""
 
     __slots__ = (
-        "accepted",
+        "_asked",
         "attempts",
-        "characters",
+        "build",
         "dispatched_at",
         "dropped",
+        "entered",
         "finish_reasons",
         "first_token_at",
         "model",
         "operation",
+        "plan",
         "principal",
         "raw",
         "started_at",
         "streamed",
         "target",
+        "tried",
         "upstream_model",
         "upstream_request_id",
         "usage",
@@ -44,17 +88,41 @@ class Tally:
         self.started_at = started_at
         self.principal: Principal | None = None
         self.target: Target | None = None
+        self.plan: Plan | None = None
+        self.tried: list[Tried] = []
+        self.entered: Standing | None = None
         self.attempts = 0
-        self.accepted = False
+        self._asked: list[list[Copy]] = []
         self.raw = False
         self.dropped: tuple[str, ...] = ()
         self.dispatched_at: float | None = None
         self.first_token_at: float | None = None
-        self.characters = 0
         self.finish_reasons: dict[int, str] = {}
         self.usage: Usage | None = None
         self.upstream_model: str | None = None
+        self.build: str | None = None
         self.upstream_request_id: str | None = None
+
+    def ask(self, copies: int) -> list[Copy]:
+        """A target is going to be asked for a chat, by so many calls."""
+        self._asked.append([Copy() for _ in range(copies)])
+        return self._asked[-1]
+
+    def enter(self, standing: Standing) -> None:
+        """A call to this target is under way, and none to another."""
+        self.leave()
+        self.entered = standing
+
+    def leave(self) -> None:
+        """No call is under way."""
+        if self.entered is not None:
+            self.entered.running -= 1
+            self.entered = None
+
+    @property
+    def may_be_charged(self) -> bool:
+        """Whether the target that was asked last may charge for a chat, though it has failed."""
+        return bool(self._asked) and any(c.sent or c.accepted for c in self._asked[-1])
 
     def attempt(self) -> None:
         """The request is about to be sent to the target."""
@@ -74,25 +142,28 @@ class Tally:
         """Pieces have come from the provider."""
         if self.first_token_at is None:
             self.first_token_at = time.monotonic()
+        copies = self._asked[-1]
         for delta in deltas:
-            if delta.text is not None:
-                self.characters += len(delta.text)
+            copies[delta.choice if len(copies) > 1 else 0].hear(delta)
             if delta.finish_reason is not None:
                 self.finish_reasons[delta.choice] = delta.finish_reason
-            if delta.usage is not None:
-                self.usage = delta.usage
-            if delta.meta is not None and delta.meta.model is not None:
-                self.upstream_model = delta.meta.model
-            if delta.reasoning is not None or delta.tool_calls is not None:
-                self.characters += _hidden_characters(delta)
+            if delta.meta is not None:
+                self._meet(delta.meta)
 
     def take(self, answer: ChatAnswer) -> None:
         """A whole answer has come."""
         self.usage = answer.usage
-        self.upstream_model = answer.meta.model if answer.meta else None
+        if answer.meta is not None:
+            self._meet(answer.meta)
         for choice in answer.choices:
             self.finish_reasons[choice.index] = choice.finish_reason
-            self.characters += _characters(choice.message)
+
+    def _meet(self, meta: AnswerMeta) -> None:
+        """The provider says which model, and which build of it, answers."""
+        if meta.model is not None:
+            self.upstream_model = meta.model
+        if meta.fingerprint is not None:
+            self.build = meta.fingerprint
 
     def served(self) -> Served:
         """Who answers, for the headers. A target has been tried before."""
@@ -107,20 +178,26 @@ class Tally:
             self.attempts,
             self.dropped,
             self.upstream_request_id,
+            None if self.plan is None else self.plan.route,
+            "" if self.plan is None else self.plan.reason,
+            notice_of(target),
         )
 
-    def estimate(self, request: ChatRequest) -> None:
-        """Fill in the usage when the provider sent none: marked as estimated.
+    def sum_up(self, request: ChatRequest) -> None:
+        """Fill in the usage of a chat: of all calls to the last target that may charge for any."""
+        for copies in reversed(self._asked):
+            spent = [copy.spent(request) for copy in copies if copy.sent or copy.accepted]
+            if spent:
+                self.usage = summed(spent) if len(spent) > 1 else spent[0]
+                return
 
-        Only for a request that a provider has accepted: it may charge for it, whatever came after.
-        """
-        if self.usage is not None or not self.accepted:
-            return
-        self.usage = Usage(
-            prompt_tokens=prompt_tokens(request),
-            completion_tokens=tokens_of(self.characters),
-            estimated=True,
-        )
+
+def notice_of(target: Target) -> Notice | None:
+    """What the caller should know of a version that will not stay."""
+    version = target.version
+    if version.status == "active" and version.channel != "deprecated":
+        return None
+    return Notice(version.released_at, version.retires_at, version.successor)
 
 
 def prompt_tokens(request: ChatRequest) -> int:

@@ -1,14 +1,15 @@
-"""The endpoint with the smallest priority first; the others stand by in order."""
+"""As they stand: in the order of the route, or of the endpoints' names."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from xrouter.domain.plan import Target
+from xrouter.flow.ask import Ask
+from xrouter.flow.board import Board
+from xrouter.flow.strategies import Options
 
-REASON = "priority"
 
-
-def order(targets: tuple[Target, ...]) -> tuple[Target, ...]:
-    """The targets by priority; equal ones keep their order."""
-    if len(targets) == 1:
-        return targets
-    return tuple(sorted(targets, key=lambda target: target.endpoint.priority))
+def order(targets: Sequence[Target], _ask: Ask, _board: Board, _options: Options) -> list[Target]:
+    """The targets as they stand."""
+    return list(targets)

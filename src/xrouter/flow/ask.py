@@ -1,0 +1,129 @@
+"""What is known of a request when its plan is made. Most plans look at little of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+from xrouter.domain.chat import ChatRequest, text_of
+from xrouter.domain.errors import InvalidRequest
+from xrouter.domain.identity import Principal
+from xrouter.flow.tally import prompt_tokens
+
+COUNTRIES = b"x-xrouter-countries"
+MAX_PRICE = b"x-xrouter-max-price"
+SESSION = b"x-xrouter-session"
+TAGS = b"x-xrouter-tags"
+_CONDITIONS = (COUNTRIES, MAX_PRICE)
+_HEAD = 2000
+_COUNTRY = 2
+_BILLION = 1_000_000_000
+
+Headers = Mapping[bytes, bytes]
+
+
+class Ask:
+    """One request, as strategies and conditions see it. request: None for anything but a chat."""
+
+    __slots__ = ("_tokens", "headers", "principal", "rates", "request")
+
+    def __init__(
+        self,
+        principal: Principal,
+        request: ChatRequest | None = None,
+        headers: Headers | None = None,
+        rates: Mapping[str, int] | None = None,
+    ) -> None:
+        """rates: billionths of a ruble for one unit of a currency."""
+        self.principal = principal
+        self.request = request
+        self.headers: Headers = headers or {}
+        self.rates: Mapping[str, int] = rates or {}
+        self._tokens: int | None = None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether its headers limit where it may go."""
+        headers = self.headers
+        return any(name in headers for name in _CONDITIONS)
+
+    @property
+    def tokens(self) -> int:
+        """An estimate of the prompt's tokens; 0 for anything but a chat."""
+        if self._tokens is None:
+            self._tokens = 0 if self.request is None else prompt_tokens(self.request)
+        return self._tokens
+
+    @property
+    def output(self) -> int | None:
+        """The most tokens that the answer may have, None when the caller did not say."""
+        return None if self.request is None else self.request.output_limit
+
+    @property
+    def countries(self) -> tuple[str, ...]:
+        """From where an answer may come by the caller's header; () for anywhere.
+
+        Raises InvalidRequest.
+        """
+        raw = self.header(COUNTRIES)
+        if raw is None:
+            return ()
+        codes = tuple(code.strip().upper() for code in raw.split(","))
+        if not all(len(code) == _COUNTRY and code.isalpha() for code in codes):
+            raise InvalidRequest(
+                "The header 'x-xrouter-countries' must list two-letter country codes.",
+                param="x-xrouter-countries",
+                hint="For example: x-xrouter-countries: RU",
+            )
+        return codes
+
+    @property
+    def max_price(self) -> int | None:
+        """Billionths of a ruble by the caller's header. Raises InvalidRequest."""
+        raw = self.header(MAX_PRICE)
+        if raw is None:
+            return None
+        whole, _, part = raw.strip().partition(".")
+        if not (whole + part).isdecimal() or not raw.isascii() or len(raw) > 20:  # noqa: PLR2004
+            raise InvalidRequest(
+                "The header 'x-xrouter-max-price' must be an amount of rubles.",
+                param="x-xrouter-max-price",
+                hint="For example: x-xrouter-max-price: 0.50",
+            )
+        return int(whole or "0") * _BILLION + int((part + "0" * 9)[:9])
+
+    @property
+    def session(self) -> str:
+        """Requests with the same one should meet the same machine: it has their prompt cached."""
+        named = self.header(SESSION)
+        if named is not None:
+            return named
+        request = self.request
+        if request is None:
+            return self.principal.key_id
+        key = request.fields.get("prompt_cache_key")
+        if key is not None:
+            return bytes(key).decode("utf-8", "replace")
+        if request.user is not None:
+            return request.user
+        head = "".join(text_of(message.content) for message in request.messages[:2])[:_HEAD]
+        return blake2b(head.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """Of the header `x-xrouter-tags`, separated by commas."""
+        raw = self.header(TAGS)
+        return frozenset(tag.strip() for tag in raw.split(",")) if raw else frozenset()
+
+    @property
+    def is_russian(self) -> bool:
+        """Whether most letters of the last message are Cyrillic."""
+        if self.request is None or not self.request.messages:
+            return False
+        letters = [c for c in text_of(self.request.messages[-1].content)[:_HEAD] if c.isalpha()]
+        return 2 * sum("\u0400" <= c <= "\u04ff" for c in letters) > len(letters)
+
+    def header(self, name: bytes) -> str | None:
+        """A header of the request as text, None when it has none of this name."""
+        raw = self.headers.get(name)
+        return None if raw is None else raw.decode("latin-1")
