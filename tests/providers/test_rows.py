@@ -14,6 +14,7 @@ from xrouter.domain.abilities import Feature
 from xrouter.domain.answer import ChatDelta
 from xrouter.domain.catalog import Endpoint, Model
 from xrouter.domain.chat import ChatRequest, Fields
+from xrouter.domain.errors import InvalidRequest, ModelNotFound, UpstreamFailed, XRouterError
 from xrouter.domain.plan import Target
 from xrouter.domain.secret import Secret
 from xrouter.flow.lanes import Lanes
@@ -165,6 +166,58 @@ def test_all_features_may_be_named(tmp_path: Path) -> None:
     lines = "\n".join(f'{feature} = "native"' for feature in get_args(Feature))
     (tmp_path / "x.toml").write_text(f"{head}[features]\n{lines}\n")
     assert set(read_rows(tmp_path)["x"].features) == set(get_args(Feature))
+
+
+NINE = "Tool call IDs should be alphanumeric strings with length 9!"
+ORDER = "System message must be at the beginning."
+NO_TOOLS = "registry.ollama.ai/library/gemma3:4b does not support tools"
+
+
+@pytest.mark.parametrize("name,text", [("vllm", NINE), ("vllm", ORDER), ("ollama", NO_TOOLS)])
+def test_what_a_template_does_not_take_is_told_in_the_server_s_own_words(
+    name: str, text: str
+) -> None:
+    """It is the request's fault: no other server is asked the same."""
+    error = refusal(name, 400, text)
+    assert isinstance(error, InvalidRequest)
+    assert (error.message, error.fallback) == (text, False)
+
+
+def test_a_template_s_complaint_with_a_404_keeps_its_words() -> None:
+    error = refusal("vllm", 404, NINE)
+    assert isinstance(error, ModelNotFound)
+    assert (error.message, error.fallback) == (NINE, True)
+
+
+def test_a_question_that_was_cut_away_is_the_server_s_fault() -> None:
+    error = refusal("ollama", 500, "no user query found in messages")
+    assert isinstance(error, UpstreamFailed)
+    assert error.fallback
+    assert "no user query found" in error.message
+
+
+def test_ids_of_calls_go_out_and_come_back_as_they_are() -> None:
+    adapter = factory.build(endpoint_of(rows()["vllm"]))
+    call = {
+        "id": "chatcmpl-tool-0123456789abcdef",
+        "type": "function",
+        "function": {"name": "get_time", "arguments": "{}"},
+    }
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    body = {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    whole = asked(adapter, tools=[TOOL]).answer(WireReply(200, {}, msgspec.json.encode(body)))
+    assert [one.id for one in whole.choices[0].message.tool_calls or []] == [call["id"]]
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "noon"}
+    history = [{"role": "user", "content": "Hi"}, message, result]
+    sent = msgspec.json.decode(asked(adapter, messages=history, tools=[TOOL]).wire.body)
+    assert sent["messages"] == history
+
+
+def refusal(name: str, status: int, text: str) -> XRouterError:
+    """What becomes of an error of a row's server."""
+    error = {"message": text, "type": "invalid_request_error", "param": None, "code": None}
+    body = msgspec.json.encode({"error": error})
+    return factory.build(endpoint_of(rows()[name])).decode_error(WireReply(status, {}, body))
 
 
 class Caller:

@@ -16,6 +16,7 @@ KEY = "sk-or-v1-sandbox"
 MANAGEMENT = "sk-or-v1-sandbox-management"
 CLAUDE = "anthropic/claude-sonnet-4.5"
 FREE = "deepseek/deepseek-chat-v3.1:free"
+STRICT = "cognitivecomputations/dolphin-mixtral-8x22b"
 
 
 class Caller:
@@ -200,6 +201,40 @@ async def test_another_model_serves_what_the_first_may_not(caller: Caller) -> No
     assert read(await caller.chat(models=[CLAUDE], provider=wanted))["model"] == CLAUDE
 
 
+def called(name: str) -> list[dict[str, Any]]:
+    call = {"id": name, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    return [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": name, "content": "1"},
+    ]
+
+
+USER = {"role": "user", "content": "And?"}
+
+
+@pytest.mark.parametrize(
+    "messages, code",
+    [
+        (called("D681PevKs"), None),
+        ([*called("D681PevKs"), {"role": "assistant", "content": "Done."}, USER], None),
+        (called("call_1"), "3280"),
+        ([*called("D681PevKs"), USER], "3230"),
+    ],
+)
+async def test_a_strict_party_behind(
+    caller: Caller, messages: list[dict[str, Any]], code: str | None
+) -> None:
+    response = await caller.chat(model=STRICT, messages=messages)
+    assert (await caller.chat(messages=messages)).status == 200
+    if code is None:
+        assert response.status == 200
+        return
+    told = read(response)["error"]
+    assert (response.status, told["message"]) == (400, "Provider returned error")
+    assert msgspec.json.decode(told["metadata"]["raw"])["code"] == code
+
+
 async def test_what_a_model_lacks_and_n_go_without_a_word(caller: Caller) -> None:
     tool = {"type": "function", "function": {"name": "f"}}
     told = read(await caller.chat("call f", model=FREE, tools=[tool], tool_choice="required", n=3))
@@ -258,8 +293,8 @@ async def test_pages_and_filters_of_the_list(caller: Caller) -> None:
         told = read(await caller.call("GET", "/models", key=None, query=query))
         return [entry["id"] for entry in told["data"]]
 
-    assert await ids() == [MODEL, CLAUDE, FREE]
-    assert len(await ids(output_modalities="all")) == 6
+    assert await ids() == [MODEL, CLAUDE, FREE, STRICT]
+    assert len(await ids(output_modalities="all")) == 7
     assert await ids(output_modalities="image") == ["bytedance-seed/seedream-4.5"]
     assert await ids(supported_parameters="tools,reasoning") == [CLAUDE]
     assert await ids(offset="1", limit="1") == [CLAUDE]

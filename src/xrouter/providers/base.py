@@ -18,7 +18,7 @@ errand: a generator that yields requests and is sent their replies.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -254,6 +254,10 @@ class BaseAPIAdapter(ABC):
     def raw(self, request: RawRequest, target: Target) -> WireRequest:
         """The request to pass on, with the provider's name for the model in it."""
         raise _unsupported(target, f"does not serve {request.operation}")
+
+    def raw_reader(self, request: RawRequest) -> Callable[[bytes], bytes] | None:  # noqa: ARG002
+        """What makes of the whole answer the one for the caller; None: it goes out as it comes."""
+        return None
 
     def count(self, request: CountRequest, target: Target) -> Errand[TokenCount] | None:  # noqa: ARG002
         """Count with the provider's tokenizer; None where it has none for this."""

@@ -11,7 +11,7 @@ import msgspec
 from xrouter.sandbox.openai_chat import Turn, completion, compose, stream
 from xrouter.sandbox.openai_checks import check
 from xrouter.sandbox.openai_models import Model
-from xrouter.sandbox.openrouter_checks import EXTRAS, check_extras
+from xrouter.sandbox.openrouter_checks import EXTRAS, check_extras, check_history
 from xrouter.sandbox.openrouter_errors import Failure
 from xrouter.sandbox.openrouter_models import Listed, served
 
@@ -46,6 +46,8 @@ class Chat:
         self.fails = _number_of("fail", said)
         plain = _for_openai(body, self.model)
         check(plain, _plain_model(self.model))
+        if self.model.strict:
+            check_history(plain["messages"], self.model.author)
         effort = _effort(body, self.model)
         thinks = effort is not None and effort != "none"
         if thinks:

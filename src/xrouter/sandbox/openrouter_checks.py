@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,8 @@ _QUANTIZATIONS = frozenset(
 _SORTS = ("price", "throughput", "latency", "exacto")
 _PRICES = frozenset({"prompt", "completion", "request", "image", "audio"})
 _PERCENTILES = frozenset({"p50", "p75", "p90", "p99"})
+
+_CALL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
 _Test = Callable[[Any], bool]
 
@@ -141,3 +145,27 @@ def _check(given: dict[str, Any], tests: dict[str, _Test], prefix: str) -> None:
         value = given.get(name)
         if value is not None and not test(value):
             raise Failure(400, f"{prefix}{name}: Invalid input")
+
+
+def check_history(messages: list[dict[str, Any]], party: str) -> None:
+    """Raise Failure where a strict party behind refuses the order of messages, or an id."""
+    before = ""
+    for message in messages:
+        role = str(message.get("role"))
+        if (before, role) == ("tool", "user"):
+            text = "Unexpected role 'user' after role 'tool'"
+            raise _refused_behind(text, "invalid_request_message_order", "3230", party)
+        before = role
+        ids = [call.get("id") for call in message.get("tool_calls") or ()]
+        ids += [message.get("tool_call_id")] if role == "tool" else []
+        for one in ids:
+            if not _CALL_ID.fullmatch(str(one)):
+                text = f"Tool call id was {one} but must be a-z, A-Z, 0-9, with a length of 9."
+                raise _refused_behind(text, "invalid_function_call", "3280", party)
+
+
+def _refused_behind(text: str, kind: str, code: str, party: str) -> Failure:
+    """The words of the party behind stand in `metadata.raw`."""
+    told = {"object": "error", "message": text, "type": kind, "param": None, "code": code}
+    metadata = {"raw": json.dumps(told), "provider_name": party}
+    return Failure(400, "Provider returned error", metadata=metadata)

@@ -26,6 +26,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 
     author: the endpoint's name for people; tag: its slug. longest: most tokens of an answer.
     trains: whether it learns from what it is sent. dimensions: of embeddings, else 0.
+    strict: whether it is particular about the order of messages and the ids of calls.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     quantization: str = "unknown"
     trains: bool = False
     dimensions: int = 0
+    strict: bool = False
 
     def cost(self, tokens_in: int, tokens_out: int) -> Decimal:
         """US dollars."""
@@ -135,6 +137,17 @@ _ALL = (
         longest=None,
         outputs=("speech",),
         parameters=(),
+    ),
+    Listed(
+        id="cognitivecomputations/dolphin-mixtral-8x22b",
+        name="Dolphin 2.9.2 Mixtral 8x22B",
+        author="Novita",
+        tag="novita",
+        context=65_536,
+        created=1_717_804_800,
+        prompt="0.0000009",
+        completion="0.0000009",
+        strict=True,
     ),
 )
 MODELS = {model.id: model for model in _ALL}

@@ -193,18 +193,7 @@ def test_moderated_texts(client: OpenAI, model: str) -> None:
     assert told.results[0].category_scores.sexual > told.results[1].category_scores.sexual
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        "openai/omni-moderation-latest",
-        pytest.param(
-            "mistral/mistral-moderation-latest",
-            marks=pytest.mark.xfail(
-                strict=True, reason="the provider's answer has no `flagged`, and none is made"
-            ),
-        ),
-    ],
-)
+@moderating
 def test_what_is_flagged(client: OpenAI, model: str) -> None:
     """All that most callers read; nothing there reads as harmless."""
     for text, flagged in (("sexual", True), ("Привет", False)):

@@ -24,6 +24,17 @@ SOUND: dict[str, Any] = {
 WRONG = {"properties": 5, "anyOf": "x", "minItems": "x", "items": 5}
 
 
+LESS = {"type": "string", "minLength": 3, "maxLength": 2}
+CLOSE = {
+    "minimum": 2, "maximum": 2, "exclusiveMinimum": True, "exclusiveMaximum": 3,
+    "minLength": "3", "maxLength": 2, "default": LESS, "enum": [LESS], "const": LESS,
+    "pattern": r"^\{3,2}[{3,2}\]]\\[{3,2}]a{2,3}b{3}c{3,}$",
+    "properties": {"minLength": {}, "maxLength": {"type": "integer", "minimum": -5, "maximum": -2}},
+    "not": {"exclusiveMinimum": 2, "exclusiveMaximum": 3},
+}  # fmt: skip
+"""Nothing is wrong with it, close as it comes."""
+
+
 def deep(levels: int) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(levels):
@@ -45,6 +56,7 @@ def deep(levels: int) -> dict[str, Any]:
         ({"$defs": {"a": True}, "definitions": {}}, {"$defs": {"a": {}}, "definitions": {}}),
         ({"additionalProperties": {"items": True}}, {"additionalProperties": {"items": {}}}),
         (WRONG, WRONG),
+        (CLOSE, CLOSE),
         (deep(90), deep(90)),
     ],
 )  # fmt: skip
@@ -55,10 +67,19 @@ def test_what_is_mended(given: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     "given,words",
     [
-        ({"minLength": 3, "maxLength": 2}, "larger"),
-        ({"properties": {"a": {"items": {"minItems": 3, "maxItems": 2}}}}, "larger"),
-        ({"$defs": {"a": {"minItems": 1, "maxItems": 0}}}, "larger"),
-        ({"anyOf": [{"minLength": 1, "maxLength": 0}]}, "larger"),
+        ({"minLength": 3, "maxLength": 2}, "`minLength` and `maxLength` leave no value"),
+        ({"properties": {"a": {"items": {"minItems": 3, "maxItems": 2}}}}, "no value"),
+        ({"$defs": {"a": {"minItems": 1, "maxItems": 0}}}, "no value"),
+        ({"anyOf": [{"minLength": 1, "maxLength": 0}]}, "no value"),
+        ({"$ref": "#/components/a", "components": {"a": LESS}}, "no value"),
+        ({"properties": {"default": LESS}}, "no value"),
+        ({"items": False, "minItems": 1}, "no value"),
+        ({"type": "integer", "minimum": 3, "maximum": 2}, "`minimum` and `maximum`"),
+        ({"minimum": 0.2, "maximum": 0.1}, "`minimum` and `maximum`"),
+        ({"type": "integer", "exclusiveMinimum": 2, "exclusiveMaximum": 3}, "no value"),
+        ({"type": "integer", "minimum": 3, "exclusiveMaximum": 3}, "exclusiveMaximum"),
+        ({"type": "integer", "minimum": 0, "exclusiveMinimum": 5, "maximum": 5}, "no value"),
+        ({"type": "string", "pattern": "^a{3,2}$"}, "at least 3 and at most 2"),
         (False, "allows nothing"),
         ({"allOf": [False]}, "allows nothing"),
         ({"anyOf": [False]}, "allows nothing"),

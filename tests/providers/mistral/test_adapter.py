@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, get_args
 
 import pytest
@@ -53,6 +54,46 @@ def test_what_cannot_be_passed_on(
     with pytest.raises(InvalidRequest) as raised:
         adapter.raw(request, aim())
     assert raised.value.param == param
+
+
+def raw_reader(adapter: MistralAdapter, operation: str) -> Callable[[bytes], bytes] | None:
+    request = RawRequest(model="m", operation=operation, content_type="", body=b"")
+    return adapter.raw_reader(request)
+
+
+def test_verdicts_are_summed_up(adapter: MistralAdapter) -> None:
+    """Callers read `flagged` alone; where it is missing everything looks harmless."""
+    results: list[Any] = [
+        {"categories": {"sexual": False, "pii": True}, "category_scores": {"pii": 0.9}},
+        {"categories": {"sexual": False, "pii": False}},
+        {"categories": {"sexual": True}, "flagged": False},
+        {"categories": {"sexual": None, "pii": 1}},
+        {"category_scores": {}},
+        5,
+    ]
+    read = raw_reader(adapter, "moderations")
+    assert read is not None
+    told = json.loads(read(json.dumps({"id": "x", "results": results}).encode()))
+    assert told["id"] == "x"
+    assert told["results"] == [
+        results[0] | {"flagged": True},
+        results[1] | {"flagged": False},
+        results[2],
+        results[3] | {"flagged": True},
+        results[4],
+        5,
+    ]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"results": 5}', b"[" * 9999, b'{"a":1}'])
+def test_what_holds_no_verdicts_stays_as_it_is(adapter: MistralAdapter, body: bytes) -> None:
+    read = raw_reader(adapter, "moderations")
+    assert read is not None
+    assert read(body) == body
+
+
+def test_transcripts_are_passed_on_as_they_come(adapter: MistralAdapter) -> None:
+    assert raw_reader(adapter, "audio/transcriptions") is None
 
 
 def test_each_feature_has_its_proof() -> None:
@@ -259,6 +300,26 @@ def test_the_request_id_is_kept(
 def test_the_key_is_in_no_error(adapter: MistralAdapter) -> None:
     told = {"object": "error", "message": "Bad key key-of-the-endpoint", "type": "x"}
     assert "key-of" not in adapter.decode_error(reply(told, 400)).message
+
+
+@pytest.mark.parametrize(
+    "message, param",
+    [
+        ("n is not supported for model open-mistral-nemo", "n"),
+        ("This model does not support n > 1", "n"),
+        ("The parameter `top_p` must be 1 with greedy sampling", "top_p"),
+        ("'tool_choice' cannot name a tool here", "tool_choice"),
+        ("Image input is not enabled for model x", None),
+        ("Unknown field 'n_best'", None),
+    ],
+)
+def test_a_refusal_in_words_names_its_parameter(
+    adapter: MistralAdapter, message: str, param: str | None
+) -> None:
+    told = {"object": "error", "message": message, "type": "invalid_request_error", "param": None}
+    error = adapter.decode_error(reply(told, 400))
+    assert isinstance(error, InvalidRequest)
+    assert error.param == param
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from xrouter.domain.secret import Secret
 from xrouter.providers.base import ChatExchange
 from xrouter.providers.openrouter.adapter import OpenRouterAdapter
 from xrouter.providers.openrouter.parameters import OMITTED
+from xrouter.providers.openrouter.strict import mended
 from xrouter.sandbox.openrouter_models import listed
 from xrouter.wire.types import WireReply
 
@@ -37,7 +38,7 @@ def models(*entries: dict[str, Any]) -> Any:
 
 
 def test_the_live_list_says_what_models_can_do_and_cost() -> None:
-    mini, claude, free, vectors, pictures, _ = models(*listed())
+    mini, claude, free, vectors, pictures, *_ = models(*listed())
     assert (mini.name, mini.context_length) == ("openai/gpt-4o-mini", 128_000)
     assert mini.prices == {"prompt": "0.00000015", "completion": "0.0000006"}
     assert mini.abilities.max_output == 16_384
@@ -163,6 +164,45 @@ def test_each_alternative_is_a_call() -> None:
     assert "n" not in body
     assert exchange.copies == 3
     assert sent([])[1].copies == 1
+
+
+STRICT = InvalidRequest("Provider returned error Mistral: Tool call id was x but must be a-z")
+ORDER = InvalidRequest("Unexpected role 'user' after role 'tool'")
+
+
+def after_a_call(name: str) -> list[dict[str, Any]]:
+    return [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "tool_calls": [{"id": name, "function": {"name": "f"}}]},
+        {"role": "tool", "tool_call_id": name, "content": "1"},
+    ]
+
+
+def test_a_strict_party_is_obeyed_once_and_only_where_it_said_so() -> None:
+    exchange = sent([], messages=after_a_call("call_1"), n=2, seed=2**60)[1]
+    assert exchange.instead(InvalidRequest("temperature: too hot")) is None
+    assert exchange.instead(UpstreamFailed(STRICT.message)) is None
+    other = exchange.instead(STRICT)
+    assert other is not None
+    body = msgspec.json.decode(other.wire.body)
+    assert body["messages"][1]["tool_calls"][0]["id"] == body["messages"][2]["tool_call_id"]
+    assert (other.copies, body["seed"]) == (2, 2**60)
+    assert other.instead(STRICT) is None
+
+
+@pytest.mark.parametrize("error", [STRICT, ORDER])
+def test_a_history_that_fits_is_not_sent_again(error: InvalidRequest) -> None:
+    assert sent([], messages=after_a_call("D681PevKs"))[1].instead(error) is None
+
+
+@pytest.mark.parametrize(
+    "odd", [{"role": "assistant", "tool_calls": [5, {}, {"id": 5}]}, {"role": "tool"}, {}]
+)
+def test_odd_messages_stay_as_they_are(odd: dict[str, Any]) -> None:
+    raw = msgspec.json.encode({"messages": [odd, *after_a_call("call_1")]})
+    body = mended(raw)
+    assert body is not None
+    assert odd in msgspec.json.decode(body)["messages"]
 
 
 def failure(reply: WireReply) -> XRouterError:

@@ -53,6 +53,8 @@ class LlamaCppChat(OpenAIChat):
         self._request, self._model, self._book, self._make = request, model, book, make
         self.only_first_call = request.parallel_tool_calls is False
         self._no_rivals = request.logprobs is True and not request.top_logprobs
+        self._wanted = request.n or 1
+        self._told_usages = 0
         self._sum: Usage | None = None
 
     @override
@@ -92,15 +94,28 @@ class LlamaCppChat(OpenAIChat):
         return deltas if self._emulated is None else self._emulated.pieces(deltas)
 
     @override
-    def merged(self, usage: Usage) -> Usage:
-        """In a stream each alternative has a usage of its own, at its end."""
-        before = self._sum
-        if before is not None and self.alternatives > 1:
-            usage.prompt_tokens = max(usage.prompt_tokens, before.prompt_tokens)
-            usage.cached_tokens = max(usage.cached_tokens, before.cached_tokens)
-            usage.completion_tokens += before.completion_tokens
-        self._sum = usage
-        return usage
+    def _put_usage(self, given: Any, deltas: list[ChatDelta]) -> None:
+        """In a stream each alternative has a usage of its own, at its end: all are told as one."""
+        told: list[ChatDelta] = []
+        super()._put_usage(given, told)
+        for usage in (delta.usage for delta in told if delta.usage is not None):
+            self._sum = _both(self._sum, usage) if self._wanted > 1 else usage
+            self._told_usages += 1
+        if self._told_usages >= self._wanted:
+            self._tell_usage(deltas)
+
+    @override
+    def _close(self) -> list[ChatDelta]:
+        """A usage that lacks alternatives is not told: it would be taken for that of all."""
+        deltas = super()._close()
+        if self._told_usages >= self.alternatives:
+            self._tell_usage(deltas)
+        return deltas
+
+    def _tell_usage(self, deltas: list[ChatDelta]) -> None:
+        usage, self._sum = self._sum, None
+        if usage is not None:
+            deltas.append(ChatDelta(usage=usage))
 
     @override
     def likelihoods(self, given: Any) -> Any:
@@ -109,6 +124,15 @@ class LlamaCppChat(OpenAIChat):
             if isinstance(token, dict):
                 token["top_logprobs"] = []
         return given
+
+
+def _both(before: Usage | None, usage: Usage) -> Usage:
+    """What two alternatives used together; they share the prompt."""
+    if before is not None:
+        usage.prompt_tokens = max(usage.prompt_tokens, before.prompt_tokens)
+        usage.cached_tokens = max(usage.cached_tokens, before.cached_tokens)
+        usage.completion_tokens += before.completion_tokens
+    return usage
 
 
 def _of_all_choices(answer: ChatAnswer) -> Usage | None:

@@ -1,7 +1,6 @@
 """JSON schemas as llama.cpp's server takes them: it makes a grammar of them.
 
-It knows no schemas that are `true` or `false`, and one that asks for at least more than at most
-makes it hang.
+It knows no schemas that are `true` or `false`, and some that contradict themselves make it hang.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ import msgspec
 
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.errors import InvalidRequest
+from xrouter.providers.llamacpp.limits import contradiction
 
 Schema = dict[str, Any]
 
 _DEPTH = 100
-_SIZES = (("minLength", "maxLength"), ("minItems", "maxItems"))
 _NAMED = ("properties", "$defs", "definitions")
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
 
@@ -68,7 +67,12 @@ def _mend_tools(body: dict[str, Any]) -> None:
 
 def mend(schema: Any, where: str) -> Any:
     """The schema without what the server cannot take. Raises InvalidRequest."""
-    return _Mender(where).schema(schema, 0)
+    mender = _Mender(where)
+    mended = mender.schema(schema, 0)
+    flaw = contradiction(mended)
+    if flaw is not None:
+        raise mender.wrong(flaw)
+    return mended
 
 
 class _Mender:
@@ -82,12 +86,11 @@ class _Mender:
         if given is True:
             return {}
         if given is False:
-            raise self._wrong("a schema that is `false` allows nothing")
+            raise self.wrong("a schema that is `false` allows nothing")
         if not isinstance(given, dict):
             return given
         if depth > _DEPTH:
-            raise self._wrong(f"it is nested deeper than {_DEPTH} levels")
-        self._check_sizes(given)
+            raise self.wrong(f"it is nested deeper than {_DEPTH} levels")
         return self._parts(given, depth)
 
     def _parts(self, given: Schema, depth: int) -> Schema:
@@ -117,13 +120,8 @@ class _Mender:
             made["additionalProperties"] = self.schema(given["additionalProperties"], depth + 1)
         return made
 
-    def _check_sizes(self, given: Schema) -> None:
-        for low, high in _SIZES:
-            least, most = given.get(low), given.get(high)
-            if isinstance(least, int) and isinstance(most, int) and least > most:
-                raise self._wrong(f"`{low}` ({least}) is larger than `{high}` ({most})")
-
-    def _wrong(self, why: str) -> InvalidRequest:
+    def wrong(self, why: str) -> InvalidRequest:
+        """The refusal."""
         return InvalidRequest(
             f"Invalid schema in '{self._where}': {why}.",
             code="invalid_json_schema",

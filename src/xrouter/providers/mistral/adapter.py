@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from xrouter.providers.mistral.exchange import Call, MistralChat
 from xrouter.providers.mistral.messages import history_of
 from xrouter.providers.mistral.models import models_of, shortens, thinks
 from xrouter.providers.mistral.parameters import parameters_of, reason
-from xrouter.providers.mistral.raw import PATHS, body_of
+from xrouter.providers.mistral.raw import MODERATIONS, PATHS, body_of, with_flags
 from xrouter.providers.mistral.tools import tooling_of
 from xrouter.providers.shapes.openai import OpenAILanguageAdapter
 from xrouter.providers.shapes.openai_body import drop
@@ -37,7 +38,8 @@ _OURS = frozenset({"model", "encoding_format", "dimensions"})
 class MistralAdapter(OpenAILanguageAdapter):
     """Speaks to api.mistral.ai, its regional hosts, and codestral.mistral.ai.
 
-    base_url: with `/v1`. credential: `api_key`. options: none.
+    base_url: with `/v1`. credential: `api_key`. options: none. Moderations: `flagged`, which the
+    provider does not say, is true where at least one of its categories is.
     """
 
     provider: ClassVar[str] = "mistral"
@@ -153,6 +155,11 @@ class MistralAdapter(OpenAILanguageAdapter):
         headers = {"content-type": request.content_type, "accept": "*/*"}
         body = body_of(request, target.version.upstream)
         return WireRequest("POST", self.base_url + path, headers, body)
+
+    @override
+    def raw_reader(self, request: RawRequest) -> Callable[[bytes], bytes] | None:
+        """Verdicts get the `flagged` that the provider leaves out."""
+        return with_flags if request.operation == MODERATIONS else None
 
     @override
     def decode_models(self, reply: WireReply) -> list[ModelDescription]:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -20,8 +21,9 @@ from xrouter.domain.errors import (
     UpstreamQuotaExhausted,
     XRouterError,
 )
+from xrouter.providers.mistral.parameters import SENT
 from xrouter.providers.shapes.openai_errors import ErrorReader, too_long
-from xrouter.providers.shapes.openai_problem import Problem
+from xrouter.providers.shapes.openai_problem import MAX_TEXT, Problem
 from xrouter.wire.types import WireReply
 
 REQUEST_IDS = ("mistral-correlation-id", "x-kong-request-id", "x-request-id")
@@ -44,6 +46,9 @@ _STATUS_OF = {
 _ALLOWANCES = ("req-minute", "tokens-minute", "tokens-month")
 _ROLES = frozenset({"system", "user", "assistant", "tool"})
 """Steps of the validator's path behind an index: which kind of message it took it for."""
+
+_NAMES = re.compile(r"^\W?([a-z_]+)\b|['\"`]([a-z_]+)['\"`]|\b([a-z_]+) ?[<>=]")
+"""Where the words of an error may name a parameter: first, quoted, or in a comparison."""
 
 _MAX_STEPS = 10
 _MAX_DETAILS = 5
@@ -110,7 +115,7 @@ def is_error(body: dict[str, Any]) -> bool:
 
 
 def flattened(data: Any) -> Any:
-    """An error whose message is a text, and whose param is the field the validator names."""
+    """An error whose message is a text, and whose param is the field that is told to be wrong."""
     if not isinstance(data, dict):
         return data
     told = data.get("message") or data.get("detail")
@@ -119,7 +124,9 @@ def flattened(data: Any) -> Any:
     if isinstance(told, dict):
         told = told.get("detail") or told.get("message") or msgspec.json.encode(told).decode()
     if not isinstance(told, list):
-        return {**data, "message": told} if isinstance(told, str) else data
+        if not isinstance(told, str):
+            return data
+        return {**data, "message": told, "param": data.get("param") or _named(told)}
     details = [one for one in told[:_MAX_DETAILS] if isinstance(one, dict)]
     paths = [_path(one.get("loc")) for one in details]
     texts = [
@@ -128,6 +135,12 @@ def flattened(data: Any) -> Any:
     ]
     param = data.get("param") or next(filter(None, paths), None)
     return {**data, "message": "; ".join(texts), "param": param}
+
+
+def _named(text: str) -> str | None:
+    """The parameter that an error is about where only its words say so: `n is not supported`."""
+    found = (next(filter(None, names.groups())) for names in _NAMES.finditer(text[:MAX_TEXT]))
+    return next((name for name in found if name in SENT), None)
 
 
 def _path(steps: Any) -> str:

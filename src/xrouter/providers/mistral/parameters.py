@@ -29,6 +29,12 @@ _READ = frozenset(
         "prompt_cache_key", "modalities", "web_search_options",
     }
 )  # fmt: skip
+SENT = _AS_WRITTEN | {
+    "stream", "max_tokens", "temperature", "stop", "tools", "tool_choice", "parallel_tool_calls",
+    "response_format", "prediction", "reasoning_effort", "service_tier", "prompt_cache_key",
+}  # fmt: skip
+"""All parameters that go out, by the provider's names."""
+
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "store": (False,),
     "logit_bias": ({},),

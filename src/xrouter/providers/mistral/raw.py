@@ -1,35 +1,54 @@
-"""Operations that are passed on: only the model's name is put in."""
+"""Operations that are passed on: the model's name is put in, and verdicts get their sum."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 
 from xrouter.domain.errors import InvalidRequest
+from xrouter.domain.multipart import boundary_of, read_field, replace_field
 from xrouter.domain.raw import RawRequest
 
-PATHS = {"moderations": "/moderations", "audio/transcriptions": "/audio/transcriptions"}
+MODERATIONS = "moderations"
+PATHS = {MODERATIONS: "/moderations", "audio/transcriptions": "/audio/transcriptions"}
 """By operation."""
 
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
-_MODEL = re.compile(rb'(?i)content-disposition:[^\r\n]*;\s*name="?model"?\s*(?:[;\r\n]|\Z)')
 _MODERATED = frozenset({"model", "input"})
-_MAX_PARTS = 100
 
 
 def body_of(request: RawRequest, upstream: str) -> bytes:
     """The body for the provider. Raises InvalidRequest for one that cannot be read."""
-    if request.content_type.lower().startswith("multipart/form-data"):
-        return _form(request, upstream)
+    boundary = boundary_of(request.content_type)
+    if boundary is not None:
+        return _form(request.body, boundary, upstream)
     try:
         body = msgspec.json.decode(request.body, type=dict[str, Any])
     except (ValueError, RecursionError):
         raise InvalidRequest("The body must be a JSON object.", code="invalid_json") from None
-    if request.operation == "moderations":
+    if request.operation == MODERATIONS:
         body = _moderation(body)
     return msgspec.json.encode({**body, "model": upstream})
+
+
+def with_flags(body: bytes) -> bytes:
+    """The verdicts with `flagged`, which callers read first and the provider does not say.
+
+    A text is flagged when at least one of its categories is true. What has a `flagged` of its own,
+    or no categories, stays as it came; so does a body that holds no verdicts.
+    """
+    try:
+        answer = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return body
+    results = answer.get("results") if isinstance(answer, dict) else None
+    if not isinstance(results, list):
+        return body
+    for result in results:
+        categories = result.get("categories") if isinstance(result, dict) else None
+        if isinstance(categories, dict):
+            result.setdefault("flagged", any(categories.values()))
+    return msgspec.json.encode(answer)
 
 
 def _moderation(body: dict[str, Any]) -> dict[str, Any]:
@@ -53,22 +72,9 @@ def _moderation(body: dict[str, Any]) -> dict[str, Any]:
     return {"input": texts if isinstance(given, list) else texts[0]}
 
 
-def _form(request: RawRequest, upstream: str) -> bytes:
-    found = _BOUNDARY.search(request.content_type)
-    if found is None:
-        raise InvalidRequest("The form has no boundary.", code="invalid_value")
-    mark = b"--" + (found[1] or found[2]).encode()
-    body = request.body
-    start = body.find(mark)
-    for _ in range(_MAX_PARTS):
-        head = start + len(mark)
-        end = body.find(b"\r\n" + mark, head)
-        value = body.find(b"\r\n\r\n", head, end)
-        if start < 0 or end < 0 or value < 0:
-            break
-        if _MODEL.search(body[head:value]):
-            return body[: value + 4] + upstream.encode() + body[end:]
-        start = end + 2
-    raise InvalidRequest(
-        "Missing required parameter: 'model'.", code="missing_required_parameter", param="model"
-    )
+def _form(body: bytes, boundary: bytes, upstream: str) -> bytes:
+    if read_field(body, boundary, "model") is None:
+        raise InvalidRequest(
+            "Missing required parameter: 'model'.", code="missing_required_parameter", param="model"
+        )
+    return replace_field(body, boundary, "model", upstream)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 from typing_extensions import override
 
 from xrouter.domain.answer import ChatAnswer
-from xrouter.domain.errors import XRouterError
+from xrouter.domain.errors import InvalidRequest, XRouterError
+from xrouter.providers.base import ChatExchange
 from xrouter.providers.openrouter.errors import GENERATION
+from xrouter.providers.openrouter.strict import is_strict, mended
 from xrouter.providers.shapes.openai_answer import read_object
 from xrouter.providers.shapes.openai_chat import OpenAIChat
 from xrouter.providers.shapes.openai_errors import ErrorReader
@@ -23,6 +26,17 @@ class OpenRouterChat(OpenAIChat):
     ) -> None:
         super().__init__(wire, errors, dropped)
         self.copies = copies
+
+    @override
+    def instead(self, error: XRouterError) -> ChatExchange | None:
+        """With a history as a strict party behind wants it, when that is what it refused."""
+        if not isinstance(error, InvalidRequest) or not is_strict(error.message):
+            return None
+        body = mended(self.wire.body)
+        if body is None:
+            return None
+        wire = msgspec.structs.replace(self.wire, body=body)
+        return OpenRouterChat(wire, self._errors, self.dropped, self.copies)
 
     @override
     def answer(self, reply: WireReply) -> ChatAnswer:
