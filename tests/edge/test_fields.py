@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from xrouter.domain.errors import RateLimited, UpstreamQuotaExhausted, XRouterError
-from xrouter.domain.ports import Allowance, Served
+from xrouter.domain.ports import Allowance, Notice, Served
 from xrouter.edge import fields
 
 
@@ -54,6 +54,16 @@ def test_who_answered() -> None:
         b"x-xrouter-upstream-id": b"up?1",
         b"x-xrouter-dropped": b"seed, logit_bias",
     }
+
+
+def test_why_it_answered_and_that_it_will_go() -> None:
+    notice = Notice(since=1_767_225_600.0, until=1_769_904_000.0, successor="p/m")
+    who = Served("p/m", "4", "p", "e", 2, route="bot", reason="weighted", notice=notice)
+    headers = dict(fields.served(who))
+    assert headers[b"x-xrouter-route"] == b"route/bot; weighted"
+    assert headers[b"deprecation"] == b"@1767225600"
+    assert headers[b"sunset"] == b"Sun, 01 Feb 2026 00:00:00 GMT"
+    assert headers[b"x-xrouter-successor"] == b"p/m"
 
 
 def test_the_state_of_the_limit() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from email.utils import formatdate
 from functools import lru_cache
 
 from xrouter.domain.errors import XRouterError
-from xrouter.domain.ports import Allowance, Served
+from xrouter.domain.ports import Allowance, Notice, Served
 from xrouter.edge.asgi import Header
 
 _MAX_VALUE = 2000
@@ -34,11 +35,27 @@ def served(who: Served, dropped: tuple[str, ...] = ()) -> list[Header]:
         (b"x-xrouter-endpoint", _name(who.endpoint)),
         (b"x-xrouter-attempts", b"%d" % who.attempts),
     ]
+    if who.reason:
+        route = f"route/{who.route}; {who.reason}" if who.route is not None else who.reason
+        headers.append((b"x-xrouter-route", _name(route)))
+    if who.notice is not None:
+        headers += _deprecation(who.notice)
     if who.upstream_request_id:
         headers.append((b"x-xrouter-upstream-id", clean(who.upstream_request_id)))
     given_up = (*dropped, *who.dropped)
     if given_up:
         headers.append((b"x-xrouter-dropped", clean(", ".join(given_up))))
+    return headers
+
+
+def _deprecation(notice: Notice) -> list[Header]:
+    """RFC 9745 and RFC 8594: since when it is deprecated, when it goes, what takes its place."""
+    since = 0 if notice.since is None else int(notice.since)
+    headers: list[Header] = [(b"deprecation", b"@%d" % since)]
+    if notice.until is not None:
+        headers.append((b"sunset", formatdate(notice.until, usegmt=True).encode()))
+    if notice.successor is not None:
+        headers.append((b"x-xrouter-successor", clean(notice.successor)))
     return headers
 
 

@@ -10,11 +10,14 @@ import msgspec
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.ports import CallInfo, Journal
 from xrouter.domain.usage import UsageEvent, new_id
-from xrouter.flow.tally import Tally
+from xrouter.flow.tally import Tally, notice_of
 from xrouter.telemetry.access import AccessLog
+from xrouter.telemetry.logs import log
 from xrouter.telemetry.metrics import Meters
 
 CLIENT_GONE_STATUS = 499
+WARN_EVERY_S = 3600.0
+_MAX_WARNED = 10_000
 _OK = 200
 
 
@@ -25,6 +28,7 @@ class Settler:
         self._journal = journal
         self._meters = meters
         self._access = access
+        self._warned: dict[tuple[str, str], float] = {}
 
     def settle(self, call: CallInfo, tally: Tally, error: XRouterError | None) -> None:
         """Exactly once for each request; `error` is what the caller is told, None if answered."""
@@ -34,8 +38,30 @@ class Settler:
         except ValueError:  # a text that is no text, from a provider or a caller
             event = _readable(event)
             self._journal.append(event)
+        self._warn(tally)
         self._meters.settled(event)
         self._access.write(event, error)
+
+    def _warn(self, tally: Tally) -> None:
+        """Tell the operator, now and then, that a version which will go is still in use."""
+        target = tally.target
+        if target is None or (notice := notice_of(target)) is None:
+            return
+        model, version = target.model.model_id, target.version.label
+        now = time.monotonic()
+        if now - self._warned.get((model, version), -WARN_EVERY_S) < WARN_EVERY_S:
+            return
+        if len(self._warned) >= _MAX_WARNED:
+            self._warned.clear()
+        self._warned[model, version] = now
+        log.warning(
+            "deprecated_version_answers",
+            model=model,
+            version=version,
+            retires_at=notice.until,
+            successor=notice.successor,
+            key_id=None if tally.principal is None else tally.principal.key_id,
+        )
 
 
 def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEvent:

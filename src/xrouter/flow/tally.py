@@ -193,11 +193,13 @@ class Tally:
 
 
 def notice_of(target: Target) -> Notice | None:
-    """What the caller should know of a version that will not stay."""
+    """What the caller should know of a version that will not stay; None for all others."""
     version = target.version
     if version.status == "active" and version.channel != "deprecated":
         return None
-    return Notice(version.released_at, version.retires_at, version.successor)
+    newer = next((v for v in target.model.versions if v.channel == "latest"), None)
+    since = None if newer is None else newer.released_at
+    return Notice(since, version.retires_at, version.successor or target.model.model_id)
 
 
 def prompt_tokens(request: ChatRequest) -> int:
