@@ -172,7 +172,10 @@ class Board:
         """Whether the target may be asked once more by the same request; counts it if so."""
         standing = self.standing(target)
         standing.fade(self._clock())
-        if standing.retries >= LEAST_RETRIES + RETRY_SHARE * (standing.good + standing.bad):
+        first_tries = standing.good + standing.bad - standing.retries
+        if standing.in_a_row >= IN_A_ROW:
+            return False
+        if standing.retries >= LEAST_RETRIES + RETRY_SHARE * first_tries:
             return False
         standing.retries += 1
         return True

@@ -51,10 +51,11 @@ class Lanes:
         if queue.running < lane.width and not queue.waiting:
             queue.running += 1
             return Place(self, lane)
-        if len(queue.waiting) >= _WAITING_PER_PLACE * lane.width:
+        limit = _WAITING_PER_PLACE * lane.width if lane.waiting is None else lane.waiting
+        if len(queue.waiting) >= limit:
             raise UpstreamOverloaded(
-                "Too many requests wait for this provider's account already.",
-                hint="Widen the endpoint's `concurrency` if the account allows more.",
+                "Too many requests wait for this provider already.",
+                hint="Raise the endpoint's `max_running` or `concurrency` if it takes more.",
                 retry_after=1.0,
             )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -17,6 +18,9 @@ from xrouter.providers.base import ChatExchange
 from xrouter.wire.client import Exchange as WireExchange
 from xrouter.wire.framing import parser_for
 from xrouter.wire.types import Framing, WireReply
+
+PACE_S = 5.0
+"""Over how many seconds the speed of a stream is measured."""
 
 
 class DeltaStream(ABC):
@@ -37,6 +41,34 @@ class DeltaStream(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of what it holds."""
+
+
+class Pace:
+    """Whether a stream keeps the speed that is asked of it, seen over some seconds."""
+
+    def __init__(self, least: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """least: characters a second."""
+        self._least = least
+        self._clock = clock
+        self._began: float | None = None
+        self._characters = 0
+
+    def check(self, deltas: Sequence[ChatDelta]) -> None:
+        """Count what came. Raises UpstreamTimeout when the last seconds were too slow."""
+        now = self._clock()
+        if self._began is None:
+            self._began = now
+        for delta in deltas:
+            self._characters += len(delta.text or "") + len(delta.reasoning or "")
+            self._characters += sum(len(call.arguments) for call in delta.tool_calls or ())
+        passed = now - self._began
+        if passed < PACE_S:
+            return
+        if self._characters < self._least * passed:
+            raise UpstreamTimeout(
+                f"The provider's stream was slower than {self._least:g} characters a second."
+            )
+        self._began, self._characters = now, 0
 
 
 Completion = Callable[[ChatExchange], Awaitable[list[ChatDelta]]]
@@ -60,6 +92,7 @@ class UpstreamStream(DeltaStream):
         self._wire = wire
         self._parser = parser_for(exchange.framing)
         self._idle = timeouts.idle
+        self._pace = Pace(timeouts.min_speed) if timeouts.min_speed else None
         self._ends_at = ends_at
         self._first: list[ChatDelta] | None = None
         self._broken: XRouterError | None = None
@@ -86,6 +119,8 @@ class UpstreamStream(DeltaStream):
         if self._broken is not None:
             raise self._broken
         deltas = None if self._over else await self._read()
+        if deltas and self._pace is not None:
+            self._pace.check(deltas)
         return deltas or await self._completed()
 
     @property

@@ -11,7 +11,7 @@ from msgspec import Struct
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import InvalidRequest, OperatorError, XRouterError
 from xrouter.flow.lanes import Lanes, Place
-from xrouter.providers.base import BaseAPIAdapter
+from xrouter.providers.base import BaseAPIAdapter, Lane
 from xrouter.providers.caller import Caller
 from xrouter.wire.client import Client, Route
 from xrouter.wire.client import Exchange as WireExchange
@@ -41,7 +41,7 @@ class Upstream:
         self._client = means.client
         self._caller = Caller(adapter, means.client, means.tokens)
         self._lanes = means.lanes
-        self._lane = adapter.lane()
+        self._lane = _lane(endpoint, adapter.lane())
 
     @property
     def takes_turns(self) -> bool:
@@ -95,6 +95,16 @@ class Upstream:
     async def _visit(self, wire: WireRequest) -> WireExchange:
         """An address that the caller gave: nothing of ours goes there."""
         return await self._client.open(wire, _PUBLIC)
+
+
+def _lane(endpoint: Endpoint, account: Lane | None) -> Lane | None:
+    """How many calls it takes at a time: the account's limit and the operator's, the smaller."""
+    width = endpoint.max_running
+    if width is None:
+        return account
+    if account is None:
+        return Lane(("endpoint", endpoint.id), width, endpoint.max_waiting)
+    return Lane(account.key, min(width, account.width), endpoint.max_waiting)
 
 
 class Upstreams:

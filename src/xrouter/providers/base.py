@@ -100,11 +100,13 @@ class EmbeddingsExchange(ABC):
 class Lane(Struct, frozen=True):
     """How many calls an account takes at a time. key: names the account, holds no secret.
 
-    More calls wait in turn; so several endpoints of one account share its lane.
+    More calls wait in turn; so several endpoints of one account share its lane. waiting: calls
+    that may wait, None for a hundred for each place.
     """
 
     key: Hashable
     width: int
+    waiting: int | None = None
 
 
 class EnvironmentSpec(Struct, frozen=True, forbid_unknown_fields=True):
