@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -30,6 +30,7 @@ from xrouter.edge.dialects.openai.embeddings import read_embeddings
 from xrouter.edge.dialects.openai.images import read_images
 from xrouter.edge.dialects.openai.tokens import read_count
 from xrouter.flow.board import Board
+from xrouter.flow.cache import AnswerCache
 from xrouter.flow.dispatch import Dispatcher
 from xrouter.flow.pipeline import Gear, Pipeline
 from xrouter.flow.route import Router
@@ -39,6 +40,7 @@ from xrouter.providers import factory
 from xrouter.providers.base import BaseAPIAdapter
 from xrouter.sandbox.application import Sandbox
 from xrouter.sandbox.server import running
+from xrouter.stores.memory.answers import MemoryAnswers
 from xrouter.stores.memory.limits import MemoryLimiter
 from xrouter.stores.memory.snapshots import MemorySnapshots
 from xrouter.telemetry.access import AccessLog
@@ -265,6 +267,7 @@ class Rig:
                 Router(self.board),
                 Dispatcher(upstreams, self.meters, self.board),
                 Settler(self.journal, self.meters, access),
+                AnswerCache(MemoryAnswers(), self.meters),
             )
         )
         self.use()
@@ -310,14 +313,20 @@ class Rig:
         (where or self.first).faults.add(msgspec.json.encode(fault))
 
     async def chat(
-        self, model: str, text: str = "Hello there", *, reply: Recorder | None = None, **fields: Any
+        self,
+        model: str,
+        text: str = "Hello there",
+        *,
+        reply: Recorder | None = None,
+        headers: Mapping[bytes, bytes] | None = None,
+        **fields: Any,
     ) -> Recorder:
         """One chat request; `stream` and others among the fields."""
         body = {"model": model, "messages": [{"role": "user", "content": text}]} | fields
         reply = reply or Recorder()
         reply.journal = self.journal.events
         await self.pipeline.chat(
-            read_chat(msgspec.json.encode(body)), KEY, self.call("chat"), reply
+            read_chat(msgspec.json.encode(body)), KEY, self.call("chat", headers), reply
         )
         return reply
 
@@ -358,8 +367,8 @@ class Rig:
         return reply
 
     @staticmethod
-    def call(operation: str) -> CallInfo:
-        return CallInfo("req_test", time.monotonic(), operation)
+    def call(operation: str, headers: Mapping[bytes, bytes] | None = None) -> CallInfo:
+        return CallInfo("req_test", time.monotonic(), operation, headers=headers or {})
 
     @property
     def event(self) -> UsageEvent:

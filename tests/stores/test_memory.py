@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from xrouter.domain.errors import NotReady, Unauthenticated
 from xrouter.domain.identity import KeyRecord, Principal, new_key, well_formed
 from xrouter.domain.snapshot import EMPTY, Snapshot
+from xrouter.stores.memory.answers import MemoryAnswers
 from xrouter.stores.memory.keys import MemoryKeyBook
 from xrouter.stores.memory.limits import MemoryLimiter
 from xrouter.stores.memory.snapshots import MemorySnapshots
@@ -145,3 +146,19 @@ def test_snapshots_are_swapped_and_marked() -> None:
     assert held.current.keys is one.keys
     held.mark_stale(stale=False)
     assert not held.current.stale
+
+
+async def test_answers_are_kept_for_their_time_and_within_the_bytes() -> None:
+    now = [0.0]
+    store = MemoryAnswers(max_bytes=16_000, clock=lambda: now[0])
+    await store.put(b"a", b"x" * 900, ttl=10)
+    assert await store.get(b"a") == b"x" * 900
+    for number in range(20):
+        await store.put(b"%d" % number, b"x" * 800, ttl=10)
+        assert store.size <= 16_000
+    assert await store.get(b"a") is None
+    assert await store.get(b"19") is not None
+    now[0] = 10.0
+    assert await store.get(b"19") is None
+    await store.put(b"large", b"x" * 17_000, ttl=10)
+    assert await store.get(b"large") is None

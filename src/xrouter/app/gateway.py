@@ -23,6 +23,7 @@ from xrouter.edge.limits import DoorLimits
 from xrouter.edge.run import DoorServer, RunOptions
 from xrouter.edge.server import Door
 from xrouter.flow.board import Board
+from xrouter.flow.cache import AnswerCache
 from xrouter.flow.chores import Janitor
 from xrouter.flow.dispatch import Dispatcher
 from xrouter.flow.pipeline import Gear, Pipeline
@@ -31,6 +32,7 @@ from xrouter.flow.settle import Settler
 from xrouter.flow.upstreams import Upstreams
 from xrouter.providers import factory
 from xrouter.stores.journal.writer import JournalWriter
+from xrouter.stores.memory.answers import MemoryAnswers
 from xrouter.stores.memory.keys import MemoryKeyBook
 from xrouter.stores.memory.limits import MemoryLimiter
 from xrouter.stores.memory.snapshots import MemorySnapshots
@@ -81,6 +83,7 @@ class DataPlane:
                 Router(self.board),
                 Dispatcher(upstreams, self.meters, self.board),
                 Settler(self.journal, self.meters, access),
+                AnswerCache(MemoryAnswers(), self.meters),
             )
         )
         self.responses = ResponseFile(config.data_dir / "responses.sqlite", vault)

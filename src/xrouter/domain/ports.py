@@ -84,6 +84,7 @@ class Served(Struct, frozen=True):
     """Who answered: for the x-xrouter headers and the `model` field.
 
     route: that was asked for, None for a model. reason: why this target and no other.
+    cached: an answer that was kept from an earlier request.
     """
 
     model: str
@@ -96,6 +97,19 @@ class Served(Struct, frozen=True):
     route: str | None = None
     reason: str = ""
     notice: Notice | None = None
+    cached: bool = False
+
+
+class AnswerStore(ABC):
+    """Keeps answers for a while. May forget any of them at any time; never raises."""
+
+    @abstractmethod
+    async def get(self, key: bytes) -> bytes | None:
+        """What was kept under the key, None when it is not there any more."""
+
+    @abstractmethod
+    async def put(self, key: bytes, value: bytes, ttl: float) -> None:
+        """Keep the value for `ttl` seconds."""
 
 
 class Reply(ABC):

@@ -38,6 +38,8 @@ def served(who: Served, dropped: tuple[str, ...] = ()) -> list[Header]:
     if who.reason:
         route = f"route/{who.route}; {who.reason}" if who.route is not None else who.reason
         headers.append((b"x-xrouter-route", _name(route)))
+    if who.cached:
+        headers.append((b"x-xrouter-cache", b"hit"))
     if who.notice is not None:
         headers += _deprecation(who.notice)
     if who.upstream_request_id:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from xrouter.domain.answer import ChatAnswer, ChatDelta, Choice, ToolCallDelta, Usage
-from xrouter.domain.chat import ToolCall
+from typing import Any
+
+from xrouter.domain.answer import (
+    AnswerMessage,
+    AnswerMeta,
+    ChatAnswer,
+    ChatDelta,
+    Choice,
+    ToolCallDelta,
+    Usage,
+)
+from xrouter.domain.chat import FunctionCall, ToolCall
 
 FILTERED = "content_filter"
 """The finish reason of an answer that the provider's filter took."""
@@ -14,6 +24,83 @@ def deltas_of(answer: ChatAnswer) -> list[ChatDelta]:
     deltas = [_delta_of(choice) for choice in answer.choices]
     deltas.append(ChatDelta(usage=answer.usage, meta=answer.meta))
     return deltas
+
+
+def folded(deltas: list[ChatDelta]) -> ChatAnswer:
+    """The answer that says the same as a finished stream's deltas."""
+    choices: dict[int, Choice] = {}
+    answer = ChatAnswer([])
+    for delta in deltas:
+        answer.usage = delta.usage or answer.usage
+        answer.meta = _meta(answer.meta, delta.meta)
+        if delta.choice not in choices:
+            choices[delta.choice] = Choice(AnswerMessage(), "stop", delta.choice)
+        _fold(choices[delta.choice], delta)
+    answer.choices = [choices[index] for index in sorted(choices)]
+    return answer
+
+
+def _meta(before: AnswerMeta | None, more: AnswerMeta | None) -> AnswerMeta | None:
+    if before is None or more is None:
+        return more or before
+    return AnswerMeta(
+        more.model or before.model, more.fingerprint or before.fingerprint, more.extra
+    )
+
+
+def _fold(choice: Choice, delta: ChatDelta) -> None:
+    message = choice.message
+    if delta.text is not None:
+        message.content = (message.content or "") + delta.text
+    if delta.reasoning is not None:
+        message.reasoning = (message.reasoning or "") + delta.reasoning
+    if delta.refusal is not None:
+        message.refusal = (message.refusal or "") + delta.refusal
+    if delta.legacy_call is not None:
+        before = message.function_call or FunctionCall("", "")
+        message.function_call = FunctionCall(
+            before.name or delta.legacy_call.name, before.arguments + delta.legacy_call.arguments
+        )
+    for call in delta.tool_calls or ():
+        _fold_call(message, call)
+    choice.finish_reason = delta.finish_reason or choice.finish_reason
+    if delta.extra:
+        message.extra = _joined(message.extra, delta.extra)
+    if delta.choice_extra:
+        choice.extra = _joined(choice.extra, delta.choice_extra)
+    if delta.logprobs is not None:
+        choice.logprobs = _joined(choice.logprobs, delta.logprobs)
+
+
+def _fold_call(message: AnswerMessage, piece: ToolCallDelta) -> None:
+    calls = message.tool_calls = message.tool_calls or []
+    if piece.index >= len(calls):
+        if piece.custom:
+            custom = {"name": piece.name, "input": piece.arguments}
+            made = ToolCall(piece.id or "", "custom", custom=custom)
+        else:
+            function = FunctionCall(piece.name or "", piece.arguments)
+            made = ToolCall(piece.id or "", function=function)
+        calls.append(made)
+        return
+    call = calls[piece.index]
+    if call.function is not None:
+        function = call.function
+        call.function = FunctionCall(function.name, function.arguments + piece.arguments)
+    elif call.custom is not None:
+        call.custom["input"] = str(call.custom.get("input") or "") + piece.arguments
+
+
+def _joined(before: Any, more: Any) -> Any:
+    """Objects whose lists grow piece by piece; whatever else, the last word counts."""
+    if not isinstance(before, dict) or not isinstance(more, dict):
+        return more
+    joined = dict(before)
+    for name, value in more.items():
+        known = joined.get(name)
+        grows = isinstance(known, list) and isinstance(value, list)
+        joined[name] = [*known, *value] if grows else value
+    return joined
 
 
 def add(answer: ChatAnswer, deltas: list[ChatDelta]) -> None:

@@ -43,8 +43,9 @@ from xrouter.domain.ports import (
     SnapshotSource,
 )
 from xrouter.domain.raw import RawRequest
-from xrouter.flow import admit, listing
+from xrouter.flow import admit, cache, listing
 from xrouter.flow.ask import Ask
+from xrouter.flow.cache import AnswerCache, Job
 from xrouter.flow.dispatch import Dispatcher
 from xrouter.flow.relay import pass_on, relay
 from xrouter.flow.resolve import left_with
@@ -74,6 +75,7 @@ class Gear(Struct, frozen=True):
     router: Router
     dispatcher: Dispatcher
     settler: Settler
+    cache: AnswerCache
 
 
 class _Asker(Struct, frozen=True):
@@ -100,8 +102,13 @@ class Pipeline(Flow):
 
         async def work() -> Ending:
             plan = self._plan(("chat",), _Asker(credential, call, reply), tally, request)
+            make = partial(self._answer, request, plan, tally, reply)
+            rule = cache.rule(plan, call.headers)
             try:
-                return await self._answer(request, plan, tally, reply)
+                if rule is None:
+                    return await make()
+                job = Job(request, plan, tally, reply, rule)
+                return await self._gear.cache.answer(job, make)
             finally:
                 tally.sum_up(request)
 

@@ -115,6 +115,12 @@ def _add_parties(event: UsageEvent, tally: Tally) -> None:
         event.version = tally.target.version.label
         event.provider = tally.target.endpoint.provider
         event.endpoint = tally.target.endpoint.name
+    elif tally.cached is not None:
+        event.cached = True
+        event.model_served = tally.cached.model
+        event.version = tally.cached.version
+        event.provider = tally.cached.provider
+        event.endpoint = tally.cached.endpoint
 
 
 def _add_route(event: UsageEvent, tally: Tally) -> None:

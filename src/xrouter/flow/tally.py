@@ -56,17 +56,22 @@ class Copy:
 
 
 class Tally:
-    """Times are `time.monotonic()` seconds. raw: the answer is passed on as it comes."""
+    """Times are `time.monotonic()` seconds. raw: the answer is passed on as it comes.
+
+    kept: the deltas so far, None where nobody will want them. cached: whose kept answer it is.
+    """
 
     __slots__ = (
         "_asked",
         "attempts",
         "build",
+        "cached",
         "dispatched_at",
         "dropped",
         "entered",
         "finish_reasons",
         "first_token_at",
+        "kept",
         "model",
         "operation",
         "plan",
@@ -90,6 +95,8 @@ class Tally:
         self.target: Target | None = None
         self.plan: Plan | None = None
         self.tried: list[Tried] = []
+        self.kept: list[ChatDelta] | None = None
+        self.cached: Served | None = None
         self.entered: Standing | None = None
         self.attempts = 0
         self._asked: list[list[Copy]] = []
@@ -142,6 +149,8 @@ class Tally:
         """Pieces have come from the provider."""
         if self.first_token_at is None:
             self.first_token_at = time.monotonic()
+        if self.kept is not None:
+            self.kept += deltas
         copies = self._asked[-1]
         for delta in deltas:
             copies[delta.choice if len(copies) > 1 else 0].hear(delta)
@@ -166,7 +175,9 @@ class Tally:
             self.build = meta.fingerprint
 
     def served(self) -> Served:
-        """Who answers, for the headers. A target has been tried before."""
+        """Who answers, for the headers. A target has been tried, or an answer was kept."""
+        if self.cached is not None:
+            return self.cached
         target = self.target
         if target is None:  # pragma: no cover - the order of calls in the pipeline excludes it
             raise RuntimeError("nobody has been asked yet")

@@ -36,13 +36,11 @@ class Meters:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         labels = ("operation", "model", "provider")
-        self.requests = self._counter(
-            "xrouter_requests", "Requests by outcome", (*labels, "status")
-        )
-        self.tokens = self._counter(
+        self.requests = self.counter("xrouter_requests", "Requests by outcome", (*labels, "status"))
+        self.tokens = self.counter(
             "xrouter_tokens", "Tokens by kind", ("model", "provider", "kind")
         )
-        self.upstream_errors = self._counter(
+        self.upstream_errors = self.counter(
             "xrouter_upstream_errors",
             "Failed attempts at providers",
             ("provider", "endpoint", "code"),
@@ -96,7 +94,8 @@ class Meters:
         """The text that Prometheus reads. Takes milliseconds: call it in a thread."""
         return generate_latest(self.registry)
 
-    def _counter(self, name: str, about: str, labels: tuple[str, ...]) -> Counter:
+    def counter(self, name: str, about: str, labels: tuple[str, ...]) -> Counter:
+        """A further counter, for those who count."""
         return Counter(name, about, labels, registry=self.registry)
 
     def _new_series(self, key: tuple[str, str, str]) -> _ModelSeries:

@@ -1,0 +1,161 @@
+"""Answers that are kept: of one tenant, replayed as they were asked for, made once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.flow.harness import Recorder, Rig
+
+from xrouter.domain.answer import (
+    AnswerMessage,
+    AnswerMeta,
+    ChatAnswer,
+    ChatDelta,
+    Choice,
+    ToolCallDelta,
+    Usage,
+)
+from xrouter.domain.chat import FunctionCall, ToolCall
+from xrouter.domain.errors import InvalidRequest, UpstreamFailed
+from xrouter.domain.routes import Cache, Policy
+from xrouter.flow.fold import deltas_of, folded
+
+OPENAI = "openai/gpt-4o-mini"
+KEEP = Policy(cache=Cache(ttl=60))
+
+
+def asked(rig: Rig) -> int:
+    return len(rig.asked(rig.first, "ompletion"))
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("then", [True, False])
+async def test_an_answer_is_kept_and_replayed_as_it_is_asked_for(
+    rig: Rig, first: bool, then: bool
+) -> None:
+    rig.use(policy=KEEP)
+    one = await rig.chat(OPENAI, "What is kept?", stream=first)
+    two = await rig.chat(OPENAI, "What is kept?", stream=then)
+    assert asked(rig) == 1
+    assert (one.text, one.finish) == (two.text, two.finish)
+    assert two.served is not None
+    assert (two.served.cached, two.served.attempts, two.served.endpoint) == (True, 0, "at-1")
+    assert [event.cached for event in rig.journal.events] == [False, True]
+    assert [event.tokens_out > 0 for event in rig.journal.events] == [True, False]
+    assert two.calls == (["start", "deltas", "end"] if then else ["answer"])
+
+
+async def test_only_the_same_request_of_the_same_model_meets_it(rig: Rig) -> None:
+    rig.use(policy=KEEP)
+    await rig.chat(OPENAI, "One")
+    await rig.chat(OPENAI, "Two")
+    await rig.chat(OPENAI, "One", temperature=0.5)
+    await rig.chat("gigachat/GigaChat-2-Max", "One")
+    assert [event.cached for event in rig.journal.events] == [False] * 4
+
+
+async def test_nothing_is_kept_unless_somebody_says_so(rig: Rig) -> None:
+    for _ in range(2):
+        await rig.chat(OPENAI)
+    assert asked(rig) == 2
+    for _ in range(2):
+        await rig.chat(OPENAI, headers={b"x-xrouter-cache": b"30"})
+    assert asked(rig) == 3
+    rig.use(policy=KEEP)
+    await rig.chat(OPENAI, headers={b"x-xrouter-cache": b"off"})
+    assert asked(rig) == 4
+
+
+@pytest.mark.parametrize("said", [b"0", b"-1", b"nan", b"soon", b"1e12", b""])
+async def test_a_header_of_no_sense_is_refused(rig: Rig, said: bytes) -> None:
+    reply = await rig.chat(OPENAI, headers={b"x-xrouter-cache": said})
+    assert isinstance(reply.error, InvalidRequest)
+    assert reply.error.param == "x-xrouter-cache"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_failed_or_was_refused_is_not_kept(rig: Rig, stream: bool) -> None:
+    rig.use(standby=False, policy=Policy(cache=Cache(ttl=60), max_attempts=1))
+    rig.fault("server_error", times=1)
+    broken = await rig.chat(OPENAI, stream=stream)
+    assert isinstance(broken.error, UpstreamFailed)
+    assert (await rig.chat(OPENAI, stream=stream)).error is None
+    for _ in range(2):
+        reply = await rig.chat("gigachat/GigaChat-2-Max", "[[blacklist]]", stream=stream)
+        assert reply.finish == "content_filter"
+    assert not any(event.cached for event in rig.journal.events)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_same_request_at_the_same_time_is_made_once(rig: Rig, stream: bool) -> None:
+    rig.use(policy=KEEP)
+    rig.fault("slow_headers", delay_s=0.2)
+    replies = await asyncio.gather(*(rig.chat(OPENAI, stream=stream) for _ in range(20)))
+    assert asked(rig) == 1
+    assert {reply.text for reply in replies} == {replies[0].text}
+
+
+async def test_when_the_first_leaves_the_next_makes_it(rig: Rig) -> None:
+    rig.use(policy=KEEP)
+    reply = Recorder(hold_at="deltas")
+    first = asyncio.create_task(rig.chat(OPENAI, stream=True, reply=reply))
+    await reply.held.wait()
+    second = asyncio.create_task(rig.chat(OPENAI, stream=True))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (await second).error is None
+    assert asked(rig) == 2
+
+
+TEXTS = st.none() | st.text(max_size=5)
+
+
+def answers() -> st.SearchStrategy[ChatAnswer]:
+    call = st.builds(
+        ToolCall,
+        id=st.text(min_size=1, max_size=3),
+        function=st.builds(FunctionCall, name=st.text(min_size=1, max_size=3)),
+    )
+    message = st.builds(
+        AnswerMessage,
+        content=TEXTS,
+        reasoning=TEXTS,
+        tool_calls=st.none() | st.lists(call, min_size=1, max_size=3),
+        extra=st.none() | st.just({"a": [1]}),
+    )
+    choices = st.lists(message, min_size=1, max_size=3).map(
+        lambda messages: [Choice(m, "stop", n) for n, m in enumerate(messages)]
+    )
+    usage = st.none() | st.builds(Usage, prompt_tokens=st.integers(0, 9))
+    return st.builds(ChatAnswer, choices=choices, usage=usage, meta=st.just(AnswerMeta("m")))
+
+
+@given(answers())
+def test_folding_undoes_unfolding(answer: ChatAnswer) -> None:
+    assert folded(deltas_of(answer)) == answer
+
+
+def test_pieces_fold_into_what_they_say() -> None:
+    pieces: list[dict[str, Any]] = [
+        {"text": "a", "logprobs": {"content": [1]}, "extra": {"d": [1], "e": 1}},
+        {"tool_calls": [ToolCallDelta(0, "c", "f", "{")]},
+        {"tool_calls": [ToolCallDelta(0, arguments="}"), ToolCallDelta(1, "x", "g", "in", True)]},
+        {"tool_calls": [ToolCallDelta(1, arguments="put")], "extra": {"d": [2], "e": 2}},
+        {"text": "b", "logprobs": {"content": [2]}, "finish_reason": "tool_calls"},
+    ]
+    (choice,) = folded([ChatDelta(**piece) for piece in pieces]).choices
+    assert choice.message == AnswerMessage(
+        content="ab",
+        tool_calls=[
+            ToolCall("c", function=FunctionCall("f", "{}")),
+            ToolCall("x", "custom", custom={"name": "g", "input": "input"}),
+        ],
+        extra={"d": [1, 2], "e": 2},
+    )
+    assert choice.logprobs == {"content": [1, 2]}
+    assert choice.finish_reason == "tool_calls"
