@@ -16,6 +16,7 @@ from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import XRouterError
+from xrouter.domain.explained import Explained
 from xrouter.domain.identity import Principal
 from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.raw import RawRequest
@@ -208,6 +209,20 @@ class Deferred(Struct, frozen=True):
     endpoint: str
     principal: Principal
     started_at: float
+
+
+class Explainer(ABC):
+    """Tells where a request would go. Implemented by the flow, asked by the control plane."""
+
+    @abstractmethod
+    def explain(
+        self, name: str, body: bytes, key_id: str | None, headers: Mapping[str, str]
+    ) -> Explained:
+        """The plan for a model or route. Never raises XRouterError: it is told.
+
+        body: the JSON of a chat request, b"" when only the name is known. key_id: of whom, None
+        for nobody in particular. headers: of the request.
+        """
 
 
 class Flow(ABC):

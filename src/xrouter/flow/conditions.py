@@ -41,8 +41,8 @@ def inside_borders(targets: Sequence[Target], ask: Ask, policy: Policy) -> list[
     if policy.borders in ("country", "both"):
         rest = [t for t in rest if t.endpoint.country == first.endpoint.country]
     if policy.borders in ("price", "both"):
-        most = _price(first, ask)
-        rest = [t for t in rest if most is None or _at_most(_price(t, ask), most)]
+        most = price(first, ask)
+        rest = [t for t in rest if most is None or _at_most(price(t, ask), most)]
     return [first, *rest]
 
 
@@ -58,7 +58,7 @@ def fitting_first(targets: list[Target], ask: Ask) -> list[Target]:
 
 
 def _within(targets: list[Target], ask: Ask, cap: int) -> list[Target]:
-    left = [target for target in targets if _at_most(_price(target, ask), cap)]
+    left = [target for target in targets if _at_most(price(target, ask), cap)]
     if not left:
         raise InvalidRequest(
             "No target of this model answers the request within the price that is allowed.",
@@ -69,7 +69,7 @@ def _within(targets: list[Target], ask: Ask, cap: int) -> list[Target]:
     return left
 
 
-def _price(target: Target, ask: Ask) -> int | None:
+def price(target: Target, ask: Ask) -> int | None:
     """The most that the request can cost, None when the price is unknown."""
     output = ask.output or target.model.abilities.max_output or OUTPUT_TOKENS
     return cost(target.version.price, ask.rates, ask.tokens, output)

@@ -96,10 +96,12 @@ def _joined(before: Any, more: Any) -> Any:
     if not isinstance(before, dict) or not isinstance(more, dict):
         return more
     joined = dict(before)
-    for name, value in more.items():
+    for name, new in more.items():
         known = joined.get(name)
-        grows = isinstance(known, list) and isinstance(value, list)
-        joined[name] = [*known, *value] if grows else value
+        if isinstance(known, list) and isinstance(new, list):
+            joined[name] = [*known, *new]
+        else:
+            joined[name] = new
     return joined
 
 

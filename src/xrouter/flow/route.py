@@ -37,6 +37,10 @@ class Router:
             return ways.simple
         return self._made(ways, ask, snapshot)
 
+    def targets(self, name: str, kinds: Kinds, snapshot: Snapshot) -> tuple[Target, ...]:
+        """All that could answer for a name, whoever asks. Raises what `resolve` raises."""
+        return self._ways(name, kinds, snapshot).targets
+
     def _made(self, ways: Ways, ask: Ask, snapshot: Snapshot) -> Plan:
         targets = list(ways.targets)
         if ways.mixed:
