@@ -32,7 +32,14 @@ STATE = snapshot(
         )
     },
 )
-TOOLS = b'{"model":"x","messages":[{"role":"user","content":"hi"}],"max_tokens":1000,"tools":[{"type":"function"}]}'
+TOOLS = msgspec.json.encode(
+    {
+        "model": "x",
+        "messages": [{"role": "user", "content": "hiya"}],
+        "max_tokens": 1000,
+        "tools": [{"type": "function"}],
+    }
+)
 
 
 def explainer(board: Board | None = None) -> FlowExplainer:
@@ -51,7 +58,7 @@ def test_every_target_has_its_place_or_a_reason_for_having_none() -> None:
     assert "does not support 'tools'" in str(found["north/b"][1])
     assert "answers from RU" in str(found["west/c"][1])
     assert found["west/d"] == (None, "the key is not in the group 'lab'")
-    assert told.targets[0].price == 10**6
+    assert told.targets[0].price == 1001 * 10**3
 
 
 def test_a_key_and_its_groups_count() -> None:
