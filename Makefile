@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: install run test check format docs bench test-llamacpp clean help
+.PHONY: install run test check format docs bench faults test-llamacpp clean help
 
 help:
 	@sed -n '1,2p' Makefile
@@ -36,6 +36,9 @@ docs: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python -m bench
+
+faults: .venv/installed-dev
+	$(BIN)/python -m tests.faults
 
 test-llamacpp: .venv/installed-dev
 	$(BIN)/python -m pytest tests/llamacpp -m real_llamacpp -n 0
