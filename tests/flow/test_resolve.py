@@ -123,3 +123,11 @@ def test_a_model_of_the_other_kind_is_refused() -> None:
         resolve("north/v", snapshot(vectors, MOVING), ("chat",))
     assert refused.value.param == "model"
     assert "north/m" in (refused.value.hint or "")
+
+
+def test_a_retired_model_names_its_successor() -> None:
+    gone = Version(label="1", upstream="m", status="retired", successor="north/new")
+    old = model("north/old", gone, is_available=False)
+    with pytest.raises(ModelNotFound, match="was retired") as refused:
+        resolve("north/old", snapshot(old), ("chat",))
+    assert refused.value.hint == "Use `north/new` in its place."

@@ -26,7 +26,7 @@ IN_A_ROW = 5
 BAD_SHARE = 0.5
 MEMORY_S = 10.0
 FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 30.0
+LONGEST_PAUSE_S = 15.0
 PARKED_S = 30.0
 """For an account whose credential or money failed, and a version that the provider lacks."""
 
@@ -268,4 +268,4 @@ def _smoothed(before: float | None, seconds: float) -> float:
 
 def _next_pause(standing: Standing) -> float:
     base = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**standing.pauses)
-    return base * (1 + _JITTER * (2 * random() - 1))  # noqa: S311 - spreads trials, no secret
+    return base * (1 - _JITTER * random())  # noqa: S311 - spreads trials, no secret

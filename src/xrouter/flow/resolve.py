@@ -22,6 +22,7 @@ from xrouter.domain.errors import (
     ModelNotFound,
     ModelUnavailable,
     NotReady,
+    XRouterError,
 )
 from xrouter.domain.plan import Target
 from xrouter.domain.ports import Deferred
@@ -188,7 +189,15 @@ def _of_route(route: Route, snapshot: Snapshot, above: tuple[str, ...]) -> list[
     return found
 
 
-def _switched_off(name: str, wanted: Wanted) -> ModelUnavailable:
+def _switched_off(name: str, wanted: Wanted) -> XRouterError:
+    model = wanted.model
+    if wanted.route is None and all(v.status == "retired" for v in model.versions):
+        successor = model.versions[0].successor
+        return ModelNotFound(
+            f"The model `{model.model_id}` was retired.",
+            param="model",
+            hint=f"Use `{successor}` in its place." if successor is not None else None,
+        )
     what = "route" if wanted.route is not None else "model"
     shown = name if wanted.route is not None else wanted.model.model_id
     return ModelUnavailable(
