@@ -16,6 +16,7 @@ from xrouter.edge.visit import Means, Refusal, Visit
 PREFIXES = ("/v1", "/api/v1", "")
 _REST = "/*"
 _SHOWN = 200
+_DEEPEST = 8
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -67,6 +68,15 @@ class RouteTable:
         for beginning, open_methods in self._open.items():
             if path.startswith(beginning) and len(path) > len(beginning):
                 return open_methods, path[len(beginning) :].rstrip("/")
+        return None
+
+    def refusal(self, path: str) -> Refusal | None:
+        """How the dialect that has this path, or one that it goes on from, tells an error."""
+        parts = path.split("/", _DEEPEST)
+        for count in range(len(parts), 1, -1):
+            methods = self._exact.get("/".join(parts[:count]))
+            if methods is not None:
+                return next(iter(methods.values())).refuse
         return None
 
     @staticmethod

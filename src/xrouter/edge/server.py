@@ -144,6 +144,7 @@ class Door:
         path: str = visit.scope["path"]
         visit.check_head()
         if found is None:
+            visit.refusal = self._table.refusal(path) or visit.refusal
             raise unknown_url(method, path)
         methods, visit.rest = found
         if b"origin" in visit.headers:
@@ -154,6 +155,7 @@ class Door:
         route = methods.get(method)
         if route is None:
             visit.out.headers.append((b"allow", ", ".join(methods).encode()))
+            visit.refusal = self._table.refusal(path) or visit.refusal
             raise wrong_method(method, path)
         if route.refuse is not None:
             visit.refusal = route.refuse

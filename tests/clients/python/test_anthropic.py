@@ -363,7 +363,7 @@ def test_errors_are_the_clients_exceptions(
         ("server_error", {"status": 503}, anthropic.OverloadedError, 529, "overloaded_error"),
     ]
     for kind, how, expected, status, name in faults:
-        sandbox.fault(kind, "openai", **how)
+        sandbox.fault(kind, "openai", times=5, **how)
         with pytest.raises(expected) as failed:
             create(claude, OPENAI.model, "Hi")
         check(failed, name)
@@ -426,6 +426,26 @@ def test_all_versions_are_taken(product: Product, key: str, version: str | None,
     assert answer.status == 200
     assert answer.json()["type"] == "message"
     assert answer.headers["request-id"] == answer.headers["x-request-id"]
+
+
+def test_flags_reach_anthropic_and_are_named_elsewhere(
+    product: Product, key: str, sandbox: SandboxControl
+) -> None:
+    flags = "interleaved-thinking-2025-05-14,context-1m-2025-08-07"
+    answer = raw(product, key, {"model": CLAUDE.model, **HELLO}, anthropic_beta=flags)
+    assert answer.status == 200
+    assert "x-xrouter-dropped" not in answer.headers
+    assert sandbox.seen("/messages")[-1]["headers"]["anthropic-beta"] == flags
+    answer = raw(product, key, {"model": OPENAI.model, **HELLO}, anthropic_beta=flags)
+    assert answer.headers["x-xrouter-dropped"] == "anthropic-beta"
+
+
+def test_the_request_limit_is_told_as_anthropic_does(product: Product) -> None:
+    key = product.new_key("limited for anthropic", rpm=1000)["key"]
+    told = raw(product, key, {"model": OPENAI.model, **HELLO}).headers
+    assert told["anthropic-ratelimit-requests-limit"] == told["x-ratelimit-limit-requests"]
+    assert int(told["anthropic-ratelimit-requests-remaining"]) < 1000
+    assert told["anthropic-ratelimit-requests-reset"].endswith("Z")
 
 
 def test_what_is_given_up_is_told_in_one_header(product: Product, key: str) -> None:

@@ -278,6 +278,77 @@ def test_strange_answers(body: bytes) -> None:
         exchange.answer(WireReply(200, {}, body))
 
 
+STOP = b'{"type": "content_block_stop", "index": 0}'
+DAMAGED: list[dict[str, Any]] = [
+    {"type": "tool_use", "name": "f", "input": {}},
+    {"type": "tool_use", "id": None, "name": "f", "input": {}},
+    {"type": "tool_use", "id": "", "name": "f", "input": {}},
+    {"type": "tool_use", "id": "toolu_1", "input": {}},
+    {"type": "tool_use", "id": "toolu_1", "name": 5, "input": {}},
+    {"type": "redacted_thinking"},
+    {"type": "thinking", "thinking": {"text": "hm"}},
+    {"type": "thinking", "thinking": "hm", "signature": 5},
+    {"type": "text", "text": ["A"]},
+]
+
+
+@pytest.mark.parametrize("block", DAMAGED)
+def test_a_damaged_block_is_the_providers_failure(block: dict[str, Any]) -> None:
+    """Never an answer with a made-up id, name or text."""
+    adapter = AnthropicAdapter(endpoint())
+    body = msgspec.json.encode({"content": [block], "stop_reason": "tool_use"})
+    with pytest.raises(UpstreamMalformed):
+        adapter.encode_chat(request(), target()).answer(WireReply(200, {}, body))
+    exchange = adapter.encode_chat(request(stream=True), target())
+    start = {"type": "content_block_start", "index": 0, "content_block": block}
+    with pytest.raises(UpstreamMalformed):
+        [exchange.feed("", data) for data in (msgspec.json.encode(start), STOP)]
+
+
+def test_a_damaged_call_of_a_legacy_function() -> None:
+    adapter = AnthropicAdapter(endpoint())
+    asked = request(stream=True, functions=[{"name": "f", "parameters": {"type": "object"}}])
+    block: dict[str, Any] = {"type": "tool_use", "id": "toolu_1", "name": None, "input": {}}
+    body = msgspec.json.encode({"content": [block], "stop_reason": "tool_use"})
+    with pytest.raises(UpstreamMalformed):
+        adapter.encode_chat(asked, target()).answer(WireReply(200, {}, body))
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"type": "text_delta", "text": 5},
+        {"type": "thinking_delta", "thinking": {}},
+        {"type": "signature_delta", "signature": []},
+        {"type": "input_json_delta", "partial_json": {"x": 1}},
+    ],
+)
+def test_a_damaged_piece_is_the_providers_failure(delta: dict[str, Any]) -> None:
+    exchange = AnthropicAdapter(endpoint()).encode_chat(request(stream=True), target())
+    event = {"type": "content_block_delta", "index": 0, "delta": delta}
+    with pytest.raises(UpstreamMalformed):
+        exchange.feed("", msgspec.json.encode(event))
+
+
+@pytest.mark.parametrize("reason", [None, 5])
+def test_an_end_without_a_reason_has_none(reason: Any) -> None:
+    adapter = AnthropicAdapter(endpoint())
+    body = {"content": [{"type": "text", "text": "A"}], "stop_reason": reason}
+    exchange = adapter.encode_chat(request(), target())
+    if reason is None:
+        choice = exchange.answer(WireReply(200, {}, msgspec.json.encode(body))).choices[0]
+        assert (choice.finish_reason, choice.extra) == ("stop", None)
+    else:
+        with pytest.raises(UpstreamMalformed):
+            exchange.answer(WireReply(200, {}, msgspec.json.encode(body)))
+    exchange = adapter.encode_chat(request(stream=True), target())
+    event = {"type": "message_delta", "delta": {"stop_reason": reason}}
+    [delta] = exchange.feed("", msgspec.json.encode(event))
+    assert delta.finish_reason is None
+    with pytest.raises(UpstreamMalformed):
+        exchange.end()
+
+
 def test_blocks_of_tomorrow_are_passed_over() -> None:
     exchange = AnthropicAdapter(endpoint()).encode_chat(request(), target())
     body = b'{"content": [1, {"type": "new"}, {"type": "text", "text": "A"}]}'

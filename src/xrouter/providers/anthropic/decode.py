@@ -137,15 +137,15 @@ class AnthropicChat(ChatExchange):
     ) -> None:
         kind = block.get("type")
         if kind == "text":
-            text = str(block.get("text") or "")
+            text = _text(block, "text")
             said = text if self._json is None else self._json.feed(text)
             message.content = (message.content or "") + said
         elif kind == "tool_use":
-            call = FunctionCall(str(block.get("name")), _arguments(block.get("input")))
+            call = FunctionCall(_named(block, "name"), _arguments(block.get("input")))
             if self._legacy:
                 message.function_call = message.function_call or call
             else:
-                made = ToolCall(str(block.get("id")), function=call)
+                made = ToolCall(_named(block, "id"), function=call)
                 message.tool_calls = [*(message.tool_calls or ()), made]
         else:
             thought = _thought(block)
@@ -163,25 +163,25 @@ class AnthropicChat(ChatExchange):
         self._block = block
         self._pieces.clear()
         if block.get("type") == "text":
-            return self._say(str(block.get("text") or ""))
+            return self._say(_text(block, "text"))
         if block.get("type") != "tool_use" or self._legacy:
             return []
-        call = ToolCallDelta(self._calls, str(block.get("id")), str(block.get("name")))
+        call = ToolCallDelta(self._calls, _named(block, "id"), _named(block, "name"))
         self._calls += 1
         return [ChatDelta(tool_calls=[call])]
 
     def _grow(self, delta: dict[str, Any]) -> list[ChatDelta]:
         kind = delta.get("type")
         if kind == "text_delta":
-            return self._say(str(delta.get("text") or ""))
+            return self._say(_text(delta, "text"))
         if kind == "thinking_delta":
-            text = str(delta.get("thinking") or "")
+            text = _text(delta, "thinking")
             self._pieces.append(text)
             return [ChatDelta(reasoning=text)] if text else []
         if kind == "signature_delta":
-            self._block["signature"] = str(delta.get("signature") or "")
+            self._block["signature"] = _text(delta, "signature")
         elif kind == "input_json_delta":
-            return self._fill(str(delta.get("partial_json") or ""))
+            return self._fill(_text(delta, "partial_json"))
         return []
 
     def _fill(self, piece: str) -> list[ChatDelta]:
@@ -206,7 +206,7 @@ class AnthropicChat(ChatExchange):
         if kind == "tool_use":
             return self._called(block)
         if kind == "thinking":
-            block["thinking"] = str(block.get("thinking") or "") + "".join(self._pieces)
+            block["thinking"] = _text(block, "thinking") + "".join(self._pieces)
         thought = _thought(block)
         return [ChatDelta(extra={"reasoning_details": [thought]})] if thought is not None else []
 
@@ -215,7 +215,7 @@ class AnthropicChat(ChatExchange):
         arguments = "".join(self._pieces)
         if self._legacy:
             self._calls += 1
-            call = FunctionCall(str(block.get("name")), arguments or _arguments(block.get("input")))
+            call = FunctionCall(_named(block, "name"), arguments or _arguments(block.get("input")))
             return [ChatDelta(legacy_call=call)] if self._calls == 1 else []
         if arguments:
             return []
@@ -226,7 +226,7 @@ class AnthropicChat(ChatExchange):
         self._counts = {**self._counts, **_inner(event, "usage")}
         usage = _usage(self._counts)
         told = _inner(event, "delta")
-        if told.get("stop_reason") is None or self._finish is not None:
+        if not isinstance(told.get("stop_reason"), str) or self._finish is not None:
             return [ChatDelta(usage=usage)]
         self._finish, extra = _ending(told, legacy=self._legacy and self._calls > 0)
         rest = self._close_json(None, self._finish)
@@ -248,25 +248,25 @@ class AnthropicChat(ChatExchange):
 def _thought(block: dict[str, Any]) -> dict[str, Any] | None:
     """Thinking as an object that can be sent back."""
     if block.get("type") == "thinking":
-        text, signature = block.get("thinking") or "", block.get("signature") or ""
+        text, signature = _text(block, "thinking"), _text(block, "signature")
         return {"type": "reasoning.text", "text": text, "signature": signature, "format": FORMAT}
     if block.get("type") == "redacted_thinking":
-        return {"type": "reasoning.encrypted", "data": block.get("data"), "format": FORMAT}
+        return {"type": "reasoning.encrypted", "data": _named(block, "data"), "format": FORMAT}
     return None
 
 
-def _ending(told: dict[str, Any], *, legacy: bool) -> tuple[str, dict[str, Any]]:
+def _ending(told: dict[str, Any], *, legacy: bool) -> tuple[str, dict[str, Any] | None]:
     """The finish reason, and what the provider says of the end beside it.
 
     stop_reason: the stop sequence that was hit. stop_details: of a refusal.
     """
-    reason = str(told.get("stop_reason"))
-    extra: dict[str, Any] = {"native_finish_reason": reason}
+    reason = _text(told, "stop_reason")
+    extra: dict[str, Any] = {"native_finish_reason": reason} if reason else {}
     if isinstance(told.get("stop_sequence"), str):
         extra["stop_reason"] = told["stop_sequence"]
     if isinstance(told.get("stop_details"), dict):
         extra["stop_details"] = told["stop_details"]
-    return "function_call" if legacy else _FINISH.get(reason, "stop"), extra
+    return "function_call" if legacy else _FINISH.get(reason, "stop"), extra or None
 
 
 def _usage(told: dict[str, Any]) -> Usage:
@@ -291,6 +291,24 @@ def _count(value: Any) -> int:
 
 def _arguments(given: Any) -> str:
     return _encode(given if isinstance(given, dict) else {}).decode()
+
+
+def _text(given: dict[str, Any], name: str) -> str:
+    """A text, "" where there is none. Raises UpstreamMalformed for anything else."""
+    found = given.get(name)
+    if found is None:
+        return ""
+    if not isinstance(found, str):
+        raise UpstreamMalformed(f"The provider's answer has a '{name}' that is no text.")
+    return found
+
+
+def _named(block: dict[str, Any], name: str) -> str:
+    """A text that a block is nothing without. Raises UpstreamMalformed where it lacks."""
+    found = _text(block, name)
+    if not found:
+        raise UpstreamMalformed(f"The provider's answer has a block without its '{name}'.")
+    return found
 
 
 def _inner(given: dict[str, Any], name: str) -> dict[str, Any]:

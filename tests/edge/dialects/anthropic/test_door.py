@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
-from tests.edge.harness import KEY, SERVED, Answer, House
+from tests.edge.harness import KEY, MODELS, SERVED, Answer, House, text_answer
 
 from xrouter.domain.answer import ChatDelta
 from xrouter.domain.chat import ChatRequest
@@ -21,7 +24,7 @@ from xrouter.domain.errors import (
     UpstreamTimeout,
     XRouterError,
 )
-from xrouter.domain.ports import Reply
+from xrouter.domain.ports import Allowance, Reply
 
 HELLO: dict[str, Any] = {
     "model": "acme/one",
@@ -187,6 +190,83 @@ async def test_a_model_of_the_catalog_that_speaks_the_language_is_known(house: H
     assert ["thinking" in request.fields for request in house.flow.requests] == [False, False]
 
 
+def a_claude(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A model in the catalog whose adapter speaks this language."""
+    name = "acme/claude"
+    adapter = "xrouter.providers.anthropic.adapter.AnthropicAdapter"
+    model = msgspec.structs.replace(MODELS["acme/one"], model_id=name, adapter_class=adapter)
+    monkeypatch.setitem(MODELS, name, model)
+    return name
+
+
+async def test_flags_reach_who_speaks_the_language(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The header may be there more than once."""
+    flags = {"anthropic-beta": "a-1, b-2,,", "Anthropic-Beta": "c-3"}
+    body = {**HELLO, "model": a_claude(monkeypatch)}
+    answer = await house.call("POST", PATH, body, flags)
+    assert "x-xrouter-dropped" not in answer.headers
+    [request] = house.flow.requests
+    assert msgspec.json.decode(request.fields["betas"]) == ["a-1", "b-2", "c-3"]
+    await house.call("POST", PATH + "/count_tokens", body, flags)
+    [counted] = house.flow.counted
+    assert counted.chat is not None
+    assert counted.chat.fields["betas"] == request.fields["betas"]
+
+
+async def test_flags_that_are_refused_are_those_of_the_header(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.flow.script = failing(InvalidRequest("Not 'betas'.", param="betas"))
+    body = {**HELLO, "model": a_claude(monkeypatch)}
+    error = error_of(await house.call("POST", PATH, body, {"anthropic-beta": "?"}))
+    assert (error["param"], error["message"]) == ("anthropic-beta", "Not 'anthropic-beta'.")
+
+
+async def test_flags_that_nobody_reads_are_named(house: House) -> None:
+    for path in (PATH, PATH + "/count_tokens"):
+        answer = await house.call("POST", path, HELLO, {"anthropic-beta": "a-1,b-2"})
+        assert answer.status == 200
+        assert answer.headers["x-xrouter-dropped"] == "anthropic-beta"
+    assert "betas" not in house.flow.requests[0].fields
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_the_limit_is_told_in_headers(house: House, refused: bool) -> None:
+    async def script(_request: ChatRequest, reply: Reply) -> None:
+        reply.allow(Allowance(10, -1 if refused else 9, 90.5))
+        if refused:
+            await reply.refuse(RateLimited("Slow.", retry_after=3))
+        else:
+            await reply.answer(text_answer(), SERVED)
+
+    house.flow.script = script
+    before = datetime.now(UTC) + timedelta(seconds=90)
+    told = (await house.call("POST", PATH, HELLO)).headers
+    assert told["anthropic-ratelimit-requests-limit"] == "10"
+    assert told["anthropic-ratelimit-requests-remaining"] == ("0" if refused else "9")
+    reset = told["anthropic-ratelimit-requests-reset"]
+    assert reset.endswith("Z")
+    assert before <= datetime.fromisoformat(reset)
+    assert told["x-ratelimit-limit-requests"] == "10"
+
+
+async def test_answers_at_the_same_time_have_ids_of_their_own(house: House) -> None:
+    """A provider may repeat its own."""
+    bodies = [{**HELLO, "stream": number % 2 == 0} for number in range(20)]
+    answers = await asyncio.gather(*(house.call("POST", PATH, body) for body in bodies))
+    ids = [re.findall(rb'"id":"(msg_[^"]+)"', answer.body) for answer in answers]
+    assert [len(found) for found in ids] == [1] * 20
+    assert len({found[0] for found in ids}) == 20
+
+
+async def test_a_name_without_a_slash_goes_on_as_it_stands(house: House) -> None:
+    """Claude Code cannot say others everywhere; routes have such names as aliases."""
+    assert (await house.call("POST", PATH, {**HELLO, "model": "claude-fast"})).status == 200
+    assert house.flow.requests[0].model == "claude-fast"
+
+
 async def test_models_are_one_object_for_both_languages(house: House) -> None:
     listed = (await house.call("GET", "/v1/models")).json
     assert (listed["object"], listed["has_more"]) == ("list", False)
@@ -207,6 +287,72 @@ async def test_models_are_one_object_for_both_languages(house: House) -> None:
         "lifecycle": "active",
     }
     assert both.items() <= model.items()
+
+
+@pytest.mark.parametrize(
+    "query,ids,more",
+    [
+        ("", ["acme/one", "acme/deep/two:free"], False),
+        ("?lifecycle=active", ["acme/one", "acme/deep/two:free"], False),
+        ("?limit=1", ["acme/one"], True),
+        ("?limit=2", ["acme/one", "acme/deep/two:free"], False),
+        ("?after_id=acme%2Fone", ["acme/deep/two:free"], False),
+        ("?after_id=acme/deep/two:free&limit=1", [], False),
+        ("?before_id=acme/deep/two:free&limit=1", ["acme/one"], False),
+        ("?before_id=acme/one", [], False),
+        ("?after_id=acme/one&before_id=acme/deep/two:free", [], False),
+    ],
+)
+async def test_pages_of_models(house: House, query: str, ids: list[str], more: bool) -> None:
+    headers = {"anthropic-version": "2023-06-01"}
+    page = (await house.call("GET", "/v1/models" + query, headers=headers)).json
+    assert [model["id"] for model in page["data"]] == ids
+    assert page["has_more"] is more
+    assert (page["first_id"], page["last_id"]) == ((ids[0], ids[-1]) if ids else (None, None))
+
+
+@pytest.mark.parametrize(
+    "query,param",
+    [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=x", "limit"),
+        ("limit=" + "9" * 5000, "limit"),
+        ("after_id=nobody", "after_id"),
+        ("before_id=nobody&limit=3", "before_id"),
+    ],
+)
+async def test_pages_that_there_are_not(house: House, query: str, param: str) -> None:
+    answer = await house.call("GET", "/v1/models?" + query)
+    assert (answer.status, answer.error["param"]) == (400, param)
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/api/v1", ""])
+@pytest.mark.parametrize(
+    "method,path,status,kind",
+    [
+        ("POST", "/messages/batches", 404, "not_found_error"),
+        ("GET", "/messages/batches/b_1/results", 404, "not_found_error"),
+        ("POST", "/messages/count_tokens/x", 404, "not_found_error"),
+        ("GET", "/messages" + "/x" * 500, 404, "not_found_error"),
+        ("GET", "/messages", 405, "invalid_request_error"),
+        ("PUT", "/messages/count_tokens", 405, "invalid_request_error"),
+    ],
+)
+async def test_what_there_is_not_is_told_in_the_envelope(
+    house: House, prefix: str, method: str, path: str, status: int, kind: str
+) -> None:
+    answer = await house.call(method, prefix + path)
+    assert answer.status == status
+    assert answer.json["type"] == "error"
+    assert answer.json["error"]["type"] == kind
+    assert answer.json["request_id"] == answer.headers["x-request-id"]
+    assert answer.headers.get("allow") == ("POST" if status == 405 else None)
+
+
+async def test_other_languages_tell_it_in_theirs(house: House) -> None:
+    for method, path in (("GET", "/v1/messagesx"), ("GET", "/v1/chat/completions")):
+        assert "type" not in (await house.call(method, path)).json
 
 
 async def test_the_document_has_the_operations(house: House) -> None:

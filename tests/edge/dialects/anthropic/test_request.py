@@ -73,6 +73,36 @@ def test_a_system_message_in_between_stays_in_its_place() -> None:
     assert [one["role"] for one in messages["messages"]] == ["user", "system", "user"]
 
 
+def test_system_messages_side_by_side_are_one() -> None:
+    """Some templates refuse a second one."""
+    new = {"role": "system", "content": "New."}
+    found = asked(system="Old.", messages=[new, *HELLO])
+    assert [(one.role, one.content) for one in found.chat.messages] == [
+        ("system", "Old.\n\nNew."),
+        ("user", "Hi"),
+    ]
+    marked = {"type": "text", "text": "Old.", "cache_control": MARK}
+    found = asked(NATIVE, system=[marked], messages=[new, *HELLO, new, new])
+    system, _, late = found.chat.messages
+    assert system.content == [marked, {"type": "text", "text": "New."}]
+    assert late.content == "New.\n\nNew."
+    assert found.places.renamed("messages[0].content[1]") == "messages[0].content"
+    assert found.places.renamed("messages[2].content") == "messages[2].content"
+
+
+def test_flags_of_the_header_go_to_anthropic_alone() -> None:
+    flags = ["context-1m-2025-08-07", "b"]
+    whole = {"model": "m", "max_tokens": 100, "messages": HELLO, "betas": ["own"]}
+    body = read_message(encode(whole))
+    found = translate(body, NATIVE, flags)
+    assert bytes(found.chat.fields["betas"]) == encode([*flags, "own"])
+    assert (found.dropped, found.places.renamed("betas")) == ((), "anthropic-beta")
+    assert asked(NATIVE, betas=["own"]).places.renamed("betas") == "betas"
+    found = translate(body, PLAIN, flags)
+    assert "betas" not in found.chat.fields
+    assert found.dropped == ("anthropic-beta", "betas")
+
+
 def test_the_billing_line_is_made_constant_but_for_anthropic_itself() -> None:
     line = "x-anthropic-billing-header: cc_version=1; cch=a1b2c;"
     still = "x-anthropic-billing-header: cc_version=1; cch=00000;"

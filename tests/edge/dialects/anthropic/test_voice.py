@@ -434,6 +434,15 @@ def test_a_break_is_an_error_event() -> None:
     assert events[-2]["type"] == "content_block_delta"
 
 
+def test_the_end_has_a_usage_where_none_was_told() -> None:
+    voice = StreamVoice(Manner("1", "req_1"))
+    voice.start(SERVED)
+    name, _, data = voice.end(None).decode().partition("\n")
+    assert name == "event: message_delta"
+    told = msgspec.json.decode(data.removeprefix("data: ").partition("\n")[0])
+    assert told["usage"].items() >= {"input_tokens": 0, "output_tokens": 0}.items()
+
+
 def test_usage_never_falls_below_nothing() -> None:
     said = whole(ChatAnswer([Choice(AnswerMessage(content="A"), "stop")], Usage(3, 1, 5)))
     assert said["usage"]["input_tokens"] == 0

@@ -43,6 +43,7 @@ class History:
         self.places: list[Place] = []
         self._reader = PartReader(marks=marks)
         self._steady = steady
+        self._spoken: list[Placed] = []
 
     @property
     def dropped(self) -> list[str]:
@@ -58,7 +59,7 @@ class History:
         if self._steady and parts:
             self._hold_still(parts[0].part)
         if parts:
-            self._put({"role": "system", "content": plain(parts, "\n\n")}, where, parts)
+            self._put_system(parts, where)
 
     def read(self, turn: Turn, where: str) -> None:
         """One message. Raises InvalidRequest that names the block at fault."""
@@ -164,6 +165,15 @@ class History:
             part["text"] = _CHANGING.sub("cch=00000", line) + end + rest
             if part["text"] != text:
                 self._reader.drop("system.cch")
+
+    def _put_system(self, parts: list[Placed], where: str) -> None:
+        """Neighbours are one message: many templates take no second one."""
+        if self.messages and self.messages[-1]["role"] == "system":
+            del self.messages[-1]
+            where = self.places.pop().origin
+            parts = [*self._spoken, *parts]
+        self._spoken = parts
+        self._put({"role": "system", "content": plain(parts, "\n\n")}, where, parts)
 
     def _put(
         self, message: Message, where: str, parts: list[Placed], calls: list[str] | None = None

@@ -41,16 +41,22 @@ class Place(Struct):
 
 
 class Places(Struct):
-    """By index in the chat body. effort: the parameter that `reasoning_effort` was made of."""
+    """By index in the chat body.
+
+    effort, betas: the parameters that `reasoning_effort` and `betas` were made of.
+    """
 
     messages: list[Place] = []
     tools: list[int] = []
     effort: str = "thinking"
+    betas: str = "betas"
 
     def renamed(self, param: str) -> str:
         """The caller's name for a parameter of the chat body."""
         if param == "reasoning_effort":
             return self.effort
+        if param == "betas":
+            return self.betas
         found = _INSIDE.match(param)
         if found is not None:
             return self._inside(found) or param

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
+from datetime import UTC, datetime
+
 import msgspec
 from typing_extensions import override
 
@@ -9,17 +13,20 @@ from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
 from xrouter.domain.counting import TokenCount
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.ports import Allowance, Reply, Served
+from xrouter.edge.asgi import Header
 from xrouter.edge.dialects.anthropic.errors import as_told_here
 from xrouter.edge.dialects.anthropic.places import Places
+from xrouter.edge.outlet import Outlet
 from xrouter.edge.whole import WholeReply
 
 
 class Retelling(WholeReply):
-    """Stands before the reply that does the work."""
+    """Stands before the reply that does the work, and that writes into `out`."""
 
-    def __init__(self, reply: Reply, places: Places) -> None:
+    def __init__(self, reply: Reply, places: Places, out: Outlet) -> None:
         self._reply = reply
         self._places = places
+        self._out = out
 
     @property
     @override
@@ -29,6 +36,7 @@ class Retelling(WholeReply):
     @override
     def allow(self, allowance: Allowance) -> None:
         self._reply.allow(allowance)
+        self._out.headers += _limit(allowance)
 
     @override
     async def start(self, served: Served) -> None:
@@ -64,3 +72,13 @@ class Retelling(WholeReply):
     def _retold(self, error: XRouterError) -> XRouterError:
         self._places.retell(error)
         return as_told_here(error)
+
+
+def _limit(state: Allowance) -> list[Header]:
+    """The request limit, the way clients of this API read it: the reset is a point in time."""
+    reset = datetime.fromtimestamp(math.ceil(time.time() + max(0.0, state.reset_s)), UTC)
+    return [
+        (b"anthropic-ratelimit-requests-limit", b"%d" % state.limit),
+        (b"anthropic-ratelimit-requests-remaining", b"%d" % max(0, state.remaining)),
+        (b"anthropic-ratelimit-requests-reset", reset.strftime("%Y-%m-%dT%H:%M:%SZ").encode()),
+    ]

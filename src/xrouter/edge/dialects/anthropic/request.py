@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ from xrouter.edge.dialects.openai.chat import MAX_STOPS, read_chat
 from xrouter.edge.mistakes import explain, invalid_value, missing
 from xrouter.edge.voice import encode
 
+BETA = "anthropic-beta"
+"""The header with flags for what is in trial: they mean something to Anthropic alone."""
 _HERE = frozenset(
     {
         "model", "messages", "system", "max_tokens", "stream", "stop_sequences", "temperature",
@@ -60,15 +63,18 @@ def upstream_of(model: Model | None) -> Upstream:
     return Upstream(native, native or "claude" in model.model_id)
 
 
-def translate(body: CountTokensBody, upstream: Upstream) -> Asked:
-    """A checked chat request. Raises InvalidRequest that names the caller's parameter."""
+def translate(body: CountTokensBody, upstream: Upstream, betas: Sequence[str] = ()) -> Asked:
+    """A checked chat request. betas: flags beside the body.
+
+    Raises InvalidRequest that names the caller's parameter.
+    """
     try:
-        return _translate(body, upstream)
+        return _translate(body, upstream, betas)
     except RecursionError as error:
         raise explain(error) from None
 
 
-def _translate(body: CountTokensBody, upstream: Upstream) -> Asked:
+def _translate(body: CountTokensBody, upstream: Upstream, betas: Sequence[str]) -> Asked:
     history = History(marks=upstream.marks, steady=not upstream.native)
     if body.system:
         history.say_system(body.system, "system")
@@ -85,10 +91,13 @@ def _translate(body: CountTokensBody, upstream: Upstream) -> Asked:
     if isinstance(body, MessagesBody):
         chat |= _sampling(body)
     rest = _rest(body.fields)
+    if betas and upstream.native:
+        rest["betas"] = _joined(betas, rest.get("betas"))
+        places.betas = BETA
     if upstream.native:
         chat |= {name: raw for name, raw in rest.items() if name not in _CHATS}
         rest = {name: raw for name, raw in rest.items() if name in _CHATS}
-    dropped = (*history.dropped, *tooling.dropped, *_lost(body, upstream), *sorted(rest))
+    dropped = (*history.dropped, *tooling.dropped, *_lost(body, upstream, betas), *sorted(rest))
     stops = body.stop_sequences if isinstance(body, MessagesBody) else None
     return Asked(_read(chat, stops, places), places, tuple(dict.fromkeys(dropped)))
 
@@ -224,11 +233,18 @@ def _rest(fields: Fields) -> Fields:
     }
 
 
-def _lost(body: CountTokensBody, upstream: Upstream) -> list[str]:
-    """Parts of translated parameters that have no translation."""
+def _joined(betas: Sequence[str], own: Raw | None) -> Raw:
+    """Flags of the header, then those of the body; the adapter checks them."""
+    given = [] if own is None else msgspec.json.decode(own)
+    return Raw(encode([*betas, *(given if isinstance(given, list) else [given])]))
+
+
+def _lost(body: CountTokensBody, upstream: Upstream, betas: Sequence[str]) -> list[str]:
+    """What has no translation of the flags and of parts of translated parameters."""
     if upstream.native:
         return []
-    names = [
+    names = [BETA] if betas else []
+    names += [
         f"output_config.{name[:40]}"
         for name in body.output_config or ()
         if name not in ("effort", "format")

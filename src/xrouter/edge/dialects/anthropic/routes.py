@@ -5,7 +5,7 @@ from __future__ import annotations
 from xrouter.domain.counting import CountRequest
 from xrouter.edge.dialects.anthropic.errors import refusal
 from xrouter.edge.dialects.anthropic.reply import Retelling
-from xrouter.edge.dialects.anthropic.request import Upstream, translate, upstream_of
+from xrouter.edge.dialects.anthropic.request import BETA, Upstream, translate, upstream_of
 from xrouter.edge.dialects.anthropic.types import (
     CountTokensBody,
     InputTokenCount,
@@ -30,11 +30,11 @@ async def create(visit: Visit) -> None:
     _number(visit)
     key = visit.credential()
     body = read_message(await visit.body())
-    asked = translate(body, _upstream(visit, body.model))
+    asked = translate(body, _upstream(visit, body.model), _betas(visit))
     stops = tuple(body.stop_sequences or ())
     manner = Manner(visit.serial, visit.request_id, asked.dropped, stops)
     voice = StreamVoice(manner) if asked.chat.streaming else WholeVoice(manner)
-    reply = Retelling(visit.answer_with(voice), asked.places)
+    reply = Retelling(visit.answer_with(voice), asked.places, visit.out)
     await visit.means.flow.chat(asked.chat, key, visit.info("messages"), reply)
 
 
@@ -43,16 +43,23 @@ async def count_tokens(visit: Visit) -> None:
     _number(visit)
     key = visit.credential()
     body = read_count(await visit.body())
-    asked = translate(body, _upstream(visit, body.model))
+    asked = translate(body, _upstream(visit, body.model), _betas(visit))
     request = CountRequest(model=body.model, chat=asked.chat)
     voice = CountVoice(Manner(visit.serial, visit.request_id, asked.dropped))
-    reply = Retelling(visit.answer_with(voice), asked.places)
+    reply = Retelling(visit.answer_with(voice), asked.places, visit.out)
     await visit.means.flow.count(request, key, visit.info("count"), reply)
 
 
 def _number(visit: Visit) -> None:
     """Clients of this API read the request's id from a header of another name."""
     visit.out.headers.append((b"request-id", visit.request_id.encode()))
+
+
+def _betas(visit: Visit) -> list[str]:
+    """Flags of the header for what is in trial; it may be there more than once."""
+    given = (value for name, value in visit.scope["headers"] if name == BETA.encode())
+    flags = (flag.strip() for value in given for flag in value.decode("latin-1").split(","))
+    return [flag for flag in flags if flag]
 
 
 def _upstream(visit: Visit, name: str) -> Upstream:

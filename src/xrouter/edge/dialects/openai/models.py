@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import parse_qs
 
 from msgspec import UNSET, Struct, UnsetType, field
 
 from xrouter.domain.catalog import Model
+from xrouter.edge.mistakes import invalid_value
+
+_PAGE, _PAGE_MAX = 20, 1000
+_PAGED = ("limit", "after_id", "before_id")
 
 
 class ModelVersions(Struct):
@@ -45,7 +50,7 @@ class ModelObject(Struct, kw_only=True):
 
 
 class ModelList(Struct, kw_only=True):
-    """All models that the key may use, on one page."""
+    """Models that the key may use: all on one page, or the page that was asked for."""
 
     object: str = "list"
     data: list[ModelObject]
@@ -57,6 +62,40 @@ class ModelList(Struct, kw_only=True):
         """The ends of the page."""
         if self.data:
             self.first_id, self.last_id = self.data[0].id, self.data[-1].id
+
+
+def listed(models: list[Model], query: bytes) -> ModelList:
+    """The page that a query asks for, all models without one.
+
+    limit: of a page, 20 where only a cursor is given. after_id, before_id: where it begins or ends.
+    Raises InvalidRequest that names the parameter at fault.
+    """
+    asked = {name: given[-1] for name, given in parse_qs(query.decode("latin-1")).items()}
+    if not asked.keys() & set(_PAGED):
+        return ModelList(data=[shown(model) for model in models])
+    raw = asked.get("limit", str(_PAGE))
+    limit = int(raw) if raw.isdecimal() and len(raw) <= len(str(_PAGE_MAX)) else 0
+    if not 1 <= limit <= _PAGE_MAX:
+        raise invalid_value(
+            f"Invalid 'limit': expected an integer from 1 to {_PAGE_MAX}.", param="limit"
+        )
+    ids = [model.model_id for model in models]
+    start, stop = 0, len(ids)
+    if "after_id" in asked:
+        start = _place(ids, asked, "after_id") + 1
+    if "before_id" in asked:
+        stop = _place(ids, asked, "before_id")
+        if "after_id" not in asked:
+            start = max(start, stop - limit)
+            return ModelList(data=[*map(shown, models[start:stop])], has_more=start > 0)
+    end = min(stop, start + limit)
+    return ModelList(data=[*map(shown, models[start:end])], has_more=end < stop)
+
+
+def _place(ids: list[str], asked: dict[str, str], name: str) -> int:
+    if asked[name] not in ids:
+        raise invalid_value(f"Invalid '{name}': there is no such model.", param=name)
+    return ids.index(asked[name])
 
 
 def shown(model: Model) -> ModelObject:

@@ -19,7 +19,7 @@ from xrouter.edge.dialects.openai.embeddings import (
     read_embeddings,
 )
 from xrouter.edge.dialects.openai.images import ImagesVoice, PictureList, read_images
-from xrouter.edge.dialects.openai.models import ModelList, ModelObject, shown
+from xrouter.edge.dialects.openai.models import ModelList, ModelObject, listed, shown
 from xrouter.edge.dialects.openai.schema import Completion, EmbeddingList
 from xrouter.edge.dialects.openai.tokens import CountBody, Counted, CountVoice, read_count
 from xrouter.edge.outlet import JSON
@@ -73,7 +73,7 @@ async def count_tokens(visit: Visit) -> None:
 async def models(visit: Visit) -> None:
     """GET /models."""
     found = visit.means.flow.models(visit.credential())
-    body = encode(ModelList(data=[shown(model) for model in found]))
+    body = encode(listed(found, visit.scope["query_string"]))
     await visit.out.whole(_OK, JSON, body)
 
 
