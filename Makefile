@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: install run test check format docs bench faults test-llamacpp clean help
+.PHONY: install run test check format docs bench faults drills test-llamacpp clean help
 
 help:
 	@sed -n '1,2p' Makefile
@@ -39,6 +39,9 @@ bench: .venv/installed-dev
 
 faults: .venv/installed-dev
 	$(BIN)/python -m tests.faults
+
+drills: .venv/installed-dev
+	$(BIN)/python -m pytest tests/drills -m drill -n 0 -s --timeout 600
 
 test-llamacpp: .venv/installed-dev
 	$(BIN)/python -m pytest tests/llamacpp -m real_llamacpp -n 0

@@ -11,7 +11,12 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from xrouter.domain.errors import ContextLengthExceeded, InternalError, XRouterError
+from xrouter.domain.errors import (
+    ContextLengthExceeded,
+    InternalError,
+    UpstreamRateLimited,
+    XRouterError,
+)
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.usage import Tried
 from xrouter.flow.board import Board
@@ -132,6 +137,8 @@ class Course(Generic[T]):
             return True
         if not error.fallback:
             return False
+        if isinstance(error, UpstreamRateLimited):
+            self._spare(target)
         if error.again and not self._tally.may_be_charged:
             self._again.append(target)
         elif error.reach == "endpoint":
@@ -151,6 +158,13 @@ class Course(Generic[T]):
         ]
         self._ahead = deque(longer)
         return bool(longer)
+
+    def _spare(self, target: Target) -> None:
+        """An older version is no answer to a limit that all versions share."""
+        model, where = target.model.model_id, target.endpoint.id
+        self._ahead = deque(
+            t for t in self._ahead if t.endpoint.id != where or t.model.model_id != model
+        )
 
     def _turn(self, chain: tuple[Target, ...]) -> None:
         """Go on with another chain, once."""

@@ -273,7 +273,7 @@ async def test_a_stream_that_breaks_in_the_helper(
 
 
 def test_embeddings_that_fail(once: OpenAI, sandbox: SandboxControl) -> None:
-    sandbox.fault("server_error", OPENAI.simulator)
+    sandbox.fault("server_error", OPENAI.simulator, times=None)
     with pytest.raises(openai.InternalServerError) as caught:
         once.embeddings.create(model=OPENAI.embedder, input="Hello")
     assert caught.value.status_code == 502
