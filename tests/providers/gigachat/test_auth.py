@@ -15,6 +15,7 @@ from xrouter.domain.errors import (
     XRouterError,
 )
 from xrouter.domain.secret import Secret
+from xrouter.providers.base import from_environment
 from xrouter.providers.gigachat.adapter import GigaChatAdapter
 from xrouter.wire.types import Token, TokenFlow, WireReply, WireRequest
 
@@ -200,3 +201,20 @@ def test_validate_names_what_is_wrong(fields: dict[str, Any], param: str) -> Non
 )
 def test_validate_accepts_each_way_in(fields: dict[str, Any]) -> None:
     GigaChatAdapter.validate(endpoint(**fields))
+
+
+def test_certificates_are_named_by_the_variables_that_people_have() -> None:
+    """Those of the official client; whether to verify is no variable: XRouter always does."""
+    environ = {
+        "GIGACHAT_CREDENTIALS": KEY,
+        "GIGACHAT_CA_BUNDLE_FILE": "/pem/root.pem",
+        "GIGACHAT_CERT_FILE": "/pem/client.pem",
+        "GIGACHAT_KEY_FILE": "/pem/client.key",
+        "GIGACHAT_VERIFY_SSL_CERTS": "false",
+    }
+    assert GigaChatAdapter.environment is not None
+    fields = from_environment(GigaChatAdapter.environment, environ)
+    assert fields is not None
+    assert fields.ca_bundle == "/pem/root.pem"
+    assert (fields.client_cert, fields.client_key) == ("/pem/client.pem", "/pem/client.key")
+    assert fields.options == {}

@@ -64,7 +64,11 @@ def test_a_schema_that_no_function_can_have_stays_refused() -> None:
 
 def test_what_the_function_loses_is_named() -> None:
     adapter = adapter_of()
-    lossy = {"type": "object", "properties": {"a": {"oneOf": [{}, {}]}}, "not": {"type": "null"}}
+    lossy = {
+        "type": "object",
+        "properties": {"a": {"oneOf": [{"type": "string"}, {"type": "integer"}]}},
+        "not": {"type": "null"},
+    }
     other = ask(adapter, response_format=form(lossy, strict=True)).instead(refusal(adapter))
     assert other is not None
     assert other.dropped == (

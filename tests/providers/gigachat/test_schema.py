@@ -10,6 +10,8 @@ from xrouter.providers.gigachat.schema import MAX_BYTES, MAX_DEPTH, Budget, norm
 
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
+STRING = {"type": "string"}
+WIDE = {f"unknown-{number}": 1 for number in range(10_000)}
 TYPES = {"object", "array", "string", "number", "integer", "boolean"}
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=4))
@@ -86,29 +88,41 @@ def test_what_is_in_the_subset_stays(schema: Any) -> None:
     [
         ({"type": "string", "title": "t", "minLength": 1, "default": "", "examples": ["a"]}, []),
         ({"type": "object", "additionalProperties": {}, "$comment": "c", "$id": "i"}, []),
-        ({"enum": [1, None]}, []),
+        ({"enum": [1, 2]}, []),
+        ({"enum": [1, None]}, ["enum"]),
         ({"const": "a"}, []),
+        ({"type": "string", "const": None}, ["const"]),
         ({"anyOf": [{"type": "string"}]}, []),
         ({"allOf": [{"type": "string"}, {"minLength": 1}]}, []),
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, ["anyOf"]),
         ({"oneOf": [{"type": "string"}, {"type": "integer"}]}, ["oneOf"]),
         ({"type": ["string", "null"]}, ["type"]),
+        ({"type": "null"}, ["type"]),
+        ({"anyOf": [{"type": "null"}]}, ["type"]),
+        ({"description": "Anything."}, ["type"]),
+        (True, ["type"]),
+        ({"type": "array"}, ["type"]),
         ({"type": "string", "nullable": True}, ["nullable"]),
         ({"type": "string", "nullable": False}, []),
         ({"type": "string", "format": "uuid"}, ["format"]),
         ({"type": "object", "patternProperties": {"a": {}}}, ["patternProperties"]),
         ({"type": "object", "additionalProperties": {"type": "string"}}, ["additionalProperties"]),
         ({"type": "object", "properties": {}, "required": ["a"]}, ["required"]),
-        ({"type": "array", "prefixItems": [{}]}, ["prefixItems"]),
-        ({"type": "array", "items": [{}, {}]}, ["items"]),
-        ({"type": "array", "items": {"not": {}}}, ["not"]),
-        ({"if": {}, "then": {}, "else": {}}, ["if", "then", "else"]),
-        ({"allOf": [{"minimum": 1}, {"minimum": 2}]}, ["minimum"]),
+        ({"type": "array", "prefixItems": [STRING]}, ["prefixItems"]),
+        ({"type": "array", "items": [STRING, STRING]}, ["items"]),
+        ({"type": "array", "items": {"type": "string", "not": {}}}, ["not"]),
+        ({"type": "string", "if": {}, "then": {}, "else": {}}, ["if", "then", "else"]),
+        ({"type": "integer", "allOf": [{"minimum": 1}, {"minimum": 2}]}, ["minimum"]),
+        ({"allOf": [{"properties": {"a": STRING}}, {"properties": {"b": STRING}}]}, []),
+        (
+            {"allOf": [{"properties": {"a": STRING}}, {"properties": {"a": {"minLength": 1}}}]},
+            ["properties"],
+        ),
         ({"$ref": "#"}, ["$ref"]),
-        ({"x" * 99: 1}, ["x" * 40]),
+        ({"type": "string", "x" * 99: 1}, ["x" * 40]),
     ],
 )
-def test_what_is_lost_is_named(schema: dict[str, Any], words: list[str]) -> None:
+def test_what_is_lost_is_named(schema: Any, words: list[str]) -> None:
     lost: dict[str, None] = {}
     normalise({"properties": {"x": schema}}, "p", Budget(), lost)
     assert list(lost) == words
@@ -208,6 +222,10 @@ def nested(key: str, depth: int) -> dict[str, Any]:
         repeated({"description": "x" * 100_000}),
         repeated({"enum": ["x"] * 10_000}),
         repeated({"properties": {}, "required": ["x"] * 10_000}),
+        repeated(WIDE),
+        repeated({"anyOf": [{"type": "null"}] * 10_000}),
+        repeated({"type": ["null"] * 10_000}),
+        repeated({"allOf": [{"properties": {"a": WIDE}}, {"properties": {"a": dict(WIDE)}}]}),
         {"allOf": [{"properties": {f"{i}.{j}": {} for j in range(500)}} for i in range(40)]},
     ],
     ids=[
@@ -219,6 +237,10 @@ def nested(key: str, depth: int) -> dict[str, Any]:
         "text",
         "enum",
         "required",
+        "words",
+        "variants",
+        "types",
+        "comparing",
         "growing",
     ],
 )

@@ -1,8 +1,8 @@
-"""The shapes of GigaChat's answers, and what they mean in ours."""
+"""The shapes of GigaChat's answers, and what they mean in ours; what both contracts share."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -57,23 +57,34 @@ class WireUsage(Struct):
     precached_prompt_tokens: int | None = None
 
 
-class WireAnswer(Struct):
-    """An answer or a chunk; `status` and `message` belong to an error sent in its place."""
+class WireBody(Struct):
+    """What answers of both contracts have; `status` and `message` are an error in their place."""
 
-    choices: list[WireChoice] | None = None
     model: str | None = None
-    usage: WireUsage | None = None
     status: Any = None
     message: Any = None
 
 
+class WireAnswer(WireBody):
+    """An answer or a chunk."""
+
+    choices: list[WireChoice] | None = None
+    usage: WireUsage | None = None
+
+
+_T = TypeVar("_T")
 _decoder = msgspec.json.Decoder(WireAnswer)
 
 
 def parse(data: bytes) -> WireAnswer:
     """An answer or a chunk. Raises UpstreamMalformed."""
+    return decoded(_decoder, data)
+
+
+def decoded(decoder: msgspec.json.Decoder[_T], data: bytes) -> _T:
+    """What GigaChat has sent, in its shape. Raises UpstreamMalformed."""
     try:
-        return _decoder.decode(data)
+        return decoder.decode(data)
     except (ValueError, RecursionError):
         raise malformed("it is not the JSON that was expected") from None
 
@@ -104,18 +115,18 @@ def usage_of(given: WireUsage) -> Usage:
     )
 
 
-def meta_of(body: WireAnswer) -> AnswerMeta:
+def meta_of(body: WireBody) -> AnswerMeta:
     """The model is named with its build: `GigaChat-2-Max:2.0.30.01`."""
     build = body.model.partition(":")[2] if body.model is not None else ""
     return AnswerMeta(model=body.model, fingerprint=build or None)
 
 
-def reported(body: WireAnswer, request_id: str | None = None) -> XRouterError:
+def reported(body: WireBody, request_id: str | None = None) -> XRouterError:
     """The error that was sent in place of an answer or a chunk (the latter: [inferred])."""
     text = shorten(body.message) if isinstance(body.message, str) else ""
     try:
         error = error_for(int(body.status), text)
     except (TypeError, ValueError):
-        error = malformed(text or "there is no choice in it")
+        error = malformed(text or "there is no answer in it")
     error.upstream_request_id = request_id
     return error

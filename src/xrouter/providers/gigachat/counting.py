@@ -10,6 +10,7 @@ from msgspec import Struct
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.plan import Target
+from xrouter.providers.gigachat.answers import decoded
 from xrouter.providers.gigachat.embeddings import PORTION
 from xrouter.providers.gigachat.errors import error_of, malformed
 from xrouter.providers.gigachat.messages import read_history
@@ -71,7 +72,4 @@ def _count(texts: list[str], target: Target, base_url: str) -> Errand[list[int]]
 def _decode(reply: WireReply) -> list[WireCount]:
     if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
         raise error_of(reply)
-    try:
-        return _counts.decode(reply.body)
-    except (ValueError, RecursionError):
-        raise malformed("it is not the JSON that was expected") from None
+    return decoded(_counts, reply.body)

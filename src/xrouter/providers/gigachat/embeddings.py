@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -14,13 +13,12 @@ from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.plan import Target
 from xrouter.providers.base import EmbeddingsExchange
+from xrouter.providers.gigachat.answers import decoded
 from xrouter.providers.gigachat.errors import malformed
 from xrouter.wire.types import WireReply, WireRequest
 
 PORTION = 20
 """Texts in one request. The real limit is not documented; a client in the field uses this one."""
-
-_T = TypeVar("_T")
 
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _MAPPED = frozenset({"model", "input", "dimensions", "encoding_format"})
@@ -77,7 +75,7 @@ class GigaChatEmbeddings(EmbeddingsExchange):
         tokens = 0
         model: str | None = None
         for portion, reply in zip(self._portions, replies, strict=True):
-            body = _decode(_vectors, reply)
+            body = decoded(_vectors, reply.body)
             items = sorted(body.data, key=_index)
             if [item.index for item in items] != list(range(len(portion))):
                 raise malformed("there is not one vector for each text")
@@ -97,13 +95,6 @@ def _wires(url: str, target: Target, portions: list[list[str]]) -> list[WireRequ
         WireRequest("POST", url, dict(_JSON), msgspec.json.encode({"model": model, "input": texts}))
         for texts in portions
     ]
-
-
-def _decode(decoder: msgspec.json.Decoder[_T], reply: WireReply) -> _T:
-    try:
-        return decoder.decode(reply.body)
-    except (ValueError, RecursionError):
-        raise malformed("it is not the JSON that was expected") from None
 
 
 def _index(item: WireVector) -> int:

@@ -12,17 +12,23 @@ from xrouter.domain.answer import ChatDelta
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.errors import (
     InvalidRequest,
-    ModelNotFound,
     UpstreamMalformed,
     XRouterError,
 )
 from xrouter.domain.plan import Target
 from xrouter.providers.gigachat import parameters
 from xrouter.providers.gigachat.decode import GigaChatExchange, Reading
-from xrouter.providers.gigachat.files import Files, as_part, attach, attach_known, download
+from xrouter.providers.gigachat.files import (
+    Files,
+    as_part,
+    attach,
+    attach_known,
+    download,
+    is_lost_file,
+)
 from xrouter.providers.gigachat.forms import Form, Way, ask, first_way, is_unknown_form, read_form
 from xrouter.providers.gigachat.media import check_together
-from xrouter.providers.gigachat.messages import History, read_history
+from xrouter.providers.gigachat.messages import History, note_unknown, read_history
 from xrouter.providers.gigachat.tools import Tooling, read_tools
 from xrouter.wire.types import Errand, WireRequest
 
@@ -107,7 +113,7 @@ class GigaChatChat(GigaChatExchange):
                 return GigaChatChat(self._asked, self._asked.way_without_schema())
             except InvalidRequest:
                 return None
-        if self._attached and self._reused and _is_lost_file(error):
+        if self._attached and self._reused and is_lost_file(error):
             for name in self._reused:
                 self._asked.memory.files.forget(name)
             return GigaChatChat(self._asked, self._way)
@@ -139,6 +145,7 @@ def encode(
     """
     parameters.refuse_unsupported(request)
     history = read_history(request.messages, fetch_images=fetch)
+    note_unknown(history, request.fields)
     check_together(history.media)
     tooling = read_tools(request)
     form = read_form(request)
@@ -162,6 +169,7 @@ def encode(
         form=form,
         dropped=[
             *parameters.given_up(request.fields),
+            *parameters.outdone(request.fields),
             *effort_dropped,
             *tooling.dropped,
             *history.dropped,
@@ -179,11 +187,3 @@ def encode(
     if way == "function":
         way = asked.way_without_schema()
     return GigaChatChat(asked, way)
-
-
-def _is_lost_file(error: XRouterError) -> bool:
-    """Whether GigaChat does not have an attachment any more."""
-    if not isinstance(error, InvalidRequest | ModelNotFound):
-        return False
-    text = error.message.lower()
-    return "attachment" in text or "file" in text

@@ -135,6 +135,14 @@ def as_part(typed: str, data: bytes) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
+def is_lost_file(error: XRouterError) -> bool:
+    """Whether GigaChat does not have an attachment any more."""
+    if not isinstance(error, InvalidRequest | ModelNotFound):
+        return False
+    text = error.message.lower()
+    return "attachment" in text or "file" in text
+
+
 def _fetch(media: Media, url: str) -> Errand[Media]:
     try:
         reply = yield WireRequest("GET", url, {"accept": "image/*"}, foreign=True)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from xrouter.domain.chat import Message, ToolCall, first_other_part, text_of
+from xrouter.domain.chat import Fields, Message, ToolCall, first_other_part, text_of
 from xrouter.domain.errors import InvalidRequest
 from xrouter.providers.gigachat.media import Media, read_media
 from xrouter.providers.gigachat.names import state_of, upstream_name
@@ -26,6 +26,8 @@ _MAX_DROPPED = 32
 _MAX_NAME = 40
 _TEXT_KEYS = frozenset({"type", "text", "refusal"})
 _DETAILS = ("auto", None)
+_KEYS = frozenset(Message.__struct_fields__)
+_EMPTY = (b"null", b"[]", b"{}", b'""')
 
 
 class Call(Struct):
@@ -104,6 +106,14 @@ def read_history(messages: list[Message], *, fetch_images: bool = False) -> Hist
                 param=f"{where}.role",
             )
     return history
+
+
+def note_unknown(history: History, fields: Fields) -> None:
+    """Name the keys of messages, as the client wrote them, that no message has here."""
+    for message in msgspec.json.decode(fields["messages"], type=list[dict[str, Raw]]):
+        for key, value in message.items():
+            if key not in _KEYS and bytes(value) not in _EMPTY:
+                history.drop(f"messages.{key[:_MAX_NAME]}")
 
 
 def _note_dropped(history: History, message: Message) -> None:

@@ -50,6 +50,9 @@ _NATIVE = (
 )
 """GigaChat's own, passed on as the client wrote them."""
 
+_STATEFUL = ("storage", "assistant_id", "thread_id")
+"""Of history that GigaChat keeps: it belongs to the account, and so to all callers together."""
+
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
@@ -94,8 +97,8 @@ def refuse_unsupported(request: ChatRequest) -> None:
 def native_fields(fields: Fields) -> dict[str, Any]:
     """GigaChat's own parameters.
 
-    Those inside `additional_fields` join the top level, as its SDK does it; OpenAI's names are
-    refused there, so that nothing is set behind the router's back.
+    Those inside `additional_fields` join the top level, as its SDK does it. Refused there are
+    OpenAI's names, so that nothing is set behind the router's back, and history kept by GigaChat.
     """
     found: dict[str, Any] = {
         name: fields[name] for name in _NATIVE if name in fields and bytes(fields[name]) != b"null"
@@ -114,7 +117,26 @@ def native_fields(fields: Fields) -> dict[str, Any]:
                 code="invalid_value",
                 param=f"additional_fields.{name}",
             )
+        if name in _STATEFUL:
+            raise InvalidRequest(
+                f"'{name}' is not supported: each request holds its whole conversation.",
+                code="invalid_value",
+                param=f"additional_fields.{name}",
+            )
     return more | found
+
+
+def outdone(fields: Fields, own: tuple[str, ...] = ()) -> list[str]:
+    """Names in `additional_fields` that count less than the same names at the top level.
+
+    own: further names that are passed on from the top level.
+    """
+    more = _value(fields["additional_fields"]) if "additional_fields" in fields else None
+    return [
+        f"additional_fields.{name}"
+        for name in (*_NATIVE, *own)
+        if name in (more or {}) and name in fields and bytes(fields[name]) != b"null"
+    ]
 
 
 def sampling(request: ChatRequest) -> dict[str, Any]:

@@ -4,12 +4,14 @@ The backend answers 422 to anything else: an object needs `properties`, an array
 `items`, every property a single `type`; there are no references, unions or `null`; `enum` holds
 strings only; `format` is a date or a time (facts: what its own proxy is known to rewrite).
 
-What is lost is named: all but one variant of a union and null, conditions, patterns of property
-names, formats, the inside of a recursive reference, keywords that are not known here.
+What is lost is named: all but one variant of a union and null, that a value may be anything,
+conditions, patterns of property names, formats, the inside of a recursive reference, what two
+merged schemas say differently, keywords that are not known here.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -25,6 +27,10 @@ MAX_BYTES = 4 << 20
 
 _ENTRY_BYTES = 64
 """What a schema or a name costs at least: it bounds the work as well as the size."""
+
+_WORD_BYTES = 16
+"""What a keyword costs, known or not, and what stands in its list: they are looked at each time
+their schema is referred to."""
 
 _FORMATS = frozenset({"date", "date-time", "time"})
 _TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean"})
@@ -78,11 +84,17 @@ _KEPT: dict[str, Callable[[Any], bool]] = {
     "format": lambda value: isinstance(value, str) and value in _FORMATS,
     "items": lambda value: not isinstance(value, list),
     "additionalProperties": lambda value: isinstance(value, bool) or value == {},
+    "enum": lambda value: isinstance(value, list) and None not in value,
+    "const": lambda value: value is not None,
+    "prefixItems": lambda _: False,
 }
 """Which values of these keywords are kept."""
 
 _SILENT = frozenset({"$schema", "$id", "id", "$anchor", "$comment", "$defs", "definitions"})
 """Keywords that demand nothing of a value."""
+
+_UNITED = frozenset({"description", "title", "required"})
+"""Keywords of two merged schemas that do not contradict each other."""
 
 _MAX_LOST = 32
 _MAX_NAME = 40
@@ -135,11 +147,11 @@ class _Normaliser:
     def node(self, schema: Any, depth: int, trail: tuple[str, ...]) -> Schema:
         """The normal form of one schema. trail: the references being followed."""
         self._enter(depth)
-        if not isinstance(schema, dict):
-            return {"type": "string"}
-        flat, trail = self._flatten(schema, depth, trail)
+        flat, trail = self._flatten(schema if isinstance(schema, dict) else {}, depth, trail)
         self._note(_lost_of(flat))
-        kind = _type_of(flat)
+        found = _type_of(flat)
+        self._note(["type"] if found is None else [])
+        kind = found or "string"
         done: Schema = {"type": kind}
         done.update((k, v) for k, v in flat.items() if k in _PLAIN and v is not None)
         _put_format_and_enum(flat, done)
@@ -198,6 +210,8 @@ class _Normaliser:
         self, schema: Schema, depth: int, trail: tuple[str, ...]
     ) -> tuple[Schema, tuple[str, ...]]:
         """Without $ref, allOf and unions: what they lead to is merged under the schema itself."""
+        listed = sum(len(value) for value in schema.values() if isinstance(value, list))
+        self._spend(_WORD_BYTES * (len(schema) + listed))
         own = {
             key: value
             for key, value in schema.items()
@@ -222,9 +236,10 @@ class _Normaliser:
             if isinstance(part, dict):
                 self._enter(depth + 1)
                 inner, trail = self._flatten(part, depth + 1, trail)
+                self._spend(_bytes_compared(inner, own))
                 self._note(_contradicted(inner, own))
                 own = _merge(inner, own)
-                self._spend(_ENTRY_BYTES * _entries(own))
+                self._spend(_ENTRY_BYTES * _entries(own) + _WORD_BYTES * len(own))
         return own, trail
 
     def _lookup(self, reference: str) -> Any:
@@ -254,21 +269,37 @@ def _first_variant(union: Any) -> Schema | None:
 def _lost_of(flat: Schema) -> Iterator[str]:
     """The keywords of a schema without references and unions that its normal form has not."""
     for word, value in flat.items():
-        if value is None or word in _PLAIN or word in _SILENT:
+        if word in _PLAIN or word in _SILENT or (value is None and word != "const"):
             continue
+        kept = value is False
         if word in _HANDLED:
-            lost = word == "prefixItems" or (word in _KEPT and not _KEPT[word](value))
-        else:
-            lost = value is not False
-        if lost:
+            kept = word not in _KEPT or _KEPT[word](value)
+        if not kept:
             yield word
+
+
+def _compared(under: Schema, over: Schema) -> list[str]:
+    """The keywords that both have and of which one only can hold."""
+    return [w for w in over if w in under and w not in _SILENT and w not in _UNITED]
+
+
+def _bytes_compared(under: Schema, over: Schema) -> int:
+    return sum(len(msgspec.json.encode(under[word])) for word in _compared(under, over))
 
 
 def _contradicted(under: Schema, over: Schema) -> Iterator[str]:
     """What both schemas demand in different ways: one demand only is kept."""
-    for word in under.keys() & over.keys() - {"description", "title", "properties", "required"}:
-        if under[word] != over[word] and word not in _SILENT:
+    for word in _compared(under, over):
+        differ = _differ if word == "properties" else operator.ne
+        if differ(under[word], over[word]):
             yield word
+
+
+def _differ(under: Any, over: Any) -> bool:
+    """Whether both describe a property of the same name, in different ways."""
+    if not isinstance(under, dict) or not isinstance(over, dict):
+        return bool(under != over)
+    return any(under[name] != over[name] for name in under.keys() & over.keys())
 
 
 def _merge(under: Schema, over: Schema) -> Schema:
@@ -286,8 +317,11 @@ def _entries(schema: Schema) -> int:
     return sum(len(schema[k]) for k in _SIZED if isinstance(schema.get(k), dict | list))
 
 
-def _type_of(schema: Schema) -> str:
-    """The one type: as said, the first that is not null, or what the other keywords mean."""
+def _type_of(schema: Schema) -> str | None:
+    """The one type: as said, the first that is not null, or what the other keywords mean.
+
+    None when nothing tells, and for null alone.
+    """
     said = schema.get("type")
     for kind in said if isinstance(said, list) else [said]:
         if isinstance(kind, str) and kind in _TYPES:
@@ -298,7 +332,7 @@ def _type_of(schema: Schema) -> str:
         return "array"
     for example in _allowed(schema):
         return _type_of_value(example)
-    return "string"
+    return None
 
 
 def _type_of_value(value: Any) -> str:

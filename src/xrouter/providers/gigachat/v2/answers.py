@@ -8,10 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from xrouter.domain.answer import AnswerMeta, Usage
-from xrouter.domain.errors import XRouterError
-from xrouter.providers.gigachat.answers import WireFunction
-from xrouter.providers.gigachat.errors import error_for, malformed, shorten
+from xrouter.domain.answer import Usage
+from xrouter.providers.gigachat.answers import WireBody, WireFunction, decoded
 
 _PICTURE = "image"
 _FILE_ID = re.compile(r"[0-9A-Za-z_-]{8,64}")
@@ -102,16 +100,13 @@ class WireUsage(Struct):
     input_tokens_details: WireInput | None = None
 
 
-class WireAnswer(Struct):
-    """An answer or an event; `status` and `message` belong to an error sent in its place."""
+class WireAnswer(WireBody):
+    """An answer or an event."""
 
     messages: list[WireMessage] | None = None
-    model: str | None = None
     finish_reason: str | None = None
     usage: WireUsage | None = None
     tools_state_id: Any = None
-    status: Any = None
-    message: Any = None
 
     @property
     def finish(self) -> str | None:
@@ -125,10 +120,7 @@ _decoder = msgspec.json.Decoder(WireAnswer)
 
 def parse(data: bytes) -> WireAnswer:
     """An answer or an event. Raises UpstreamMalformed."""
-    try:
-        return _decoder.decode(data)
-    except (ValueError, RecursionError):
-        raise malformed("it is not the JSON that was expected") from None
+    return decoded(_decoder, data)
 
 
 def usage_of(given: WireUsage) -> Usage:
@@ -139,20 +131,3 @@ def usage_of(given: WireUsage) -> Usage:
         completion_tokens=given.output_tokens or 0,
         cached_tokens=(details.cached_tokens or 0) if details is not None else 0,
     )
-
-
-def meta_of(body: WireAnswer) -> AnswerMeta:
-    """The model is named with its build: `GigaChat-3-Ultra:32.3.18.5`."""
-    build = body.model.partition(":")[2] if body.model is not None else ""
-    return AnswerMeta(model=body.model, fingerprint=build or None)
-
-
-def reported(body: WireAnswer, request_id: str | None = None) -> XRouterError:
-    """The error that was sent in place of an answer or an event (the latter: [inferred])."""
-    text = shorten(body.message) if isinstance(body.message, str) else ""
-    try:
-        error = error_for(int(body.status), text)
-    except (TypeError, ValueError):
-        error = malformed(text or "there is no message in it")
-    error.upstream_request_id = request_id
-    return error

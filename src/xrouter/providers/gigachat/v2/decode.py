@@ -8,16 +8,14 @@ from typing_extensions import override
 
 from xrouter.domain.answer import AnswerMessage, ChatAnswer, ChatDelta, Choice, ToolCallDelta
 from xrouter.domain.chat import FunctionCall, ToolCall
-from xrouter.providers.gigachat.answers import arguments_of
+from xrouter.providers.gigachat.answers import arguments_of, meta_of, reported
 from xrouter.providers.gigachat.decode import GigaChatExchange, Reading
 from xrouter.providers.gigachat.names import caller_name, new_call_id
 from xrouter.providers.gigachat.v2.answers import (
     WireAnswer,
     WireCall,
     WireMessage,
-    meta_of,
     parse,
-    reported,
     usage_of,
 )
 from xrouter.providers.gigachat.v2.citations import Citations

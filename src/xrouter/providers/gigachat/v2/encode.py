@@ -10,11 +10,11 @@ from typing_extensions import override
 
 from xrouter.domain.answer import ChatDelta
 from xrouter.domain.chat import ChatRequest
-from xrouter.domain.errors import InvalidRequest, ModelNotFound, UpstreamMalformed, XRouterError
+from xrouter.domain.errors import InvalidRequest, UpstreamMalformed, XRouterError
 from xrouter.domain.plan import Target
 from xrouter.providers.gigachat.decode import Reading
 from xrouter.providers.gigachat.encode import Memory
-from xrouter.providers.gigachat.files import as_part, attach, attach_known, download
+from xrouter.providers.gigachat.files import as_part, attach, attach_known, download, is_lost_file
 from xrouter.providers.gigachat.forms import (
     Asking,
     Form,
@@ -25,7 +25,7 @@ from xrouter.providers.gigachat.forms import (
     read_form,
 )
 from xrouter.providers.gigachat.media import check_together
-from xrouter.providers.gigachat.messages import History, read_history
+from xrouter.providers.gigachat.messages import History, note_unknown, read_history
 from xrouter.providers.gigachat.v2.decode import GigaChatV2Exchange
 from xrouter.providers.gigachat.v2.messages import group_sizes, wire_messages
 from xrouter.providers.gigachat.v2.parameters import Settings, read_settings
@@ -127,7 +127,7 @@ class GigaChatV2Chat(GigaChatV2Exchange):
                 return GigaChatV2Chat(self._asked, self._asked.way_without_schema())
             except InvalidRequest:
                 return None
-        if self._attached and self._reused and _is_lost_file(error):
+        if self._attached and self._reused and is_lost_file(error):
             for name in self._reused:
                 memory.files.forget(name)
             return GigaChatV2Chat(self._asked, self._way)
@@ -157,6 +157,7 @@ def encode(request: ChatRequest, target: Target, place: Place, *, fetch: bool) -
     """
     settings = read_settings(request)
     history = read_history(request.messages, fetch_images=fetch)
+    note_unknown(history, request.fields)
     check_together(history.media)
     tools = read_toolbox(request, searching=settings.searching)
     form = read_form(request)
@@ -181,11 +182,3 @@ def encode(request: ChatRequest, target: Target, place: Place, *, fetch: bool) -
     if way == "function":
         way = asked.way_without_schema()
     return GigaChatV2Chat(asked, way)
-
-
-def _is_lost_file(error: XRouterError) -> bool:
-    """Whether GigaChat does not have an attachment any more."""
-    if not isinstance(error, InvalidRequest | ModelNotFound):
-        return False
-    text = error.message.lower()
-    return "attachment" in text or "file" in text

@@ -17,8 +17,8 @@ _OWN = ("filter_config", "disable_filter", "ranker_options", "user_info")
 """Top-level parameters that the second contract has beside those of the first."""
 
 _IN_OPTIONS = ("repetition_penalty", "update_interval")
-_RESERVED = ("tool_config", "storage", "assistant_id", "tools_state_id")
-"""What the router sets itself, and history kept by the provider, which it cannot answer for."""
+_RESERVED = ("tool_config", "tools_state_id")
+"""What the router sets itself."""
 
 _OPTIONS = "model_options"
 _MAPPED_OPTIONS = frozenset(
@@ -57,6 +57,7 @@ def read_settings(request: ChatRequest) -> Settings:
     root = parameters.native_fields(request.fields)
     root |= {name: request.fields[name] for name in _OWN if _is_set(request, name)}
     dropped = [name for name in parameters.given_up(request.fields) if name not in _OWN]
+    dropped += parameters.outdone(request.fields, _OWN)
     options = {
         **_own_options(root),
         **{name: root.pop(name) for name in _IN_OPTIONS if name in root},
