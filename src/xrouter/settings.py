@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     body_timeout: float = Field(60.0, gt=0)
     grace: float = Field(25.0, ge=0)
     journal_max_bytes: int = Field(2 << 30, ge=1 << 20)
+    probe_every: float = Field(15.0, ge=0.5, le=3600)
+    probe_token_every: float = Field(0.0, ge=0, le=86400)
 
     @classmethod
     @override

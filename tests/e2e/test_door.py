@@ -261,3 +261,17 @@ def test_the_control_api_wants_the_operators_token(served: Server, key: str | No
     given = served.key if key == "first" else key
     for path in ("/providers", "/keys", "/usage", "/models"):
         assert served.ask("GET", "/control/v1" + path, key=given).status in (401, 403)
+
+
+def test_a_plan_is_explained_without_a_request(served: Server, sandbox: SandboxProcess) -> None:
+    asked = {
+        "model": "gigachat/GigaChat-2-Max",
+        "request": {"messages": [{"role": "user", "content": "hi"}]},
+    }
+    told = served.control("POST", "/explain", asked)
+    (target,) = told["targets"]
+    assert (target["place"], target["provider"], target["breaker"]) == (1, "gigachat", "closed")
+    assert told["strategy"] == "priority"
+    assert sandbox.seen == []
+    health = served.control("GET", "/health")
+    assert {"gigachat", "openai"} <= {each["provider"] for each in health["data"]}

@@ -53,7 +53,9 @@ class AllInOne:
             journal_max_bytes=settings.journal_max_bytes,
         )
         self._data = DataPlane(config, vault, writer)
-        self._control = ControlPlane(settings, vault, self._data.client, self._data.tokens)
+        self._control = ControlPlane(
+            settings, vault, self._data.client, self._data.tokens, self._data.explainer
+        )
         self._welcome = Welcome(self._control, say)
         self._playground: playground.Playground | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -71,6 +73,7 @@ class AllInOne:
         self._data.measure_running(lambda: door.running)
         self._options = RunOptions(host=settings.host, port=settings.port, grace=settings.grace)
         self._server = DoorServer(door, self._options)
+        self._server.farewells.append(self._control.events.close)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises XRouterError when it cannot start."""
@@ -111,6 +114,8 @@ class AllInOne:
         await publisher.turn()
         self._spawn(publisher.run())
         self._spawn(self._control.drain.run())
+        for job in self._control.jobs(lambda: self._data.snapshots.current.revision):
+            self._spawn(job)
         self._spawn(self._data.vouch())
 
     async def _prepare(self) -> None:

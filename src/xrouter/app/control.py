@@ -7,7 +7,7 @@ no server runs (`opened`, `ask`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
@@ -19,9 +19,19 @@ from xrouter.control.catalog.adapters import supported
 from xrouter.control.db import schema
 from xrouter.control.db.engine import Database
 from xrouter.control.drain import Drain
+from xrouter.control.health.checker import Checker
+from xrouter.control.health.events import Events
+from xrouter.control.health.herald import Herald
+from xrouter.control.health.prober import LEASE, LEASE_S, Prober, ProberOptions
+from xrouter.control.health.roster import Roster
+from xrouter.control.instances import Beat, Instances
+from xrouter.control.kit.lease import Lease
 from xrouter.control.publish import Publisher
+from xrouter.control.releases.job import ReleaseJob
 from xrouter.control.server import Services, create_app
+from xrouter.domain.ports import Explainer
 from xrouter.domain.snapshot import Snapshot
+from xrouter.domain.usage import new_id
 from xrouter.settings import Settings
 from xrouter.stores.journal.reader import JournalReader
 from xrouter.stores.vault import Vault, VaultError, load_or_create
@@ -31,6 +41,7 @@ from xrouter.wire.tokens import TokenBook
 MASTER_KEY = "master.key"
 SEALED = ("xrouter.db", "snapshot.sealed")
 JOURNAL = "journal"
+RELEASES = "releases"
 
 
 def vault_of(settings: Settings) -> Vault:
@@ -52,13 +63,34 @@ def vault_of(settings: Settings) -> Vault:
 class ControlPlane:
     """The database, the control API, and what feeds the data plane. `close` it at the end."""
 
-    def __init__(self, settings: Settings, vault: Vault, client: Client, tokens: TokenBook) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        vault: Vault,
+        client: Client,
+        tokens: TokenBook,
+        explainer: Explainer | None = None,
+    ) -> None:
         self.db = Database(settings.database)
         self.adapters = supported()
         self.publisher: Publisher | None = None
+        self.events = Events()
         self._vault = vault
+        self._settings = settings
+        self._means = (client, tokens)
+        self._instances = Instances(self.db)
         self._token = presence.admin_token(settings.data_dir)
-        services = Services(self.db, vault, self.adapters, client, tokens, self._changed)
+        services = Services(
+            self.db,
+            vault,
+            self.adapters,
+            client,
+            tokens,
+            self._changed,
+            self.events,
+            explainer,
+            self._instances,
+        )
         self.app: FastAPI = create_app(services, admin_token=self._token)
         self.drain = Drain(self.db, JournalReader(settings.data_dir / JOURNAL))
 
@@ -85,6 +117,31 @@ class ControlPlane:
         """Begin to know where snapshots go."""
         self.publisher = Publisher(self.db, self._vault, self.adapters, deliver, stale=stale)
         return self.publisher
+
+    def jobs(self, revision: Callable[[], int]) -> list[Coroutine[Any, Any, None]]:
+        """What a server does beside answering, each until cancelled.
+
+        revision: of the catalog that this process runs.
+        """
+        holder = new_id("inst_")
+        client, tokens = self._means
+        prober = Prober(
+            self.db,
+            Lease(self.db, LEASE, holder, LEASE_S),
+            Roster(self.db, self._vault, self.adapters),
+            Checker(client, tokens),
+            Herald(self.db, self.events),
+            changed=self._changed,
+            options=ProberOptions(
+                every_s=self._settings.probe_every,
+                token_every_s=self._settings.probe_token_every,
+            ),
+        )
+        beat = Beat(self.db, self._instances, holder, "all", revision)
+        releases = ReleaseJob(
+            self.db, self._changed, lease=Lease(self.db, RELEASES, holder, LEASE_S)
+        )
+        return [prober.run(), beat.run(), releases.run()]
 
     async def publish_now(self) -> None:
         """Deliver what has changed before going on."""

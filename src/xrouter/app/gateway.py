@@ -26,6 +26,7 @@ from xrouter.flow.board import Board
 from xrouter.flow.cache import AnswerCache
 from xrouter.flow.chores import Janitor
 from xrouter.flow.dispatch import Dispatcher
+from xrouter.flow.explain import FlowExplainer
 from xrouter.flow.pipeline import Gear, Pipeline
 from xrouter.flow.route import Router
 from xrouter.flow.settle import Settler
@@ -74,13 +75,15 @@ class DataPlane:
         self.board = Board()
         upstreams = Upstreams(factory.build, self.client, self.tokens)
         self._janitor = Janitor(upstreams)
+        router = Router(self.board)
+        self.explainer = FlowExplainer(self.snapshots, router, self.board)
         access = AccessLog(writer, enabled=config.access_log)
         self.flow = Pipeline(
             Gear(
                 self.snapshots,
                 self.keys,
                 MemoryLimiter(),
-                Router(self.board),
+                router,
                 Dispatcher(upstreams, self.meters, self.board),
                 Settler(self.journal, self.meters, access),
                 AnswerCache(MemoryAnswers(), self.meters),

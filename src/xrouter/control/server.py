@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.security import HTTPBearer
-from msgspec import Struct
+from msgspec import Struct, field
 
+from xrouter.control import instances
 from xrouter.control.catalog import endpoints as catalog
 from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.live import LiveLists
@@ -17,23 +18,45 @@ from xrouter.control.catalog.models import ModelService
 from xrouter.control.catalog.service import ProviderService
 from xrouter.control.catalog.sync import SyncService
 from xrouter.control.db.engine import Database
+from xrouter.control.explain import endpoints as explain
+from xrouter.control.explain.service import ExplainService
+from xrouter.control.health import endpoints as health
+from xrouter.control.health.events import Events
+from xrouter.control.health.service import HealthService
 from xrouter.control.identity import endpoints as identity
 from xrouter.control.identity.service import KeyService
+from xrouter.control.instances import Instances
 from xrouter.control.kit import errors
 from xrouter.control.kit.guard import Guard
 from xrouter.control.kit.rooms import Rooms
 from xrouter.control.kit.schemas import ErrorBody
+from xrouter.control.registry import endpoints as registry
+from xrouter.control.registry.history import HistoryService
+from xrouter.control.registry.service import RegistryService
+from xrouter.control.releases import endpoints as releases
+from xrouter.control.releases.service import ReleaseService
 from xrouter.control.state import endpoints as state
 from xrouter.control.state.service import StateService
 from xrouter.control.usage import endpoints as usage
 from xrouter.control.usage.service import UsageService
+from xrouter.domain.ports import Explainer
 from xrouter.domain.secret import Secret
 from xrouter.stores.vault import Vault
 from xrouter.wire.client import Client
 from xrouter.wire.tokens import TokenBook
 
 PREFIX = "/control/v1"
-_ROOMS: tuple[APIRouter, ...] = (catalog.router, identity.router, usage.router, state.router)
+_ROOMS: tuple[APIRouter, ...] = (
+    catalog.router,
+    identity.router,
+    usage.router,
+    health.router,
+    instances.router,
+    explain.router,
+    registry.router,
+    releases.router,
+    state.router,
+)
 
 _SHOWN = HTTPBearer(
     auto_error=False, scheme_name="AdminToken", description="The token in data_dir/admin.token."
@@ -46,7 +69,10 @@ def nothing() -> None:
 
 
 class Services(Struct, frozen=True):
-    """What the control API is made of. changed: called after each change (`Publisher.poke`)."""
+    """What the control API is made of. changed: called after each change (`Publisher.poke`).
+
+    explainer: None in a process without a data plane.
+    """
 
     db: Database
     vault: Vault
@@ -54,6 +80,9 @@ class Services(Struct, frozen=True):
     client: Client
     tokens: TokenBook
     changed: Callable[[], None] = nothing
+    events: Events = field(default_factory=Events)
+    explainer: Explainer | None = None
+    instances: Instances | None = None
 
 
 def create_app(services: Services, *, admin_token: Secret) -> FastAPI:
@@ -97,5 +126,11 @@ def _rooms(s: Services) -> Rooms:
         SyncService(s.db, s.vault, s.adapters, live, changed=s.changed),
         KeyService(s.db, s.vault, s.changed),
         UsageService(s.db),
+        HealthService(s.db, s.events),
+        s.instances or Instances(s.db),
+        ExplainService(s.explainer),
+        RegistryService(s.db, s.vault, s.adapters, s.changed),
+        HistoryService(s.db, s.vault, s.adapters, s.changed),
+        ReleaseService(s.db, s.changed),
         StateService(s.db, versions),
     )

@@ -198,6 +198,7 @@ class CallInfo(Struct, frozen=True):
 
 class Deferred(Struct, frozen=True):
     """A request that a provider will answer later. reference: the provider's name for it.
+    dropped: parameters without effect.
 
     The others say who asked and who answers: what `Flow.collect` needs, also in another process.
     """
@@ -209,6 +210,7 @@ class Deferred(Struct, frozen=True):
     endpoint: str
     principal: Principal
     started_at: float
+    dropped: tuple[str, ...] = ()
 
 
 class Explainer(ABC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -70,6 +71,7 @@ class DoorServer(uvicorn.Server):
         self._accepts_until = 0.0
         self._hurried = False
         self.listening = asyncio.Event()
+        self.farewells: list[Callable[[], None]] = []
 
     @property
     def address(self) -> tuple[str, int]:
@@ -88,6 +90,8 @@ class DoorServer(uvicorn.Server):
         if self.should_exit:
             self._hurried = True
             return
+        for farewell in self.farewells:
+            farewell()
         self._door.health.draining = True
         self._accepts_until = time.monotonic() + self._options.drain_delay
         self.should_exit = True

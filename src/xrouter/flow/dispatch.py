@@ -22,6 +22,7 @@ from xrouter.flow.fold import is_refused
 from xrouter.flow.stream import DeltaStream, begins_refused
 from xrouter.flow.tally import Tally
 from xrouter.flow.upstreams import Upstream, Upstreams
+from xrouter.providers.base import Left
 from xrouter.telemetry.metrics import Meters
 
 T = TypeVar("T")
@@ -88,13 +89,13 @@ class Dispatcher:
 
         return await self._first_that_answers(plan, tally, attempt)
 
-    async def defer(self, request: ChatRequest, plan: Plan) -> tuple[Target, str] | None:
-        """The first target that answers later, and its reference; None when none does."""
+    async def defer(self, request: ChatRequest, plan: Plan) -> tuple[Target, Left] | None:
+        """The first target that answers later, and what it left; None when none does."""
         for target in plan.targets:
             upstream = self._upstreams.get(target.endpoint)
-            reference = await errands.left(request, target, upstream)
-            if reference is not None:
-                return target, reference
+            left = await errands.left(request, target, upstream)
+            if left is not None:
+                return target, left
         return None
 
     async def collect(self, reference: str, target: Target, tally: Tally) -> ChatAnswer:

@@ -18,6 +18,7 @@ from xrouter.domain.raw import RawRequest
 from xrouter.flow.attempt import FIRST_ERROR_STATUS, read_error, silent
 from xrouter.flow.tally import Tally, prompt_tokens, tokens_of
 from xrouter.flow.upstreams import Upstream
+from xrouter.providers.base import Left
 from xrouter.wire.client import Exchange as WireExchange
 from xrouter.wire.types import WireReply, WireRequest
 
@@ -62,8 +63,8 @@ async def draw(
     return answer
 
 
-async def left(request: ChatRequest, target: Target, upstream: Upstream) -> str | None:
-    """The reference of a request that was left with the provider, None if it takes none."""
+async def left(request: ChatRequest, target: Target, upstream: Upstream) -> Left | None:
+    """A request that was left with the provider, None if it takes none."""
     errand = upstream.adapter.defer(request, target)
     if errand is None:
         return None

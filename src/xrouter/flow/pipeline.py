@@ -184,24 +184,26 @@ class Pipeline(Flow):
         admit.take(principal, gear.limiter, None)
         ask = Ask(principal, request, call.headers, snapshot.rates)
         plan = gear.router.plan(request.model, ("chat",), ask, snapshot)
-        left = await gear.dispatcher.defer(request, plan)
-        if left is None:
+        found = await gear.dispatcher.defer(request, plan)
+        if found is None:
             return None
-        target, reference = left
+        target, left = found
         return Deferred(
-            reference=reference,
+            reference=left.reference,
             model=target.model.model_id,
             version=target.version.label,
             provider=target.endpoint.provider,
             endpoint=target.endpoint.name,
             principal=principal,
             started_at=time.time(),
+            dropped=left.dropped,
         )
 
     @override
     async def collect(self, deferred: Deferred, call: CallInfo, reply: Reply) -> None:
         tally = Tally("chat", deferred.model, streamed=False, started_at=call.received_at)
         tally.principal = deferred.principal
+        tally.dropped = deferred.dropped
 
         failure: XRouterError | None = None
         answer: ChatAnswer | None = None

@@ -97,6 +97,16 @@ class EmbeddingsExchange(ABC):
         """Read the replies (status 2xx, one for each wire, in order)."""
 
 
+class Left(Struct, frozen=True):
+    """A request that was left with the provider.
+
+    reference: what `collect` takes, also in another process. dropped: see `ChatExchange`.
+    """
+
+    reference: str
+    dropped: tuple[str, ...] = ()
+
+
 class Lane(Struct, frozen=True):
     """How many calls an account takes at a time. key: names the account, holds no secret.
 
@@ -265,11 +275,8 @@ class BaseAPIAdapter(ABC):
         """Count with the provider's tokenizer; None where it has none for this."""
         return None
 
-    def defer(self, request: ChatRequest, target: Target) -> Errand[str] | None:  # noqa: ARG002
-        """Leave a request with the provider to be answered later, and cheaper; None: it cannot.
-
-        Returns a reference that `collect` takes, also in another process.
-        """
+    def defer(self, request: ChatRequest, target: Target) -> Errand[Left] | None:  # noqa: ARG002
+        """Leave a request with the provider to be answered later, and cheaper; None: it cannot."""
         return None
 
     def collect(self, reference: str, target: Target) -> Errand[ChatAnswer]:  # noqa: ARG002

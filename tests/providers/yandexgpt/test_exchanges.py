@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from xrouter.domain.abilities import Abilities
 from xrouter.domain.answer import ChatDelta, ToolCallDelta
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.chat import ChatRequest
@@ -233,6 +234,49 @@ def test_a_stream_without_any_status_ends_with_its_text(make: Make) -> None:
     deltas = run(make(stream=True), line + b"\n")
     assert [delta.text for delta in deltas] == ["Hi", None]
     assert deltas[-1].finish_reason == "stop"
+
+
+LIKELY = {"content": [{"token": "A", "logprob": -0.1, "bytes": None, "top_logprobs": []}]}
+
+
+@pytest.mark.parametrize("param", ["logprobs", "top_logprobs"])
+@pytest.mark.parametrize("upstream", ["yandexgpt", "gpt-oss-20b"])
+def test_log_probabilities_are_refused_not_forgotten(make: Make, upstream: str, param: str) -> None:
+    """No answer that was seen had them, and the provider says only: not all models."""
+    with pytest.raises(InvalidRequest) as refused:
+        make(upstream, **{param: 2 if param == "top_logprobs" else True})
+    assert (refused.value.status, refused.value.param) == (400, param)
+    neutral = make(upstream, logprobs=False, top_logprobs=0)
+    assert neutral.dropped == ()
+
+
+def test_log_probabilities_where_the_operator_knows_of_them(
+    adapter: YandexGPTAdapter,
+    make_target: Callable[[str], Target],
+    make_request: Callable[..., ChatRequest],
+) -> None:
+    target = make_target("gpt-oss-20b")
+    able = Abilities(features={"logprobs": "native"})
+    model = msgspec.structs.replace(target.model, abilities=able)
+    target = msgspec.structs.replace(target, model=model)
+    request = make_request(logprobs=True, top_logprobs=2)
+    exchange = adapter.encode_chat(request, target)
+    sent = json.loads(exchange.wire.body)
+    assert (sent["logprobs"], sent["top_logprobs"], exchange.dropped) == (True, 2, ())
+    choice = {"message": {"content": "A"}, "finish_reason": "stop", "logprobs": LIKELY}
+    body = json.dumps({"model": "m", "choices": [choice]}).encode()
+    assert exchange.answer(WireReply(200, {}, body)).choices[0].logprobs == LIKELY
+    own = msgspec.structs.replace(make_target("yandexgpt"), model=model)
+    with pytest.raises(InvalidRequest):
+        adapter.encode_chat(request, own)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_whole_answer_with_and_without_the_wrapper(make: Make, wrapped: bool) -> None:
+    """The reference page leaves `result` out."""
+    body = json.loads(native({"role": "assistant", "text": "Hi"}, "FINAL"))
+    raw = json.dumps(body if wrapped else body["result"]).encode()
+    assert make().answer(WireReply(200, {}, raw)).choices[0].message.content == "Hi"
 
 
 @pytest.mark.parametrize("upstream", ["yandexgpt", "gpt-oss-20b"])

@@ -21,6 +21,7 @@ from xrouter.domain.errors import (
     XRouterError,
 )
 from xrouter.domain.plan import Target
+from xrouter.providers.base import Left
 from xrouter.providers.yandexgpt.adapter import YandexGPTAdapter
 from xrouter.providers.yandexgpt.operations import growing
 from xrouter.wire.types import Errand, WireReply, WireRequest
@@ -86,11 +87,11 @@ def test_a_deferred_request_is_an_operation_at_half_the_price(
 ) -> None:
     errand = later.adapter.defer(make_request(stream=True), later.target)
     assert errand is not None
-    reference, asked = play(errand, {"id": OP, "done": False})
-    assert reference == OP
+    left, asked = play(errand, {"id": OP, "done": False})
+    assert left == Left(OP)
     assert asked[0].url == "https://llm.example/foundationModels/v1/completionAsync"
     assert msgspec.json.decode(asked[0].body)["completionOptions"] == {"stream": False}
-    answer, asked = later.collect(reference, {"id": OP, "done": False}, DONE)
+    answer, asked = later.collect(left.reference, {"id": OP, "done": False}, DONE)
     assert [wire.url for wire in asked] == [f"https://llm.example/operations/{OP}"] * 2
     assert answer.choices[0].message.content == "One END two"
     assert answer.usage is not None
@@ -104,10 +105,31 @@ def test_the_reference_holds_how_the_answer_is_to_be_read(
 ) -> None:
     errand = later.adapter.defer(make_request(stop="END"), later.target)
     assert errand is not None
-    reference, _ = play(errand, {"id": OP})
-    assert reference.startswith(OP + ".")
-    answer, _ = later.collect(reference, DONE)
+    left, _ = play(errand, {"id": OP})
+    assert left.reference.startswith(OP + ".")
+    answer, _ = later.collect(left.reference, DONE)
     assert answer.choices[0].message.content == "One "
+
+
+def test_a_deferred_request_loses_what_one_at_once_does(
+    later: Later, make_request: Callable[..., ChatRequest]
+) -> None:
+    """Being deferred is what `service_tier` asks for: that is not lost."""
+    given: dict[str, Any] = {
+        "messages": [{"role": "user", "name": "Ann", "content": "Hi"}],
+        "temperature": 1.5,
+        "top_p": 0.5,
+        "seed": 7,
+        "reasoning_effort": "high",
+        "tools": [{"type": "function", "function": {"name": "f"}, "cache_control": {"type": "x"}}],
+    }
+    errand = later.adapter.defer(make_request(**given, service_tier="flex"), later.target)
+    assert errand is not None
+    left, asked = play(errand, {"id": OP})
+    lost = ("messages.name", "reasoning_effort", "seed", "temperature", "tools.cache_control")
+    assert left.dropped == (*lost, "top_p")
+    assert later.adapter.encode_chat(make_request(**given), later.target).dropped == left.dropped
+    assert msgspec.json.decode(asked[0].body)["completionOptions"]["temperature"] == 1
 
 
 def test_what_cannot_be_deferred(

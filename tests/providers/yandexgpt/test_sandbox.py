@@ -142,8 +142,8 @@ async def test_pictures_against_the_policy(line: Line, mark: str) -> None:
 async def test_a_deferred_answer(line: Line, make_request: Maker) -> None:
     target = line.target("yandexgpt/rc")
     request = make_request(messages=user("Hello STOP there"), stop="STOP")
-    reference = await line.run(line.adapter.defer(request, target))
-    answer = await line.run(line.adapter.collect(reference, target))
+    left = await line.run(line.adapter.defer(request, target))
+    answer = await line.run(line.adapter.collect(left.reference, target))
     assert (answer.choices[0].message.content or "").endswith("You said: Hello ")
     assert line.caller.bill[-1].operation == "chat_async"
 

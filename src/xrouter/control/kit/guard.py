@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from xrouter.control.db.changes import author
 from xrouter.control.kit import errors
 from xrouter.domain.errors import (
     ClientGone,
@@ -23,6 +24,9 @@ from xrouter.telemetry.logs import log
 
 MAX_BODY = 4 << 20
 BODY_S = 30.0
+ADMIN = "admin"
+"""The author of changes by whoever holds the admin token."""
+
 _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
@@ -45,6 +49,7 @@ class Guard:
         try:
             self._admit(scope)
             body = await self._body(receive)
+            author.set(ADMIN)
             await self._app(scope, _Replay(body, receive), answer)
         except XRouterError as error:
             await errors.response(error)(scope, receive, answer)

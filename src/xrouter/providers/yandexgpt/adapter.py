@@ -24,6 +24,7 @@ from xrouter.providers.base import (
     EmbeddingsExchange,
     EnvironmentSpec,
     Lane,
+    Left,
 )
 from xrouter.providers.yandexgpt.auth import (
     IAM_URL,
@@ -204,7 +205,7 @@ class YandexGPTAdapter(BaseAPIAdapter):
         return self._chats.tokenizer(ref).texts(request.texts or ())
 
     @override
-    def defer(self, request: ChatRequest, target: Target) -> Errand[str] | None:
+    def defer(self, request: ChatRequest, target: Target) -> Errand[Left] | None:
         return self._chats.defer(request, target)
 
     @override

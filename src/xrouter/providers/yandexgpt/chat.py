@@ -10,23 +10,31 @@ from typing import Literal
 import msgspec
 
 from xrouter.domain.answer import ChatAnswer
+from xrouter.domain.catalog import Model
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import TokenCount
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.plan import Target
-from xrouter.providers.base import ChatExchange
+from xrouter.providers.base import ChatExchange, Left
 from xrouter.providers.yandexgpt.choice import asked_tools
 from xrouter.providers.yandexgpt.compatible_decode import CompatibleChat
 from xrouter.providers.yandexgpt.compatible_encode import Shape, compatible_body
 from xrouter.providers.yandexgpt.door import Door
 from xrouter.providers.yandexgpt.exchange import Asked
 from xrouter.providers.yandexgpt.leaks import CALL_ENDS
-from xrouter.providers.yandexgpt.models import HIDDEN_REASONING, is_own, not_ended, sees
+from xrouter.providers.yandexgpt.models import (
+    HIDDEN_REASONING,
+    is_own,
+    not_ended,
+    sees,
+    tells_likelihoods,
+)
 from xrouter.providers.yandexgpt.native_decode import NativeChat, read_result, whole_answer
 from xrouter.providers.yandexgpt.native_encode import native_body
 from xrouter.providers.yandexgpt.operations import begun, ended, growing
 from xrouter.providers.yandexgpt.params import (
     AUDIO,
+    LIKELIHOODS,
     NO_ODDS,
     NO_REASONING,
     OPEN_MESSAGE,
@@ -63,10 +71,11 @@ class Chats:
         ref = self._checked(request, target)
         return self._exchange(request, ref, Way.ASKED, Pictures(fetch=self._fetch_images))
 
-    def defer(self, request: ChatRequest, target: Target) -> Errand[str] | None:
+    def defer(self, request: ChatRequest, target: Target) -> Errand[Left] | None:
         """A request for half the price; the reference holds what the answer is to be read by.
 
-        None for models that the native API does not have.
+        None for models that the native API does not have. That it is deferred is what a
+        `service_tier` asks for.
         """
         ref = reference(target.version.upstream, self._door.folder)
         if not is_own(ref) or self._setting == "compatible":
@@ -76,9 +85,11 @@ class Chats:
             raise InvalidRequest(
                 "A deferred request has one answer.", code="unsupported_value", param="n"
             )
-        body = native_body(request, ref, chat_uri(ref, self._door.folder), set())
+        dropped = lost_keys(request, OWN_MESSAGE) | untranslated(request.fields)
+        body = native_body(request, ref, chat_uri(ref, self._door.folder), dropped)
         body["completionOptions"] |= {"stream": False}
-        return self._deferred(body, self._manner(request, ref, Way.ASKED))
+        lost = tuple(sorted(dropped - {"service_tier"}))
+        return self._deferred(body, self._manner(request, ref, Way.ASKED), lost)
 
     def collect(self, given: str, target: Target) -> Errand[ChatAnswer]:
         """The answer to a deferred request, asked for with longer and longer pauses."""
@@ -106,10 +117,14 @@ class Chats:
         ref = reference(target.version.upstream, folder)
         not_ended(ref)
         check_folder(request.fields)
-        model_id = target.model.model_id
-        one_answer = is_own(ref) or self._setting == "native"
-        refuse(request.fields, (*NO_ODDS, *AUDIO) if one_answer else AUDIO, model_id)
+        refuse(request.fields, (*AUDIO, *self._odds(ref, target.model)), target.model.model_id)
         return ref
+
+    def _odds(self, ref: str, model: Model) -> tuple[str, ...]:
+        """What the model does not do of what is asked about the odds of tokens."""
+        if is_own(ref) or self._setting == "native":
+            return NO_ODDS
+        return () if tells_likelihoods(model) else LIKELIHOODS
 
     def _exchange(
         self, request: ChatRequest, ref: str, way: Way, pictures: Pictures
@@ -146,11 +161,14 @@ class Chats:
         )
         return NativeChat(asked) if api == "native" else CompatibleChat(asked)
 
-    def _deferred(self, body: dict[str, object], manner: Manner) -> Errand[str]:
+    def _deferred(
+        self, body: dict[str, object], manner: Manner, dropped: tuple[str, ...]
+    ) -> Errand[Left]:
         wire = self._door.native("completionAsync", body)
         operation_id = yield from begun(self._door, wire)
         packed = _packed(manner)
-        return f"{operation_id}.{packed}" if packed else operation_id
+        reference = f"{operation_id}.{packed}" if packed else operation_id
+        return Left(reference, dropped)
 
     def _manner(self, request: ChatRequest, ref: str, way: Way) -> Manner:
         tools, _ = asked_tools(request)

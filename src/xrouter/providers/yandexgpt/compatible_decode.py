@@ -30,7 +30,6 @@ from xrouter.providers.yandexgpt.payload import (
     as_dict,
     as_list,
     as_text,
-    read_object,
 )
 from xrouter.providers.yandexgpt.pieces import CallPieces, outward_id
 from xrouter.providers.yandexgpt.terms import Terms
@@ -61,7 +60,6 @@ class CompatibleChat(AskedChat):
         self._usage: Usage | None = None
         self._meta: AnswerMeta | None = None
         self._whole: AnswerMessage | None = None
-        self._done = False
 
     @override
     def uncounted(self) -> tuple[str, list[FunctionCall]] | None:
@@ -73,7 +71,7 @@ class CompatibleChat(AskedChat):
 
     @override
     def answer(self, reply: WireReply) -> ChatAnswer:
-        body = _read(reply.body, self._terms)
+        body = self._terms.read(reply.body)
         choices = [read_choice(as_dict(item), self._terms) for item in as_list(body.get("choices"))]
         if not choices:
             raise UpstreamMalformed("The provider's answer has no choices.")
@@ -82,12 +80,10 @@ class CompatibleChat(AskedChat):
         return ChatAnswer(choices, self._usage, meta_of(body, self._terms))
 
     @override
-    def feed(self, name: str, data: bytes) -> list[ChatDelta]:
-        if self._done:
-            return []
+    def read(self, data: bytes) -> list[ChatDelta]:
         if data.strip() == b"[DONE]":
             return self._close()
-        body = _read(data, self._terms)
+        body = self._terms.read(data)
         self._usage = usage_of(body.get("usage")) or self._usage
         deltas: list[ChatDelta] = []
         for item in as_list(body.get("choices")):
@@ -102,18 +98,11 @@ class CompatibleChat(AskedChat):
         return deltas
 
     @override
-    def end(self) -> list[ChatDelta]:
+    def broken_off(self) -> list[ChatDelta]:
         """Without `[DONE]` only a stream whose alternatives have all ended is whole."""
-        if self._done:
-            return []
         if not self._choices or not all(stream.finished for stream in self._choices.values()):
             raise UpstreamMalformed("The provider's stream ended in the middle.")
         return self._close()
-
-    @property
-    @override
-    def finished(self) -> bool:
-        return self._done
 
     def _close(self) -> list[ChatDelta]:
         if not self._choices:
@@ -264,13 +253,6 @@ def usage_of(value: Any) -> Usage | None:
         reasoning_tokens=as_count(completion.get("reasoning_tokens")),
         details=value,
     )
-
-
-def _read(data: bytes, terms: Terms) -> dict[str, Any]:
-    body = read_object(data)
-    if body.get("error"):
-        raise terms.errors.from_object(body)
-    return body
 
 
 def _extra(given: dict[str, Any], known: frozenset[str]) -> dict[str, Any] | None:

@@ -44,6 +44,7 @@ class AskedChat(ChatExchange):
         self.copies = asked.copies
         self._asked = asked
         self._terms = asked.terms
+        self._done = False
 
     @override
     def before(self) -> Errand[None] | None:
@@ -65,6 +66,27 @@ class AskedChat(ChatExchange):
         if said is None or self._asked.counting is None:
             return None
         return self._asked.counting(*said)
+
+    @override
+    def feed(self, name: str, data: bytes) -> list[ChatDelta]:
+        return [] if self._done else self.read(data)
+
+    @override
+    def end(self) -> list[ChatDelta]:
+        return [] if self._done else self.broken_off()
+
+    @property
+    @override
+    def finished(self) -> bool:
+        return self._done
+
+    @abstractmethod
+    def read(self, data: bytes) -> list[ChatDelta]:
+        """Read one event of an answer that has not ended."""
+
+    @abstractmethod
+    def broken_off(self) -> list[ChatDelta]:
+        """The body ended before the last word. Raises UpstreamMalformed unless all is there."""
 
     @abstractmethod
     def uncounted(self) -> tuple[str, Sequence[FunctionCall]] | None:

@@ -8,7 +8,7 @@ notice: the removal of `gpt-oss-*` was announced by third parties for October 20
 from __future__ import annotations
 
 from xrouter.domain.abilities import Abilities, Degree, Feature
-from xrouter.domain.catalog import Kind, ModelDescription, Version
+from xrouter.domain.catalog import Kind, Model, ModelDescription, Version
 from xrouter.domain.errors import ModelNotFound
 
 OWN_FAMILIES = ("yandexgpt", "aliceai")
@@ -98,7 +98,6 @@ FEATURES: dict[Feature, Degree] = {
 _OPEN: dict[Feature, Degree] = {
     "top_p": "native",
     "penalties": "native",
-    "logprobs": "native",
     "logit_bias": "native",
     "count_tokens": "emulated",
 }
@@ -141,6 +140,11 @@ def is_own(ref: str) -> bool:
 def sees(ref: str) -> bool:
     """Whether images may be sent to the model: it reads them, or it is not known that it cannot."""
     return not ref.startswith(_BLIND)
+
+
+def tells_likelihoods(model: Model) -> bool:
+    """Whether log probabilities may be asked for: only where the operator says so of the model."""
+    return model.abilities.features.get("logprobs") == "native"
 
 
 def not_ended(ref: str) -> None:

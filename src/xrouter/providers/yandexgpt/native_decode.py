@@ -24,7 +24,6 @@ from xrouter.providers.yandexgpt.payload import (
     as_dict,
     as_list,
     as_text,
-    read_object,
 )
 from xrouter.providers.yandexgpt.terms import Terms, new_call_id
 from xrouter.providers.yandexgpt.text import Snapshots
@@ -62,7 +61,6 @@ class NativeChat(AskedChat):
         self._snapshots = Snapshots()
         self._last: Line | None = None
         self._started = False
-        self._done = False
 
     @override
     def uncounted(self) -> tuple[str, list[FunctionCall]] | None:
@@ -78,9 +76,7 @@ class NativeChat(AskedChat):
         return whole_answer(line, self._terms)
 
     @override
-    def feed(self, name: str, data: bytes) -> list[ChatDelta]:
-        if self._done:
-            return []
+    def read(self, data: bytes) -> list[ChatDelta]:
         self._last = line = read_line(data, self._terms)
         if line.status == _PARTIAL or line.status not in _FINISH or line.status == _UNSPECIFIED:
             piece = self._snapshots.feed(line.text) if line.text is not None else ""
@@ -91,21 +87,14 @@ class NativeChat(AskedChat):
         return self._finish(line)
 
     @override
-    def end(self) -> list[ChatDelta]:
+    def broken_off(self) -> list[ChatDelta]:
         """A stream that ends without a last status was cut.
 
-        Unless no line had a status at all, and there is text: that is told as `stop` (section 7).
+        Unless no line had a status at all, and there is text: that is told as `stop`.
         """
-        if self._done:
-            return []
         if self._last is None or self._last.status != _UNSPECIFIED or not self._last.text:
             raise UpstreamMalformed("The provider's stream ended in the middle.")
         return self._finish(self._last)
-
-    @property
-    @override
-    def finished(self) -> bool:
-        return self._done
 
     def _finish(self, line: Line) -> list[ChatDelta]:
         self._done = True
@@ -149,9 +138,7 @@ def read_line(data: bytes, terms: Terms) -> Line:
 
     That an error in a stream is a line of the same shape as a whole one is inferred.
     """
-    body = read_object(data)
-    if body.get("error"):
-        raise terms.errors.from_object(body)
+    body = terms.read(data)
     return read_result(as_dict(body.get("result", body)))
 
 

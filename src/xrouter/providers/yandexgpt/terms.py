@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from msgspec import Struct
 
 from xrouter.domain.answer import FINISH_REASONS, AnswerMessage, ChatDelta, ToolCallDelta
 from xrouter.domain.chat import ChatRequest, FunctionCall, ToolCall
 from xrouter.providers.yandexgpt.errors import ErrorReader
+from xrouter.providers.yandexgpt.payload import read_object
 from xrouter.providers.yandexgpt.text import TextGate
 
 
@@ -36,6 +38,13 @@ class Terms(Struct, frozen=True, kw_only=True):
     errors: ErrorReader
     manner: Manner
     markers: tuple[str, ...] = ()
+
+    def read(self, data: bytes) -> dict[str, Any]:
+        """A body of either API. Raises the error that it reports."""
+        body = read_object(data)
+        if body.get("error"):
+            raise self.errors.from_object(body)
+        return body
 
     def gate(self) -> TextGate:
         """A new gate for the text of one alternative."""

@@ -1,0 +1,159 @@
+"""Whether a whole catalog makes sense, before anything of it is written. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from xrouter.control.catalog.adapters import Adapters
+from xrouter.control.registry.documents import Document, Key
+from xrouter.domain.errors import InvalidRequest
+from xrouter.domain.routes import CHAIN, ROUTE
+
+_DEEPEST = 16
+_CHAINS = ("fallbacks", "on_overflow", "on_refusal")
+
+
+class Problem(Struct, frozen=True):
+    """place: as `routes[bot].targets[0].model`."""
+
+    place: str
+    what: str
+
+
+def check(world: Mapping[Key, Document], given: set[Key], adapters: Adapters) -> None:
+    """Look at the objects that are given, in the world that there will be.
+
+    Raises InvalidRequest with the first problem; its hint has the others.
+    """
+    found = list(_Checker(world, adapters).problems(given))
+    if not found:
+        return
+    others = "; ".join(f"{each.place}: {each.what}" for each in found[1:10])
+    raise InvalidRequest(
+        f"Invalid value for '{found[0].place}': {found[0].what}.",
+        param=found[0].place,
+        code="invalid_registry",
+        hint=f"{len(found) - 1} more: {others}." if others else None,
+    )
+
+
+class _Checker:
+    def __init__(self, world: Mapping[Key, Document], adapters: Adapters) -> None:
+        self._adapters = adapters
+        self._providers = {name: doc for (kind, name), doc in world.items() if kind == "provider"}
+        self._models = {name: doc for (kind, name), doc in world.items() if kind == "model"}
+        self._routes = {name: doc for (kind, name), doc in world.items() if kind == "route"}
+        self._prices = {name: doc for (kind, name), doc in world.items() if kind == "prices"}
+        self._names: dict[str, str] = {}
+        """Route names by each name that callers may write."""
+        self._twice: dict[str, list[str]] = {}
+        for name, doc in sorted(self._routes.items()):
+            for alias in (ROUTE + name, *doc.get("aliases", ())):
+                if alias in self._names or alias in self._models:
+                    self._twice.setdefault(name, []).append(alias)
+                self._names.setdefault(alias, name)
+
+    def problems(self, given: set[Key]) -> Iterator[Problem]:
+        for name, doc in self._providers.items():
+            if ("provider", name) in given:
+                yield from self._provider(name, doc)
+        for name, doc in self._models.items():
+            yield from self._model(name, doc, given=("model", name) in given)
+        for name in self._prices:
+            if name not in self._models:
+                yield Problem(f"prices[{name}].model_id", "there is no such model")
+        for name, doc in self._routes.items():
+            yield from self._route(name, doc)
+        yield from self._circles()
+
+    def _provider(self, name: str, doc: Document) -> Iterator[Problem]:
+        yield from self._adapter(f"providers[{name}]", doc.get("adapter_class"))
+        names = [endpoint["name"] for endpoint in doc.get("endpoints", ())]
+        for endpoint in doc.get("endpoints", ()):
+            place = f"providers[{name}].endpoints[{endpoint['name']}]"
+            yield from self._adapter(place, endpoint.get("adapter_class"))
+            if names.count(endpoint["name"]) > 1:
+                yield Problem(place, "two endpoints have this name")
+
+    def _adapter(self, place: str, path: str | None) -> Iterator[Problem]:
+        if path is not None and path not in self._adapters.classes:
+            yield Problem(f"{place}.adapter_class", f"'{path}' is not a supported adapter class")
+
+    def _model(self, name: str, doc: Document, *, given: bool) -> Iterator[Problem]:
+        place, owner = f"models[{name}]", doc.get("provider", "")
+        if owner not in self._providers:
+            yield Problem(f"{place}.provider", f"there is no provider '{owner}'")
+        if not given:
+            return
+        if not name.startswith(owner + "/") or name == owner + "/":
+            yield Problem(f"{place}.model_id", f"it must be '{owner}/<name>'")
+        yield from self._adapter(place, doc.get("adapter_class"))
+        yield from self._policy(place, doc)
+
+    def _route(self, name: str, doc: Document) -> Iterator[Problem]:
+        place = f"routes[{name}]"
+        for alias in self._twice.get(name, ()):
+            yield Problem(f"{place}.aliases", f"'{alias}' means something else already")
+        for number, target in enumerate(doc.get("targets", ())):
+            yield from self._target(f"{place}.targets[{number}]", target)
+        yield from self._policy(place, doc)
+
+    def _target(self, place: str, target: Mapping[str, Any]) -> Iterator[Problem]:
+        name, endpoint = target["model"], target.get("endpoint")
+        if not self._known(name):
+            yield Problem(f"{place}.model", f"there is no '{name}'")
+            return
+        model = self._model_of(name)
+        if endpoint is None or model is None:
+            return
+        owner = self._providers.get(model.get("provider", ""), {})
+        if endpoint not in [each["name"] for each in owner.get("endpoints", ())]:
+            yield Problem(f"{place}.endpoint", f"the provider has no endpoint '{endpoint}'")
+
+    def _policy(self, place: str, doc: Document) -> Iterator[Problem]:
+        for chain in _CHAINS:
+            for number, name in enumerate(doc.get("policy", {}).get(chain) or ()):
+                if not self._known(name):
+                    where = f"{place}.policy.{chain}[{number}]"
+                    yield Problem(where, f"there is no '{name}'")
+
+    def _known(self, name: str) -> bool:
+        return name in self._names or self._model_of(name) is not None
+
+    def _model_of(self, name: str) -> Document | None:
+        """The model that a name means, with one of its versions or a channel that may come."""
+        if name in self._models:
+            return self._models[name]
+        base, _, suffix = name.rpartition(":")
+        model = self._models.get(base)
+        if model is None:
+            return None
+        versions = model.get("versions", ())
+        said = {v["label"] for v in versions} | {v.get("channel") for v in versions} | set(CHAIN)
+        return model if suffix in said else None
+
+    def _circles(self) -> Iterator[Problem]:
+        """Routes that lead to themselves."""
+        done: set[str] = set()
+        for name in self._routes:
+            way = self._circle(name, (), done)
+            if way:
+                what = "routes lead to themselves, or too deep into each other: "
+                yield Problem(f"routes[{name}].targets", what + " -> ".join(way))
+                return
+
+    def _circle(self, name: str, above: tuple[str, ...], done: set[str]) -> tuple[str, ...]:
+        if name in above or len(above) > _DEEPEST:
+            return (*above, name)
+        if name in done:
+            return ()
+        for target in self._routes[name].get("targets", ()):
+            inner = self._names.get(target["model"])
+            way = self._circle(inner, (*above, name), done) if inner is not None else ()
+            if way:
+                return way
+        done.add(name)
+        return ()

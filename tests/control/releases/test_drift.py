@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.control.conftest import Api
+from tests.control.releases.conftest import START, Clock, Events
+
+from xrouter.control.db.engine import Database
+from xrouter.control.releases import drift
+from xrouter.control.releases.drift import DriftWatch
+from xrouter.control.releases.tail import moment, stamp
+from xrouter.domain.usage import new_id
+from xrouter.telemetry.logs import log
+
+NOW = START.timestamp()
+
+
+async def alarms(watch: DriftWatch, at: float) -> list[tuple[str, str]]:
+    with log.captured() as told:
+        await watch.look(NOW + at)
+    assert {event["log_level"] for event in told} <= {"error"}
+    return [(event["old"], event["new"]) for event in told if event["event"] == "drift"]
+
+
+async def listed(api: Api) -> list[tuple[Any, ...]]:
+    found = (await api.ask("GET", "/drift"))["data"]
+    return [(row["version"], row["endpoint"], row["old"], row["new"]) for row in found]
+
+
+async def test_a_new_build_behind_a_name_is_an_alarm_once(
+    api: Api, db: Database, events: Events
+) -> None:
+    watch = DriftWatch(db)
+    await events.add(3, 1, build="fp_1")
+    assert await alarms(watch, 10) == []
+    assert (await api.ask("GET", "/drift"))["data"] == []
+    for second in range(10, 20, 2):
+        await events.add(1, second, build="fp_2")
+        await events.add(1, second + 1, build="fp_1")
+    assert await alarms(watch, 30) == [("fp_1", "fp_2")]
+    await events.add(1, 31, build="fp_1")
+    await events.add(1, 32, build="fp_3")
+    await events.add(1, 33, build="fp_2")
+    assert await alarms(watch, 40) == [("fp_2", "fp_3")]
+    assert await listed(api) == [
+        ("v2", "primary", "fp_2", "fp_3"),
+        ("v2", "primary", "fp_1", "fp_2"),
+    ]
+    page = await api.ask("GET", "/drift?limit=1")
+    rest = await api.ask("GET", f"/drift?limit=1&after={page['next']}")
+    assert [row["new"] for row in page["data"] + rest["data"]] == ["fp_3", "fp_2"]
+    builds = (await api.ask("GET", "/builds?model_id=acme/two"))["data"]
+    assert [(row["build"], row["answers"]) for row in builds] == [
+        ("fp_1", 9),
+        ("fp_2", 6),
+        ("fp_3", 1),
+    ]
+    assert builds[0]["first_seen"] == NOW + 1
+    assert builds[0]["last_seen"] == NOW + 31
+    assert (await api.ask("GET", "/builds?model_id=acme/one"))["data"] == []
+
+
+async def test_versions_and_endpoints_have_builds_of_their_own(
+    db: Database, events: Events
+) -> None:
+    watch = DriftWatch(db)
+    await events.add(1, 1, build="fp_1")
+    await events.add(1, 1, build="fp_2", version="v3")
+    await events.add(1, 1, build="fp_3", endpoint="standby-1")
+    await events.add(1, 1, build="fp_4", model_served="acme/one")
+    assert await alarms(watch, 10) == []
+
+
+async def test_the_name_the_provider_answers_with_counts_as_build(
+    db: Database, events: Events
+) -> None:
+    watch = DriftWatch(db)
+    await events.add(1, 1, upstream_model="two-2026-01")
+    await events.add(1, 2, upstream_model="two-2026-02")
+    assert await alarms(watch, 10) == [("two-2026-01", "two-2026-02")]
+
+
+async def test_failures_and_cached_answers_tell_nothing(db: Database, events: Events) -> None:
+    watch = DriftWatch(db)
+    await events.add(1, 1, build="fp_1")
+    await events.add(1, 2, build="fp_2", outcome="error", status=502)
+    await events.add(1, 3, build="fp_3", cached=True)
+    await events.add(1, 4)
+    assert await alarms(watch, 10) == []
+
+
+async def test_another_process_goes_on_where_this_one_was(
+    api: Api, db: Database, events: Events
+) -> None:
+    await events.add(1, 1, build="fp_1")
+    await events.add(1, 2, build="fp_2")
+    assert len(await alarms(DriftWatch(db), 10)) == 1
+    await events.add(1, 20, build="fp_2")
+    await events.add(1, 21, build="fp_3")
+    assert await alarms(DriftWatch(db), 30) == [("fp_2", "fp_3")]
+    assert len(await listed(api)) == 2
+
+
+async def test_young_events_wait_for_those_of_other_processes(db: Database, events: Events) -> None:
+    watch = DriftWatch(db)
+    await events.add(1, 1, build="fp_1")
+    await events.add(1, 10, build="fp_3")
+    assert await alarms(watch, 10) == []
+    await events.add(1, 9, build="fp_2")
+    assert await alarms(watch, 20) == [("fp_1", "fp_2"), ("fp_2", "fp_3")]
+
+
+async def test_a_name_for_each_answer_is_bounded(
+    api: Api, db: Database, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "MOST_BUILDS", 5)
+    for number in range(9):
+        await events.add(1, number + 1, build=f"fp_{number}" + "x" * 300)
+    assert len(await alarms(DriftWatch(db), 30)) == 4
+    builds = (await api.ask("GET", "/builds"))["data"]
+    assert [len(row["build"]) for row in builds] == [200] * 5
+
+
+async def test_much_is_read_in_batches(db: Database, events: Events) -> None:
+    await events.add(1500, 1, build="fp_1")
+    await events.add(1, 2, build="fp_2")
+    assert await alarms(DriftWatch(db), 10) == [("fp_1", "fp_2")]
+
+
+def test_ids_of_events_tell_when_their_requests_ended(clock: Clock) -> None:
+    made = new_id()
+    at = moment(made)
+    assert stamp(at) <= made < stamp(at + 0.01)
+    assert moment("evt_x") == 0.0
+    assert moment(stamp(clock.now.timestamp())) == clock.now.timestamp()
