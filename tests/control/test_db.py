@@ -297,7 +297,7 @@ async def test_a_cancelled_writer_leaves_nothing(db: Database) -> None:
 
 def test_the_tables_load_without_alembic() -> None:
     code = (
-        "import sys, xrouter.control.server, xrouter.control.publish, xrouter.control.drain,"
+        "import sys, xrouter.control.server, xrouter.control.publish.build, xrouter.control.drain,"
         " xrouter.control.db.schema; print('alembic' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.control.conftest import Api
 
-from xrouter.control.publish import build_snapshot
+from xrouter.control.publish.build import build_snapshot
 from xrouter.control.server import Services
 from xrouter.domain.identity import well_formed
 from xrouter.domain.snapshot import Snapshot

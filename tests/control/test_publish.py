@@ -18,7 +18,8 @@ from tests.services.postgres import Postgres
 from xrouter.control.catalog.adapter_map import build_model_adapter_map
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import EndpointRow, ModelRow, ProviderRow, VersionRow
-from xrouter.control.publish import Publisher, build_snapshot
+from xrouter.control.publish.build import build_snapshot
+from xrouter.control.publish.publisher import Publisher
 from xrouter.domain.catalog import Timeouts, Version
 from xrouter.domain.secret import Secret
 from xrouter.domain.snapshot import Snapshot
@@ -113,7 +114,7 @@ async def test_a_snapshot_has_all_the_data_plane_needs(
     assert abs(model.created - time.time()) < 3600
     assert model.versions == (
         Version(label="b", upstream="one@b", channel="latest"),
-        Version(label="a", upstream="one@a"),
+        Version(label="a", upstream="one@a", status="deprecated"),
     )
 
 

@@ -9,7 +9,7 @@ from tests.control.conftest import Api
 from xrouter.control.catalog.adapter_map import build_model_adapter_map
 from xrouter.control.catalog.adapters import supported
 from xrouter.control.db.engine import Database
-from xrouter.control.publish import build_snapshot
+from xrouter.control.publish.build import build_snapshot
 from xrouter.control.server import Services
 from xrouter.domain.errors import InvalidRequest
 from xrouter.providers import factory

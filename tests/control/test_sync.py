@@ -9,7 +9,7 @@ from tests.control.conftest import Api
 from tests.control.fakes import OTHER, AcmeServer, OtherAdapter, adapters, described
 
 from xrouter.control.db.engine import Database
-from xrouter.control.publish import build_snapshot
+from xrouter.control.publish.build import build_snapshot
 from xrouter.control.server import Services
 from xrouter.domain.abilities import Abilities
 from xrouter.stores.vault import Vault

@@ -26,7 +26,7 @@ from xrouter.control.health.prober import LEASE, LEASE_S, Prober, ProberOptions
 from xrouter.control.health.roster import Roster
 from xrouter.control.instances import Beat, Instances
 from xrouter.control.kit.lease import Lease
-from xrouter.control.publish import Publisher
+from xrouter.control.publish.publisher import Publisher
 from xrouter.control.releases.job import ReleaseJob
 from xrouter.control.server import Services, create_app
 from xrouter.domain.ports import Explainer

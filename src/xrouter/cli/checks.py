@@ -19,7 +19,7 @@ from xrouter.app.control import vault_of
 from xrouter.control.catalog.adapters import supported
 from xrouter.control.db import schema
 from xrouter.control.db.engine import Database
-from xrouter.control.publish import build_snapshot
+from xrouter.control.publish.build import build_snapshot
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.snapshot import Snapshot

@@ -59,6 +59,9 @@ def endpoint(row: EndpointRow, adapter_class: str, secrets: Mapping[str, Secret]
         client_cert=row.client_cert,
         client_key=row.client_key,
         proxy=_with_user(row.proxy, user),
+        max_running=row.max_running,
+        max_waiting=row.max_waiting,
+        country=row.country,
     )
 
 

@@ -1,0 +1,222 @@
+"""From rows to the snapshot. Rows that make no sense are logged and left out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from datetime import datetime
+from typing import Any, get_args
+
+import msgspec
+from msgspec import ValidationError
+from msgspec.structs import replace
+from sqlalchemy import Row
+
+from xrouter.control.catalog import rows
+from xrouter.control.catalog.adapters import Adapters
+from xrouter.control.db.engine import Database
+from xrouter.control.db.tables.catalog import EndpointRow, ProviderRow
+from xrouter.control.publish.routing import Routing
+from xrouter.control.publish.tables import Tables, read
+from xrouter.domain.abilities import Abilities, Degree, Feature
+from xrouter.domain.catalog import Endpoint, Kind, Model, Status, Version
+from xrouter.domain.identity import KeyRecord, Principal
+from xrouter.domain.snapshot import Snapshot
+from xrouter.stores.vault import Vault, VaultError, WrongMasterKey
+from xrouter.telemetry.logs import log
+
+DEFAULT_LABEL = "default"
+_NAMED = 10
+_KINDS = frozenset(get_args(Kind))
+_STATUSES = frozenset(get_args(Status))
+_RETIRED: Status = "retired"
+
+
+async def build_snapshot(db: Database, vault: Vault, adapters: Adapters) -> Snapshot:
+    """The catalog and the keys as they are now.
+
+    Raises DatabaseError, and WrongMasterKey when nothing secret in the database can be opened.
+    """
+    tables = await read(db)
+    return await asyncio.to_thread(_Builder(vault, adapters, tables).build)
+
+
+class _Builder:
+    """Makes one snapshot; runs in a thread."""
+
+    def __init__(self, vault: Vault, adapters: Adapters, tables: Tables) -> None:
+        self._vault = vault
+        self._adapters = adapters
+        self._tables = tables
+        self._now = time.time()
+        self._skipped: dict[str, list[str]] = defaultdict(list)
+        self._abilities: dict[tuple[str, str, bytes], Abilities] = {}
+        self._opened = 0
+        self._foreign: WrongMasterKey | None = None
+        self._routing = Routing(tables, self._now, self._skip)
+
+    def _skip(self, reason: str, name: str) -> None:
+        self._skipped[reason].append(name)
+
+    def build(self) -> Snapshot:
+        """Raises WrongMasterKey."""
+        tables, routing = self._tables, self._routing
+        enabled = {row.name for row in tables.providers if row.is_enabled}
+        models = self._models(tables, enabled)
+        endpoints = {row.name: self._endpoints(row) for row in tables.providers if row.is_enabled}
+        snapshot = Snapshot(
+            revision=tables.revision,
+            built_at=self._now,
+            models=models,
+            endpoints=endpoints,
+            keys=self._keys(tables.keys),
+            routes=routing.routes(tables.routes, models),
+            rates=routing.rates,
+            canaries=routing.canaries,
+            valid_until=routing.later,
+        )
+        if self._foreign is not None and not self._opened:
+            raise self._foreign
+        for reason, names in self._skipped.items():
+            log.error("rows_skipped", reason=reason, count=len(names), first=names[:_NAMED])
+        return snapshot
+
+    def _endpoints(self, provider: ProviderRow) -> tuple[Endpoint, ...]:
+        made = (self._endpoint(row, provider) for row in provider.endpoints if row.is_enabled)
+        return tuple(endpoint for endpoint in made if endpoint is not None)
+
+    def _endpoint(self, row: EndpointRow, provider: ProviderRow) -> Endpoint | None:
+        name = f"{row.provider}/{row.name}"
+        try:
+            secrets = rows.unseal(self._vault, row)
+            made = rows.endpoint(row, provider.adapter_class, secrets)
+            made = replace(
+                made,
+                country=self._routing.country(row.provider, row.country),
+                state=self._routing.state(row.id),
+            )
+        except WrongMasterKey as error:
+            self._foreign = error
+            self._skipped["credential sealed with another master key"].append(name)
+            return None
+        except (VaultError, ValidationError) as error:
+            self._skipped[f"endpoint cannot be used: {error}"].append(name)
+            return None
+        self._opened += row.credential is not None
+        if made.adapter_class not in self._adapters.classes:
+            self._skipped[f"unknown adapter class {made.adapter_class}"].append(name)
+            return None
+        return made
+
+    def _models(self, tables: Tables, enabled: set[str]) -> dict[str, Model]:
+        versions: dict[int, list[Row[Any]]] = defaultdict(list)
+        for row in tables.versions:
+            versions[row.llm_model_id].append(row)
+        made = (self._model(row, versions.get(row.id, []), enabled) for row in tables.models)
+        return {model.model_id: model for model in made if model is not None}
+
+    def _model(self, row: Row[Any], versions: list[Row[Any]], enabled: set[str]) -> Model | None:
+        if row.adapter_class not in self._adapters.classes:
+            self._skipped[f"unknown adapter class {row.adapter_class}"].append(row.model_id)
+            return None
+        if row.kind not in _KINDS:
+            self._skipped[f"unknown kind {row.kind}"].append(row.model_id)
+            return None
+        found = [self._version(row, version) for version in versions]
+        served = tuple(version for version in found if version.status != _RETIRED)
+        return Model(
+            model_id=row.model_id,
+            provider=row.provider,
+            adapter_class=row.adapter_class,
+            display_name=row.display_name,
+            kind=row.kind,
+            context_length=row.context_length,
+            is_available=row.is_available
+            and row.provider in enabled
+            and (bool(served) or not versions),
+            created=int(row.created_at.timestamp()),
+            abilities=self._able(row),
+            access_group=row.access_group,
+            policy=self._routing.policy(row.model_id, row.provider, row.policy),
+            versions=served or tuple(found) or (self._only(row),),
+        )
+
+    def _version(self, model: Row[Any], row: Row[Any]) -> Version:
+        retires_at = _seconds(row.retires_at)
+        gone = self._routing.has_begun(retires_at)
+        return Version(
+            label=row.label,
+            upstream=row.upstream,
+            channel=row.channel,
+            status=_RETIRED if gone else row.status if row.status in _STATUSES else "active",
+            weight=row.weight,
+            released_at=_seconds(row.released_at),
+            retires_at=retires_at,
+            successor=row.successor,
+            price=self._routing.price(model.id, row.label),
+        )
+
+    def _only(self, model: Row[Any]) -> Version:
+        """A model without versions means what its name says."""
+        upstream = model.model_id.partition("/")[2]
+        price = self._routing.price(model.id, DEFAULT_LABEL)
+        return Version(label=DEFAULT_LABEL, upstream=upstream, price=price)
+
+    def _able(self, row: Row[Any]) -> Abilities:
+        """Models of which the same is said share it."""
+        told = msgspec.json.encode([row.listed, row.capabilities])
+        said = (row.provider, row.adapter_class, told)
+        if said not in self._abilities:
+            self._abilities[said] = _abilities(row, self._adapters)
+        return self._abilities[said]
+
+    def _keys(self, found: list[Row[Any]]) -> dict[bytes, KeyRecord]:
+        keys: dict[bytes, KeyRecord] = {}
+        for row in found:
+            if row.pepper_id != self._vault.pepper_id:
+                self._foreign = WrongMasterKey(
+                    "The API keys were made with another master key.",
+                    hint="Start with the master key file that belongs to this database.",
+                )
+                self._skipped["API key made with another master key"].append(row.key_id)
+                continue
+            self._opened += 1
+            keys[row.mac] = KeyRecord(
+                mac=row.mac,
+                principal=Principal(
+                    key_id=row.key_id,
+                    name=row.name,
+                    project=row.project,
+                    rpm=row.rpm,
+                    groups=_texts(row.groups),
+                ),
+                expires_at=None if row.expires_at is None else row.expires_at.timestamp(),
+            )
+        return keys
+
+
+def _abilities(row: Row[Any], adapters: Adapters) -> Abilities:
+    """The adapter's word, the list's above it, the operator's above both.
+
+    Rows may be written by anybody: what makes no sense is left out.
+    """
+    features: dict[Feature, Degree] = adapters.features(row.provider, row.adapter_class)
+    max_output: int | None = None
+    for said in (row.listed, row.capabilities):
+        try:
+            told = msgspec.convert(said, Abilities)
+        except ValidationError:
+            continue
+        features |= told.features
+        max_output = told.max_output or max_output
+    return Abilities(features=features, max_output=max_output)
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """A list of texts, from any writer."""
+    return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list) else ()

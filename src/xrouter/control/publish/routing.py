@@ -1,0 +1,148 @@
+"""What says where requests go: policies, prices, routes, canaries, states of endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, get_args
+
+import msgspec
+from msgspec import ValidationError
+from sqlalchemy import Row
+
+from xrouter.control.db.tables.catalog import ProviderRow
+from xrouter.control.db.tables.releases import ReleaseRow
+from xrouter.control.db.tables.routing import RouteRow
+from xrouter.control.publish.tables import Tables
+from xrouter.domain.catalog import Price, State
+from xrouter.domain.routes import Canary, Policy, Route, RouteTarget
+
+SYNC = "sync"
+_STATES = frozenset(get_args(State))
+
+Skip = Callable[[str, str], None]
+"""Told the reason and the name of each row that is left out."""
+
+
+class Routing:
+    """Made of all rows at one moment.
+
+    later: the next moment (unix seconds) at which something of it begins, None if nothing will.
+    """
+
+    def __init__(self, tables: Tables, now: float, skip: Skip) -> None:
+        self.later: float | None = None
+        self._now = now
+        self._skip = skip
+        self._policies: dict[bytes, Policy | None] = {}
+        self._given = {row.name: _given(row) for row in tables.providers}
+        self._prices = self._current(tables.prices)
+        self._states = {row.endpoint_id: row.state for row in tables.states}
+        self._countries = {row.name: row.country for row in tables.providers}
+        self.rates: dict[str, int] = {row.currency: row.rubles for row in tables.rates}
+        self.canaries = self._trials(tables.canaries, tables.models)
+
+    def has_begun(self, moment: float | None) -> bool:
+        """Whether a moment has come; one that will is remembered."""
+        if moment is None or moment <= self._now:
+            return moment is not None
+        self.later = moment if self.later is None else min(self.later, moment)
+        return False
+
+    def price(self, model: int, version: str) -> Price | None:
+        """What a version costs now: by its own row, else by that of all versions."""
+        return self._prices.get((model, version)) or self._prices.get((model, None))
+
+    def state(self, endpoint: int) -> State:
+        """How the prober found an endpoint."""
+        found: Any = self._states.get(endpoint)
+        state: State = found if found in _STATES else "healthy"
+        return state
+
+    def country(self, provider: str, own: str | None) -> str | None:
+        """Where an endpoint stands: its own word, else the provider's."""
+        return own or self._countries.get(provider)
+
+    def policy(self, name: str, provider: str | None, own: Any) -> Policy | None:
+        """A model's or a route's policy over its provider's; None for the default one."""
+        said = {**self._given.get(provider or "", {}), **(own if isinstance(own, dict) else {})}
+        if not said:
+            return None
+        key = msgspec.json.encode(said)
+        if key not in self._policies:
+            try:
+                self._policies[key] = msgspec.convert(said, Policy)
+            except ValidationError as error:
+                self._skip(f"policy of no sense, the default is used: {error}", name)
+                self._policies[key] = None
+        return self._policies[key]
+
+    def routes(self, rows: Iterable[RouteRow], models: Iterable[str]) -> dict[str, Route]:
+        """By every name that means one; ids of models and earlier routes keep their names."""
+        found: dict[str, Route] = {}
+        taken = set(models)
+        for row in rows:
+            try:
+                route = self._route(row)
+            except ValidationError as error:
+                self._skip(f"route of no sense: {error}", row.name)
+                continue
+            for name in (route.model_id, *route.aliases):
+                if name in taken:
+                    self._skip("name of a route that means something else already", name)
+                else:
+                    found[name] = route
+                    taken.add(name)
+        return found
+
+    def _route(self, row: RouteRow) -> Route:
+        targets = tuple(
+            RouteTarget(model=t.model, endpoint=t.endpoint, weight=t.weight, priority=t.priority)
+            for t in row.targets
+        )
+        return Route(
+            name=row.name,
+            display_name=row.display_name,
+            aliases=msgspec.convert(row.aliases, tuple[str, ...]),
+            targets=targets,
+            policy=self.policy(f"route/{row.name}", None, row.policy) or Policy(),
+            access_group=row.access_group,
+            is_enabled=row.is_enabled,
+        )
+
+    def _current(self, rows: Iterable[Row[Any]]) -> dict[tuple[int, str | None], Price]:
+        found: dict[tuple[int, str | None], Price] = {}
+        for row in rows:
+            if row.mode == SYNC and self.has_begun(row.effective_from.timestamp()):
+                found[row.llm_model_id, row.version] = _price(row)
+        return found
+
+    def _trials(self, rows: Iterable[ReleaseRow], models: list[Row[Any]]) -> dict[str, Canary]:
+        names = {row.id: row.model_id for row in models} if rows else {}
+        found: dict[str, Canary] = {}
+        for row in rows:
+            name = names.get(row.llm_model_id, str(row.llm_model_id))
+            try:
+                found[name] = msgspec.convert({**row.canary, "label": row.label}, Canary)
+            except ValidationError as error:
+                self._skip(f"canary of no sense: {error}", name)
+        return found
+
+
+def _given(row: ProviderRow) -> dict[str, Any]:
+    """What a provider's settings say of its models' policies."""
+    said = row.settings.get("policy") if isinstance(row.settings, dict) else None
+    return said if isinstance(said, dict) else {}
+
+
+def _price(row: Row[Any]) -> Price:
+    return Price(
+        currency=row.currency,
+        input=row.input,
+        output=row.output,
+        cached_input=row.cached_input,
+        cache_write=row.cache_write,
+        reasoning=row.reasoning,
+        request=row.request,
+        image=row.image,
+        source=row.source,
+    )

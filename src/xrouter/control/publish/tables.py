@@ -1,0 +1,107 @@
+"""What a snapshot is made of, as it is in the database: all of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Row, Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
+
+from xrouter.control.catalog import repository
+from xrouter.control.db.engine import Database
+from xrouter.control.db.tables.catalog import ModelRow, ProviderRow, VersionRow
+from xrouter.control.db.tables.health import EndpointStateRow
+from xrouter.control.db.tables.identity import KeyRow
+from xrouter.control.db.tables.releases import ReleaseRow
+from xrouter.control.db.tables.routing import PriceRow, RateRow, RouteRow
+
+CANARY = "canary"
+_PART = 1000
+
+_MODELS = select(
+    ModelRow.id,
+    ModelRow.model_id,
+    ModelRow.provider,
+    ModelRow.adapter_class,
+    ModelRow.display_name,
+    ModelRow.kind,
+    ModelRow.context_length,
+    ModelRow.is_available,
+    ModelRow.created_at,
+    ModelRow.listed,
+    ModelRow.capabilities,
+    ModelRow.access_group,
+    ModelRow.policy,
+).order_by(ModelRow.model_id)
+_VERSIONS = select(
+    VersionRow.llm_model_id,
+    VersionRow.label,
+    VersionRow.upstream,
+    VersionRow.channel,
+    VersionRow.status,
+    VersionRow.weight,
+    VersionRow.released_at,
+    VersionRow.retires_at,
+    VersionRow.successor,
+).order_by(VersionRow.llm_model_id, VersionRow.position, VersionRow.id)
+_KEYS = select(
+    KeyRow.mac,
+    KeyRow.pepper_id,
+    KeyRow.key_id,
+    KeyRow.name,
+    KeyRow.project,
+    KeyRow.rpm,
+    KeyRow.expires_at,
+    KeyRow.groups,
+).where(KeyRow.revoked_at.is_(None))
+
+
+_PRICES = select(*PriceRow.__table__.columns).order_by(PriceRow.effective_from)
+_RATES = select(RateRow.currency, RateRow.rubles).order_by(RateRow.day)
+_ROUTES = select(RouteRow).options(selectinload(RouteRow.targets)).order_by(RouteRow.name)
+_CANARIES = select(ReleaseRow).where(ReleaseRow.status == CANARY).order_by(ReleaseRow.id)
+_STATES = select(EndpointStateRow.endpoint_id, EndpointStateRow.state)
+
+
+class Tables(Struct):
+    """Rows. Prices by the moment from which they hold, rates by day; the last ones count."""
+
+    revision: int
+    providers: Sequence[ProviderRow]
+    models: list[Row[Any]]
+    versions: list[Row[Any]]
+    keys: list[Row[Any]]
+    prices: list[Row[Any]]
+    rates: list[Row[Any]]
+    routes: Sequence[RouteRow]
+    canaries: Sequence[ReleaseRow]
+    states: list[Row[Any]]
+
+
+async def read(db: Database) -> Tables:
+    """Read all of it. Raises DatabaseError."""
+    async with db.read() as session:
+        return Tables(
+            revision=await repository.revision(session),
+            providers=await repository.providers(session),
+            models=await _all(session, _MODELS),
+            versions=await _all(session, _VERSIONS),
+            keys=await _all(session, _KEYS),
+            prices=await _all(session, _PRICES),
+            rates=await _all(session, _RATES),
+            routes=(await session.scalars(_ROUTES)).all(),
+            canaries=(await session.scalars(_CANARIES)).all(),
+            states=await _all(session, _STATES),
+        )
+
+
+async def _all(session: AsyncSession, query: Select[*tuple[Any, ...]]) -> list[Row[Any]]:
+    """All rows, in parts: others get their turn between them."""
+    result = await session.stream(query.execution_options(yield_per=_PART))
+    found: list[Row[Any]] = []
+    async for part in result.partitions():
+        found += part
+    return found
