@@ -1,7 +1,8 @@
 """How targets fare in this process: what strategies read and the dispatcher writes.
 
 A target that fails is held back: requests go to others first, and now and then one tries it again
-(closed, open, half-open). The times are of one clock, in seconds.
+(closed, open, half-open). A pause that the provider asked for ends by itself. The times are of one
+clock, in seconds.
 """
 
 from __future__ import annotations
@@ -25,10 +26,22 @@ from xrouter.domain.plan import Target
 IN_A_ROW = 5
 BAD_SHARE = 0.5
 MEMORY_S = 10.0
+LONG_MEMORY_S = 600.0
+"""For what tells good answers from bad ones, not whether there are any."""
+
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 15.0
 PARKED_S = 30.0
 """For an account whose credential or money failed, and a version that the provider lacks."""
+
+TRIAL_S = 60.0
+"""How long others wait for the word of the request that tries a target again."""
+
+STALE_S = 60.0
+"""So long after its pause, a target that nobody has asked is not held back any more."""
+
+WINDOW_S = 60.0
+"""For which a provider's word about what is left counts, when it does not say until when."""
 
 RETRY_SHARE = 0.2
 LEAST_RETRIES = 3
@@ -36,6 +49,7 @@ LEAST_RETRIES = 3
 
 _JITTER = 0.2
 _SMOOTHING = 0.2
+_MAX_DOUBLINGS = 10
 _MAX_STANDINGS = 100_000
 
 Key = tuple[int, str]
@@ -45,15 +59,21 @@ class Standing:
     """One target. running: calls under way; first_token, whole: smoothed seconds to the first
     piece of a stream and to a whole answer, None before the first.
 
-    good, bad, retries: answers, failures and second tries, fading away. until: when the pause
-    ends, 0 while closed. refused: answers that the provider's filter took.
-    remaining: requests that the provider says are left in its window, None when it says nothing.
+    good, bad, retries: answers, failures and second tries, fading away within seconds. answers,
+    refused: all answers, and those that the provider's filter took, fading within minutes.
+    score: what callers say of the answers, 0 to 1, None before the first word.
+    until: when the pause ends, 0 while closed; held_at: when it began; pauses: how many in a row
+    were our own idea; trial_until: how long others wait for a trial.
+    remaining: requests that the provider says are left until `window_until`, None when it says
+    nothing.
     """
 
     __slots__ = (
+        "answers",
         "bad",
         "first_token",
         "good",
+        "held_at",
         "in_a_row",
         "pauses",
         "refused",
@@ -62,34 +82,53 @@ class Standing:
         "running",
         "score",
         "seen_at",
-        "trying",
+        "trial_until",
         "until",
         "whole",
+        "window_until",
     )
 
     def __init__(self) -> None:
         self.running = 0
         self.first_token: float | None = None
         self.whole: float | None = None
-        self.retries = 0.0
         self.good = 0.0
         self.bad = 0.0
+        self.retries = 0.0
+        self.answers = 0.0
         self.refused = 0.0
         self.score: float | None = None
+        self.seen_at = 0.0
         self.in_a_row = 0
         self.pauses = 0
         self.until = 0.0
-        self.trying = False
-        self.seen_at = 0.0
+        self.held_at = 0.0
+        self.trial_until = 0.0
         self.remaining: int | None = None
+        self.window_until = 0.0
 
     def fade(self, now: float) -> None:
         """Let what was count less."""
-        kept = math.exp((self.seen_at - now) / MEMORY_S) if self.seen_at else 1.0
+        past = self.seen_at - now
+        kept = math.exp(past / MEMORY_S)
         self.good *= kept
         self.bad *= kept
         self.retries *= kept
+        kept = math.exp(past / LONG_MEMORY_S)
+        self.answers *= kept
+        self.refused *= kept
         self.seen_at = now
+
+    def spoke(self, now: float) -> None:
+        """It has answered."""
+        self.fade(now)
+        self.good += 1
+        self.answers += 1
+        self.in_a_row = 0
+
+    def wait(self, *, streamed: bool) -> float | None:
+        """Smoothed seconds that such a request waits: to the first piece, or to the whole."""
+        return self.first_token if streamed else self.whole
 
     @property
     def latency(self) -> float | None:
@@ -101,6 +140,13 @@ class Standing:
         """Of the answers of the last seconds; 0 when there were none."""
         seen = self.good + self.bad
         return self.bad / seen if seen else 0.0
+
+    def health(self, now: float) -> float:
+        """The share of good answers, 1 where nothing failed lately: failures are forgotten."""
+        if not self.bad:
+            return 1.0
+        kept = math.exp((self.seen_at - now) / MEMORY_S)
+        return (self.good * kept + 1) / ((self.good + self.bad) * kept + 1)
 
 
 class Board:
@@ -114,26 +160,24 @@ class Board:
     @property
     def calm(self) -> bool:
         """Whether nothing at all is held back."""
+        if self._held:
+            self._release()
         return not self._held
 
     def standing(self, target: Target) -> Standing:
         """How the target fares; a fresh one before its first call."""
-        key = (target.endpoint.id, target.version.upstream)
-        found = self._standings.get(key)
-        if found is None:
-            if len(self._standings) >= _MAX_STANDINGS:
-                self._forget()
-            found = self._standings[key] = Standing()
-        return found
+        return self._at((target.endpoint.id, target.version.upstream))
+
+    def endpoint(self, endpoint: Endpoint) -> Standing | None:
+        """What all of an endpoint's targets share; None when nothing has failed there."""
+        return self._standings.get((endpoint.id, ""))
 
     def holds(self, target: Target) -> bool:
         """Whether others should be tried first: paused, or being tried by somebody just now."""
         if not self._held:
             return False
         now = self._clock()
-        return self._is_held((target.endpoint.id, ""), now) or self._is_held(
-            (target.endpoint.id, target.version.upstream), now
-        )
+        return any(_is_held(self._held.get(key), now) for key in _keys(target))
 
     def ready_first(self, targets: Sequence[Target]) -> list[Target]:
         """The same targets, those that are held back behind the others."""
@@ -143,100 +187,158 @@ class Board:
             (held if self.holds(target) else ready).append(target)
         return ready + held
 
+    def state(self, target: Target) -> str:
+        """`closed`, `open` or `half-open`, for people."""
+        now = self._clock()
+        held = [self._held[key] for key in _keys(target) if key in self._held]
+        if any(standing.until > now for standing in held):
+            return "open"
+        return "half-open" if any(standing.pauses for standing in held) else "closed"
+
+    def health(self, target: Target) -> float:
+        """The share of good answers of the last seconds, the endpoint's where that is worse."""
+        found = [self._standings[key] for key in _keys(target) if key in self._standings]
+        return min((s.health(self._clock()) for s in found if s.bad), default=1.0)
+
+    def remaining(self, target: Target) -> int | None:
+        """Requests that are left by the provider's word, None when it has not said so lately."""
+        standing = self.standing(target)
+        if standing.remaining is None or standing.window_until <= self._clock():
+            return None
+        return standing.remaining
+
     def enter(self, target: Target) -> Standing:
         """A call begins; whoever began it decreases `running` again."""
         standing = self.standing(target)
         standing.running += 1
         if self._held:
-            for key in ((target.endpoint.id, ""), (target.endpoint.id, target.version.upstream)):
+            for key in _keys(target):
                 held = self._held.get(key)
-                if held is not None:
-                    held.trying = True
+                if held is not None and held.pauses:
+                    held.trial_until = self._clock() + TRIAL_S
         return standing
 
     def answered(self, target: Target, seconds: float, *, streamed: bool) -> None:
         """The target has spoken, or answered as a whole, after so many seconds."""
+        now = self._clock()
         standing = self.standing(target)
-        standing.fade(self._clock())
-        standing.good += 1
-        standing.in_a_row = 0
+        standing.spoke(now)
         if streamed:
             standing.first_token = _smoothed(standing.first_token, seconds)
         else:
             standing.whole = _smoothed(standing.whole, seconds)
+        shared = self.endpoint(target.endpoint)
+        if shared is not None:
+            shared.spoke(now)
         if self._held:
-            self._free((target.endpoint.id, ""))
-            self._free((target.endpoint.id, target.version.upstream))
+            for key in _keys(target):
+                self._free(key, now - seconds)
+
+    def refused(self, target: Target) -> None:
+        """The provider's filter took an answer that was counted."""
+        standing = self.standing(target)
+        standing.fade(self._clock())
+        standing.refused += 1
+
+    def rated(self, target: Target, score: float) -> None:
+        """A caller says how good an answer was: 0 to 1."""
+        standing = self.standing(target)
+        standing.score = _smoothed(standing.score, min(1.0, max(0.0, score)))
+
+    def left(self, target: Target, requests: int, seconds: float | None = None) -> None:
+        """The provider says how many requests are left, and for how long that is so."""
+        standing = self.standing(target)
+        standing.remaining = max(0, requests)
+        standing.window_until = self._clock() + (WINDOW_S if seconds is None else seconds)
 
     def may_retry(self, target: Target) -> bool:
         """Whether the target may be asked once more by the same request; counts it if so."""
         standing = self.standing(target)
         standing.fade(self._clock())
+        shared = self.endpoint(target.endpoint)
+        in_a_row = max(standing.in_a_row, 0 if shared is None else shared.in_a_row)
         first_tries = standing.good + standing.bad - standing.retries
-        if standing.in_a_row >= IN_A_ROW:
-            return False
-        if standing.retries >= LEAST_RETRIES + RETRY_SHARE * first_tries:
+        if in_a_row >= IN_A_ROW or standing.retries >= LEAST_RETRIES + RETRY_SHARE * first_tries:
             return False
         standing.retries += 1
         return True
 
     def failed(self, target: Target, error: XRouterError) -> None:
-        """The target has failed, by its own fault or its operator's."""
-        pause = _pause_of(error)
-        whole = reaches_endpoint(error)
-        key = (target.endpoint.id, "" if whole else target.version.upstream)
-        standing = self._standings.setdefault(key, Standing()) if whole else self.standing(target)
-        standing.trying = False
-        if pause is None and not isinstance(error, UpstreamError):
+        """The target has failed, by its own fault or its operator's.
+
+        Failures while it is paused are of calls from before, or of those that had no other
+        target: they prolong no pause but one that the error itself asks for.
+        """
+        self.gave_up(target)
+        asked, parked = _asked_pause(error), _parks(error)
+        if not parked and not isinstance(error, UpstreamError):
             return
+        key, shared = _keys(target)
+        key = shared if reaches_endpoint(error) else key
         now = self._clock()
+        standing = self._at(key)
         standing.fade(now)
         standing.bad += 1
         standing.in_a_row += 1
-        if pause is not None:
-            self._hold(key, standing, now + pause)
-        elif standing.until or _is_too_much(standing):
-            self._hold(key, standing, now + _next_pause(standing))
+        if asked is not None:
+            self._hold(key, standing, now, asked)
+        elif parked:
+            standing.pauses += 1
+            self._hold(key, standing, now, PARKED_S)
+        elif standing.until <= now and (standing.pauses or _is_too_much(standing)):
+            pause = _next_pause(standing)
+            standing.pauses += 1
+            self._hold(key, standing, now, pause)
 
     def gave_up(self, target: Target) -> None:
-        """A call ended without a verdict: the caller left."""
+        """A call ended without a verdict: the caller left. Another one may try."""
         if self._held:
-            for key in ((target.endpoint.id, ""), (target.endpoint.id, target.version.upstream)):
+            for key in _keys(target):
                 held = self._held.get(key)
                 if held is not None:
-                    held.trying = False
+                    held.trial_until = 0.0
 
-    def endpoint(self, endpoint: Endpoint) -> Standing | None:
-        """What all of an endpoint's targets share; None when nothing has failed there."""
-        return self._standings.get((endpoint.id, ""))
+    def _at(self, key: Key) -> Standing:
+        found = self._standings.get(key)
+        if found is None:
+            if len(self._standings) >= _MAX_STANDINGS:
+                self._forget()
+            found = self._standings[key] = Standing()
+        return found
 
-    def state(self, target: Target) -> str:
-        """`closed`, `open` or `half-open`, for people."""
-        now = self._clock()
-        for key in ((target.endpoint.id, ""), (target.endpoint.id, target.version.upstream)):
-            held = self._held.get(key)
-            if held is not None:
-                return "open" if held.until > now else "half-open"
-        return "closed"
-
-    def _is_held(self, key: Key, now: float) -> bool:
-        held = self._held.get(key)
-        return held is not None and (held.until > now or held.trying)
-
-    def _hold(self, key: Key, standing: Standing, until: float) -> None:
-        standing.until = until
-        standing.pauses += 1
+    def _hold(self, key: Key, standing: Standing, now: float, pause: float) -> None:
+        standing.held_at = now
+        standing.until = max(standing.until, now + pause)
         self._held[key] = standing
 
-    def _free(self, key: Key) -> None:
-        held = self._held.pop(key, None)
-        if held is not None:
-            held.until, held.pauses, held.in_a_row, held.trying = 0.0, 0, 0, False
-            held.bad = 0.0
+    def _free(self, key: Key, began: float) -> None:
+        """By an answer to a call that began then: one from before the pause proves nothing."""
+        held = self._held.get(key)
+        if held is not None and began >= held.held_at:
+            del self._held[key]
+            held.until, held.trial_until, held.pauses = 0.0, 0.0, 0
+            held.in_a_row, held.bad = 0, 0.0
+
+    def _release(self) -> None:
+        """Those whose pause has ended, if the provider asked for it or nobody has tried them.
+
+        What failed too often before still does: one more failure holds it back again.
+        """
+        now = self._clock()
+        ended = [
+            (key, standing)
+            for key, standing in self._held.items()
+            if standing.until + (STALE_S if standing.pauses else 0.0) <= now
+        ]
+        for key, standing in ended:
+            if standing.trial_until <= now:
+                del self._held[key]
+                standing.until, standing.pauses = 0.0, 0
 
     def _forget(self) -> None:
         """Those that are idle and closed."""
-        idle = [key for key, s in self._standings.items() if not s.running and not s.until]
+        self._release()
+        idle = [k for k, s in self._standings.items() if not s.running and k not in self._held]
         for key in idle[: _MAX_STANDINGS // 2]:
             del self._standings[key]
 
@@ -246,26 +348,40 @@ def reaches_endpoint(error: XRouterError) -> bool:
     return error.reach == "endpoint"
 
 
+def _keys(target: Target) -> tuple[Key, Key]:
+    """Of the target itself, and of what it shares with the others of its endpoint."""
+    where = target.endpoint.id
+    return (where, target.version.upstream), (where, "")
+
+
+def _is_held(held: Standing | None, now: float) -> bool:
+    return held is not None and (held.until > now or held.trial_until > now)
+
+
 def _is_too_much(standing: Standing) -> bool:
     if standing.in_a_row >= IN_A_ROW:
         return True
     return standing.bad >= IN_A_ROW and standing.bad_share >= BAD_SHARE
 
 
-def _pause_of(error: XRouterError) -> float | None:
-    """Seconds that the error itself asks for, None when it asks for none."""
-    if isinstance(error, UpstreamRateLimited | UpstreamOverloaded):
-        asked = error.retry_after
-        return None if asked is None else min(max(asked, 0.0), LONGEST_PAUSE_S)
-    if isinstance(error, OperatorError | ModelNotFound):
-        return PARKED_S
-    return None
+def _asked_pause(error: XRouterError) -> float | None:
+    """Seconds that the provider asks for, None when it asks for none."""
+    if not isinstance(error, UpstreamRateLimited | UpstreamOverloaded):
+        return None
+    asked = error.retry_after
+    return min(asked, LONGEST_PAUSE_S) if asked is not None and asked > 0 else None
 
 
-def _smoothed(before: float | None, seconds: float) -> float:
-    return seconds if before is None else before + _SMOOTHING * (seconds - before)
+def _parks(error: XRouterError) -> bool:
+    """Whether it will fail until somebody does something about it."""
+    return isinstance(error, OperatorError | ModelNotFound)
+
+
+def _smoothed(before: float | None, value: float) -> float:
+    return value if before is None else before + _SMOOTHING * (value - before)
 
 
 def _next_pause(standing: Standing) -> float:
-    base = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**standing.pauses)
+    doublings = min(standing.pauses, _MAX_DOUBLINGS)
+    base = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0**doublings)
     return base * (1 - _JITTER * random())  # noqa: S311 - spreads trials, no secret
