@@ -61,7 +61,7 @@ def first(name: str, targets: list[Target], asked: Ask, board: Board, **options:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     for module in (weighted, least_busy, latency, quality):
-        module.chance = Random(7)
+        module.chance.seed(7)
 
 
 @given(st.sampled_from(ALL), NAMED, st.lists(st.integers(0, 5), min_size=2, max_size=5), st.text())
