@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     access_log: bool = True
     sandbox: Literal["auto", "on", "off"] = "auto"
     max_body: int = Field(64 << 20, ge=1024)
+    max_running: int = Field(2000, ge=1)
     body_timeout: float = Field(60.0, gt=0)
     grace: float = Field(25.0, ge=0)
     journal_max_bytes: int = Field(2 << 30, ge=1 << 20)

@@ -232,7 +232,7 @@ async def test_a_change_is_delivered_within_a_second_and_a_poke_at_once(
 async def test_a_poke_does_not_wait_for_the_next_look(
     api: Api, db: Database, vault: Vault, plane: Plane
 ) -> None:
-    publisher = Publisher(db, vault, adapters(), plane.deliver, every_s=3600)
+    publisher = Publisher(db, vault, adapters(), plane.deliver, every_s=lambda: 3600.0)
     async with running(publisher):
         await plane.until(lambda: plane.snapshots)
         await api.acme()

@@ -132,7 +132,8 @@ async def test_a_connection_that_is_cut_is_made_again(
                 before = ear.times
                 cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {OURS}"
                 assert await stranger.sql(cut) == "1"
-                await ear.again(before)  # what was missed meanwhile is looked for
+                await ear.again(before + 1)  # lost, and found: what was missed is looked for
+                assert listener.live
                 before = ear.times
                 await stranger.change()
                 await ear.again(before)
@@ -153,7 +154,7 @@ async def test_a_database_that_was_away_is_found_again(
                     await asyncio.sleep(0.01)
         finally:
             postgres.start()  # ends with the thread that starts it
-        await ear.again(before)
+        await ear.again(before + 1)
         before = ear.times
         await stranger.change()
         await ear.again(before)
@@ -194,7 +195,7 @@ async def test_a_network_that_falls_silent_is_noticed(
         await ear.until(lambda: listener.live)
         network.silent = True
         before = ear.times
-        await ear.again(before)
+        await ear.again(before + 1)
         assert network.connections > 1
         await ear.until(lambda: listener.live)
         before = ear.times
@@ -230,7 +231,7 @@ async def test_a_publisher_that_looks_rarely_is_woken(
         delivered.append(snapshot)
         ear.told()
 
-    publisher = Publisher(pg, vault, adapters(), deliver, every_s=1e6)
+    publisher = Publisher(pg, vault, adapters(), deliver, every_s=lambda: 1e6)
     listener = Listener(pg, publisher.poke)
     publishing = asyncio.create_task(publisher.run())
     async with running(listener):

@@ -66,11 +66,15 @@ class AllInOne:
             self._data.meters.render,
             Health(self._data.snapshots),
             responses=self._data.responses,
-            limits=DoorLimits(max_body=settings.max_body, body_timeout=settings.body_timeout),
+            limits=DoorLimits(
+                max_body=settings.max_body,
+                body_timeout=settings.body_timeout,
+                max_running=settings.max_running,
+            ),
             fallback=self._control.app,
             other_openapi=self._control.app.openapi,
         )
-        self._data.measure_running(lambda: door.running)
+        self._data.measure_door(door)
         self._options = RunOptions(host=settings.host, port=settings.port, grace=settings.grace)
         self._server = DoorServer(door, self._options)
         self._server.farewells.append(self._control.events.close)
@@ -113,6 +117,7 @@ class AllInOne:
             self._spawn(self._prepare_later())
         await publisher.turn()
         self._spawn(publisher.run())
+        self._spawn(self._control.listener.run())
         self._spawn(self._control.drain.run())
         for job in self._control.jobs(lambda: self._data.snapshots.current.revision):
             self._spawn(job)

@@ -26,12 +26,14 @@ from xrouter.control.health.prober import LEASE, LEASE_S, Prober, ProberOptions
 from xrouter.control.health.roster import Roster
 from xrouter.control.instances import Beat, Instances
 from xrouter.control.kit.lease import Lease
-from xrouter.control.publish.publisher import Publisher
+from xrouter.control.publish.publisher import EVERY_S, Publisher
 from xrouter.control.releases.job import ReleaseJob
 from xrouter.control.server import Services, create_app
+from xrouter.control.signals import Listener
 from xrouter.domain.ports import Explainer
 from xrouter.domain.snapshot import Snapshot
 from xrouter.domain.usage import new_id
+from xrouter.flow.strategies import strategies
 from xrouter.settings import Settings
 from xrouter.stores.journal.reader import JournalReader
 from xrouter.stores.vault import Vault, VaultError, load_or_create
@@ -42,6 +44,8 @@ MASTER_KEY = "master.key"
 SEALED = ("xrouter.db", "snapshot.sealed")
 JOURNAL = "journal"
 RELEASES = "releases"
+LISTENING_S = 5.0
+"""Between two looks at the revision while the database tells of changes by itself."""
 
 
 def vault_of(settings: Settings) -> Vault:
@@ -79,6 +83,7 @@ class ControlPlane:
         self._settings = settings
         self._means = (client, tokens)
         self._instances = Instances(self.db)
+        self.listener = Listener(self.db, self._changed)
         self._token = presence.admin_token(settings.data_dir)
         services = Services(
             self.db,
@@ -90,6 +95,7 @@ class ControlPlane:
             self.events,
             explainer,
             self._instances,
+            {name: each.check for name, each in strategies().items()},
         )
         self.app: FastAPI = create_app(services, admin_token=self._token)
         self.drain = Drain(self.db, JournalReader(settings.data_dir / JOURNAL))
@@ -115,7 +121,14 @@ class ControlPlane:
         self, deliver: Callable[[Snapshot], Awaitable[None]], stale: Callable[[bool], None]
     ) -> Publisher:
         """Begin to know where snapshots go."""
-        self.publisher = Publisher(self.db, self._vault, self.adapters, deliver, stale=stale)
+        self.publisher = Publisher(
+            self.db,
+            self._vault,
+            self.adapters,
+            deliver,
+            stale=stale,
+            every_s=lambda: LISTENING_S if self.listener.live else EVERY_S,
+        )
         return self.publisher
 
     def jobs(self, revision: Callable[[], int]) -> list[Coroutine[Any, Any, None]]:

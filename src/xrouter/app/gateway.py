@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -164,11 +165,19 @@ class DataPlane:
             if self.responses.has_work():
                 await asyncio.to_thread(self.responses.flush)
 
-    def measure_running(self, running: Callable[[], int]) -> None:
-        """Show the number of requests being answered."""
-        self.meters.gauge("xrouter_requests_running", "Requests being answered").set_function(
-            running
+    def measure_door(self, door: Door) -> None:
+        """Show how busy the door is, and what it turned away."""
+        gauge, shed = self.meters.gauge, door.shed
+        gauge("xrouter_requests_running", "Requests being answered").set_function(
+            lambda: door.running
         )
+        gauge("xrouter_loop_lag_seconds", "How late the event loop is").set_function(
+            lambda: shed.lag
+        )
+        gauge("xrouter_body_bytes_held", "Bytes of request bodies").set_function(lambda: shed.held)
+        turned = gauge("xrouter_shed_total", "Requests that were turned away", ("reason",))
+        for reason in shed.refused:
+            turned.labels(reason).set_function(partial(shed.refused.__getitem__, reason))
 
     def _measure(self, writer: LineWriter) -> None:
         gauge = self.meters.gauge
@@ -210,7 +219,7 @@ class Gateway:
             responses=self._data.responses,
             limits=limits,
         )
-        self._data.measure_running(lambda: door.running)
+        self._data.measure_door(door)
         self._options = options
         self._server = DoorServer(door, options)
 

@@ -13,7 +13,7 @@ from xrouter.app.allinone import AllInOne
 from xrouter.app.control import vault_of
 from xrouter.app.gateway import Gateway, GatewayConfig
 from xrouter.app.presence import AlreadyRunning
-from xrouter.cli import db, doctor, health, keys, models, providers, registry, releases
+from xrouter.cli import db, doctor, health, keys, models, providers, registry, releases, routes
 from xrouter.cli.control import settings
 from xrouter.cli.output import fail
 from xrouter.cli.usage import usage
@@ -34,6 +34,7 @@ app.add_typer(providers.app, name="providers")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(health.app, name="health")
+app.add_typer(routes.app, name="routes")
 app.add_typer(registry.app, name="registry")
 app.add_typer(releases.app, name="releases")
 app.add_typer(db.app, name="db")

@@ -30,11 +30,14 @@ from xrouter.control.kit import errors
 from xrouter.control.kit.guard import Guard
 from xrouter.control.kit.rooms import Rooms
 from xrouter.control.kit.schemas import ErrorBody
-from xrouter.control.registry import endpoints as registry
+from xrouter.control.registry import endpoints as registry_room
+from xrouter.control.registry.check import Strategies
 from xrouter.control.registry.history import HistoryService
 from xrouter.control.registry.service import RegistryService
 from xrouter.control.releases import endpoints as releases
 from xrouter.control.releases.service import ReleaseService
+from xrouter.control.routing import endpoints as routing
+from xrouter.control.routing.service import RoutingService
 from xrouter.control.state import endpoints as state
 from xrouter.control.state.service import StateService
 from xrouter.control.usage import endpoints as usage
@@ -53,8 +56,9 @@ _ROOMS: tuple[APIRouter, ...] = (
     health.router,
     instances.router,
     explain.router,
-    registry.router,
+    registry_room.router,
     releases.router,
+    routing.router,
     state.router,
 )
 
@@ -71,7 +75,7 @@ def nothing() -> None:
 class Services(Struct, frozen=True):
     """What the control API is made of. changed: called after each change (`Publisher.poke`).
 
-    explainer: None in a process without a data plane.
+    explainer: None in a process without a data plane. strategies: the check of each one's options.
     """
 
     db: Database
@@ -83,6 +87,7 @@ class Services(Struct, frozen=True):
     events: Events = field(default_factory=Events)
     explainer: Explainer | None = None
     instances: Instances | None = None
+    strategies: Strategies | None = None
 
 
 def create_app(services: Services, *, admin_token: Secret) -> FastAPI:
@@ -118,6 +123,7 @@ def own_version() -> str:
 
 def _rooms(s: Services) -> Rooms:
     live = LiveLists(s.client, s.tokens)
+    registry = RegistryService(s.db, s.vault, s.adapters, s.changed, s.strategies)
     versions = {"xrouter": own_version(), "python": platform.python_version()}
     return Rooms(
         s.adapters,
@@ -129,7 +135,8 @@ def _rooms(s: Services) -> Rooms:
         HealthService(s.db, s.events),
         s.instances or Instances(s.db),
         ExplainService(s.explainer),
-        RegistryService(s.db, s.vault, s.adapters, s.changed),
+        registry,
+        RoutingService(s.db, registry, s.changed),
         HistoryService(s.db, s.vault, s.adapters, s.changed),
         ReleaseService(s.db, s.changed),
         StateService(s.db, versions),

@@ -10,11 +10,17 @@ class DoorLimits(Struct, frozen=True):
 
     max_body: of a request, as it came and as it inflates. body_timeout: for all of the body.
     heartbeat: silence after which an open stream gets a comment.
+
+    From where on requests are refused for a while: max_running of them are being answered, their
+    bodies have max_body_bytes_in_flight, the event loop is max_lag late. See `shed`.
     """
 
     max_body: int = 64 << 20
     body_timeout: float = 60.0
     heartbeat: float = 15.0
+    max_running: int = 2000
+    max_body_bytes_in_flight: int = 512 << 20
+    max_lag: float = 0.25
 
 
 class GuardLimits(Struct, frozen=True):

@@ -25,7 +25,7 @@ class Route(Struct, frozen=True, kw_only=True):
     path: without prefix; `/models/*` takes any rest, slashes too. serve: answers, or raises an
     XRouterError before anything was sent. request, answer and example (of a request body): for the
     OpenAPI document. streams: the answer may be an event stream. refuse: the body of an error (and
-    the request id) in the dialect's words, None for OpenAI's.
+    the request id) in the dialect's words, None for OpenAI's. vital: answered under any load.
     """
 
     method: str
@@ -37,6 +37,7 @@ class Route(Struct, frozen=True, kw_only=True):
     example: dict[str, Any] | None = None
     streams: bool = False
     refuse: Refusal | None = None
+    vital: bool = False
 
 
 Methods = dict[str, Route]

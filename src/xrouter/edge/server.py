@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
+from msgspec import structs
+
 from xrouter.domain.errors import InternalError, NotReady, XRouterError
 from xrouter.domain.history import ResponseStore
 from xrouter.domain.ports import SERVER_SHUTDOWN, Flow, KeyBook, SnapshotSource
@@ -31,6 +33,7 @@ from xrouter.edge.routes import (
     workers,
     wrong_method,
 )
+from xrouter.edge.shed import Shed, ShedHealth
 from xrouter.edge.visit import Means, Visit
 
 _THEIRS = "/control/"
@@ -67,7 +70,10 @@ class Door:
         limits = limits or DoorLimits()
         self.health = health
         self._heartbeat = Heartbeat(limits.heartbeat)
-        self._means = Means(flow, snapshots, keys, responses, Background(), limits, self._heartbeat)
+        self.shed = Shed(limits)
+        self._means = Means(
+            flow, snapshots, keys, responses, Background(), limits, self._heartbeat, self.shed
+        )
         self._workers = workers(dialects)
         self._fallback = fallback
         self._lifespan = lifespan
@@ -76,8 +82,9 @@ class Door:
         routes = scan(dialects)
         for route in routes:
             self._table.add(route, PREFIXES)
-        for page in Pages(health, metrics_text, routes, other_openapi).routes():
-            self._table.add(page)
+        told = ShedHealth(health, self.shed)
+        for page in Pages(told, metrics_text, routes, other_openapi).routes():
+            self._table.add(structs.replace(page, vital=True))
 
     @property
     def running(self) -> int:
@@ -159,6 +166,8 @@ class Door:
             raise wrong_method(method, path)
         if route.refuse is not None:
             visit.refusal = route.refuse
+        if not route.vital:
+            visit.place = self.shed.enter(visit.headers)
         await route.serve(visit)
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -173,11 +182,13 @@ class Door:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             self._heartbeat.start()
+            self.shed.start()
             background = self._means.background
             for worker in self._workers:
                 background.start(worker.__module__, worker(self._means))
             await send({"type": "lifespan.startup.complete"})
             await receive()
+            await self.shed.stop()
             await self._heartbeat.stop()
             await background.close()
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -13,7 +14,7 @@ from xrouter.domain.history import ResponseStore
 from xrouter.domain.ports import CallInfo, Flow, KeyBook, SnapshotSource
 from xrouter.domain.usage import new_id
 from xrouter.edge import fields
-from xrouter.edge.asgi import Headers, Receive, Scope, Send
+from xrouter.edge.asgi import Headers, Message, Receive, Scope, Send
 from xrouter.edge.background import Background
 from xrouter.edge.body import declared_length, read_body
 from xrouter.edge.credential import credential
@@ -22,18 +23,26 @@ from xrouter.edge.heartbeat import Heartbeat
 from xrouter.edge.limits import DoorLimits
 from xrouter.edge.outlet import JSON, Outlet
 from xrouter.edge.reply import HttpReply
+from xrouter.edge.shed import PRIORITY, Overloaded, Place, Shed
 from xrouter.edge.voice import Voice, encode
 from xrouter.telemetry.logs import log
 
 STRANGERS_BODY = 1 << 20
 """Bytes; for a larger body, or one of unknown length, the key is looked at before it is read."""
 
+HUGE_BODY = 4 << 20
+"""Bytes; a larger body is decoded in a thread, one at a time."""
+
 _NO_KEY = "You didn't provide an API key. Send it as 'Authorization: Bearer <key>'."
 _LINGER_S = 1.0
 _LINGER_BYTES = 4 << 20
+_SMALL_DIGITS = 6
 _CLOSE = (b"connection", b"close")
-_ONCE = frozenset({b"authorization", b"api-key", b"x-api-key", b"host", b"content-encoding"})
+_ONCE = frozenset(
+    {b"authorization", b"api-key", b"x-api-key", b"host", b"content-encoding", PRIORITY}
+)
 
+_Parsed = TypeVar("_Parsed")
 
 Refusal = Callable[[XRouterError, str], bytes]
 """The body of an error that is told at the door, given the request id."""
@@ -54,17 +63,19 @@ class Means(Struct, frozen=True):
     background: Background
     limits: DoorLimits
     heartbeat: Heartbeat
+    shed: Shed
 
 
 class Visit:
     """From the head of a request to the end of its answer. Belongs to the task that made it.
 
     serial: a ULID; ids that the caller sees are made of it. rest: what a `/*` route left open.
-    refusal: how the route's dialect tells an error.
+    refusal: how the route's dialect tells an error. place: what it takes up, once it is let in.
     """
 
     __slots__ = (
         "_receive",
+        "_received",
         "_reply",
         "_watcher",
         "body_read",
@@ -72,6 +83,7 @@ class Visit:
         "headers",
         "means",
         "out",
+        "place",
         "received_at",
         "refusal",
         "rest",
@@ -89,8 +101,10 @@ class Visit:
         self.rest = ""
         self.refusal: Refusal = plain_refusal
         self.body_read = False
+        self.place: Place | None = None
         self.cancellation = Cancellation()
         self._receive = receive
+        self._received = 0
         self._reply: HttpReply | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -141,13 +155,27 @@ class Visit:
         )
 
     async def body(self) -> bytes:
-        """The whole request body. Raises what `read_body` raises, and Unauthenticated."""
-        chunked = b"transfer-encoding" in self.headers
-        if chunked or declared_length(self.headers) > STRANGERS_BODY:
+        """The whole request body. Raises what `read_body` raises, Unauthenticated, Overloaded."""
+        declared = declared_length(self.headers)
+        if declared > STRANGERS_BODY or b"transfer-encoding" in self.headers:
             self._turn_strangers_away()
-        body = await read_body(self._receive, self.headers, self.means.limits)
-        self.body_read = True
+            if declared <= self.means.limits.max_body:
+                self._hold(declared)
+        body = await read_body(self._next, self.headers, self.means.limits)
+        self._hold(len(body))
         return body
+
+    async def read(self, parse: Callable[[bytes], _Parsed]) -> _Parsed:
+        """The body, decoded. Raises what `body` and `parse` raise.
+
+        A huge one is decoded beside the event loop: other requests get their turn between the
+        steps of `parse`, though not within one call of the decoder.
+        """
+        body = await self.body()
+        if len(body) <= HUGE_BODY:
+            return parse(body)
+        async with self.means.shed.decoding:
+            return await asyncio.to_thread(parse, body)
 
     def answer_with(self, voice: Voice) -> HttpReply:
         """The way back for the flow; from now on the caller's leaving cancels this task."""
@@ -167,14 +195,15 @@ class Visit:
         """Answer with an error that no flow told. A broken open answer is cut off instead."""
         if isinstance(error, ClientGone) or self.out.finished:
             return
-        log.warning(
-            "refused_at_the_door",
-            request_id=self.request_id,
-            method=self.scope["method"],
-            path=self.scope["path"],
-            status=error.status,
-            code=error.code,
-        )
+        if not isinstance(error, Overloaded):  # those are counted
+            log.warning(
+                "refused_at_the_door",
+                request_id=self.request_id,
+                method=self.scope["method"],
+                path=self.scope["path"],
+                status=error.status,
+                code=error.code,
+            )
         if self._reply is not None:
             await self._reply.refuse(error)
         elif not self.out.started:
@@ -187,8 +216,24 @@ class Visit:
             self._watcher.cancel()
         if self._reply is not None:
             self.means.heartbeat.discard(self._reply)
+        if self.place is not None:
+            self.place.leave()
+
+    async def _next(self) -> Message:
+        """The next message of the body, counted."""
+        message = await self._receive()
+        self.body_read = not message.get("more_body", False)
+        self._received += len(message.get("body", b""))
+        self._hold(self._received)
+        return message
+
+    def _hold(self, size: int) -> None:
+        if self.place is not None:
+            self.place.hold(size)
 
     async def _refuse(self, error: XRouterError) -> None:
+        if isinstance(error, Overloaded) and self._body_is_coming() and self._body_is_small():
+            await self._linger()  # the connection is of use to both of us
         body = self.refusal(error, self.request_id)
         headers = fields.error(error)
         if not self._body_is_coming():
@@ -209,6 +254,11 @@ class Visit:
             or self.headers.get(b"content-length", b"0").strip() != b"0"
         )
 
+    def _body_is_small(self) -> bool:
+        """Whether it is cheaper to read it than to make a new connection."""
+        length = self.headers.get(b"content-length", b"")
+        return len(length) <= _SMALL_DIGITS and length.isdigit() and b"expect" not in self.headers
+
     async def _linger(self) -> None:
         """Let a caller in the middle of sending come to read the answer, for a bounded while.
 
@@ -220,6 +270,7 @@ class Visit:
                 while left > 0:
                     message = await self._receive()
                     if message["type"] == GONE or not message.get("more_body", False):
+                        self.body_read = True
                         return
                     left -= len(message.get("body", b""))
         except TimeoutError:

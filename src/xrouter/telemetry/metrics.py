@@ -86,9 +86,9 @@ class Meters:
         code = error.default_code or type(error).__name__
         self.upstream_errors.labels(endpoint.provider, endpoint.name, code).inc()
 
-    def gauge(self, name: str, about: str) -> Gauge:
+    def gauge(self, name: str, about: str, labels: tuple[str, ...] = ()) -> Gauge:
         """A further gauge, for those who hold the number: `set_function` it."""
-        return Gauge(name, about, registry=self.registry)
+        return Gauge(name, about, labels, registry=self.registry)
 
     def render(self) -> bytes:
         """The text that Prometheus reads. Takes milliseconds: call it in a thread."""

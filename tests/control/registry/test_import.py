@@ -69,6 +69,9 @@ async def test_an_export_makes_the_same_catalog_elsewhere(
 ) -> None:
     await api.put(whole())
     await api.ask("POST", "/providers", status=201, json=_other())
+    await api.ask("DELETE", "/providers/acme", status=409)
+    for route in ("outer", "bot"):
+        await api.ask("DELETE", f"/routes/{route}")
     await api.ask("DELETE", "/providers/acme")
     await api.put(whole())
     found = await api.export("sealed")

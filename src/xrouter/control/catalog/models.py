@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from xrouter.control.catalog import repository
+from xrouter.control.catalog import objects, removal, repository
 from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.schemas import (
     Capabilities,
@@ -17,6 +18,8 @@ from xrouter.control.catalog.schemas import (
     ModelQuery,
     VersionIn,
 )
+from xrouter.control.db import changes
+from xrouter.control.db.changes import CREATE, UPDATE
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import ModelRow, VersionRow
 from xrouter.control.kit.schemas import Page
@@ -71,6 +74,7 @@ class ModelService:
                     versions=_rows(versions),
                 )
                 session.add(row)
+                await _note(session, CREATE, row, None)
         except IntegrityError:
             raise Conflict(
                 f"The model '{given.model_id}' exists already.",
@@ -90,20 +94,33 @@ class ModelService:
             new["capabilities"] = _said(new["capabilities"])
         async with self._db.write() as session:
             row = await repository.model(session, model_id)
+            before = objects.model(row)
             for name, value in new.items():
                 setattr(row, name, value)
             if versions is not None:
                 row.versions.clear()
                 await session.flush()
                 row.versions.extend(_rows(versions))
+            await _note(session, UPDATE, row, before)
         self._changed()
         return await self.get(model_id)
 
     async def delete(self, model_id: str) -> None:
         """Delete a model; a later sync may bring it back. Raises ModelNotFound."""
         async with self._db.write() as session:
-            await session.delete(await repository.model(session, model_id))
+            row = await repository.model(session, model_id)
+            await removal.of_model(session, row)
+            await session.delete(row)
         self._changed()
+
+
+async def _note(
+    session: AsyncSession, action: str, row: ModelRow, before: objects.Document | None
+) -> None:
+    """Write down what became of a model."""
+    await session.flush()
+    after = objects.model(row)
+    await changes.record(session, action, "model", row.model_id, before=before, after=after)
 
 
 def _name(given: ModelIn) -> str:

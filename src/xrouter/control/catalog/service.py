@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from xrouter.control.catalog import repository, rows
+from xrouter.control.catalog import objects, removal, repository, rows
 from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.detect import identify
 from xrouter.control.catalog.schemas import (
@@ -23,6 +23,8 @@ from xrouter.control.catalog.schemas import (
     ProviderOut,
     ProviderPatch,
 )
+from xrouter.control.db import changes
+from xrouter.control.db.changes import CREATE, UPDATE
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import EndpointRow, ModelRow, ProviderRow
 from xrouter.control.kit.errors import missing
@@ -83,7 +85,8 @@ class ProviderService:
             async with self._db.write() as session:
                 session.add(row)
                 await session.flush()
-                await self._add(session, row, given, PRIMARY, is_enabled=True)
+                row.endpoints.append(await self._add(session, row, given, PRIMARY, is_enabled=True))
+                await _note(session, CREATE, row, None)
         except IntegrityError:
             raise Conflict(
                 f"The provider '{given.name}' exists already.",
@@ -98,6 +101,7 @@ class ProviderService:
         new = patch.sent()
         async with self._db.write() as session:
             row = await repository.provider(session, name)
+            before = objects.provider(row)
             if "adapter_class" in new:
                 self._adapters.require(new["adapter_class"])
                 same = (ModelRow.provider == name, ModelRow.adapter_class == row.adapter_class)
@@ -105,13 +109,16 @@ class ProviderService:
                     update(ModelRow).where(*same).values(adapter_class=new["adapter_class"])
                 )
             _set(row, new)
+            await _note(session, UPDATE, row, before)
         self._changed()
         return await self.get(name)
 
     async def delete(self, name: str) -> None:
         """Delete a provider with its endpoints and models. Raises NotFound."""
         async with self._db.write() as session:
-            await session.delete(await repository.provider(session, name))
+            row = await repository.provider(session, name)
+            await removal.of_provider(session, row)
+            await session.delete(row)
         self._changed()
 
     async def add_endpoint(self, provider: str, given: EndpointIn) -> EndpointOut:
@@ -120,7 +127,11 @@ class ProviderService:
             async with self._db.write() as session:
                 row = await repository.provider(session, provider, lock=True)
                 name = given.name or _standby_name(row)
-                await self._add(session, row, given, name, is_enabled=given.is_enabled)
+                before = objects.provider(row)
+                row.endpoints.append(
+                    await self._add(session, row, given, name, is_enabled=given.is_enabled)
+                )
+                await _note(session, UPDATE, row, before)
         except IntegrityError:
             raise Conflict(
                 f"The provider '{provider}' has an endpoint '{given.name}' already.", param="name"
@@ -134,6 +145,7 @@ class ProviderService:
         async with self._db.write() as session:
             owner = await repository.provider(session, provider)
             row = repository.endpoint_of(owner, name)
+            before = objects.provider(owner)
             secret = new.keys() & _SECRETIVE
             secrets = self._secrets(row, new.pop("credential", {})) if secret else {}
             if new.get("adapter_class") == owner.adapter_class:
@@ -146,6 +158,7 @@ class ProviderService:
             if secret:
                 self._check(row, owner, secrets)
                 self._keep(row, secrets)
+            await _note(session, UPDATE, owner, before)
         self._changed()
         return await self._endpoint(provider, name)
 
@@ -153,7 +166,9 @@ class ProviderService:
         """Delete an endpoint. Raises NotFound."""
         async with self._db.write() as session:
             owner = await repository.provider(session, provider)
-            await session.delete(repository.endpoint_of(owner, name))
+            before = objects.provider(owner)
+            owner.endpoints.remove(repository.endpoint_of(owner, name))
+            await _note(session, UPDATE, owner, before)
         self._changed()
 
     async def _endpoint(self, provider: str, name: str) -> EndpointOut:
@@ -169,7 +184,7 @@ class ProviderService:
         name: str,
         *,
         is_enabled: bool,
-    ) -> None:
+    ) -> EndpointRow:
         """The row needs its id before its credential can be sealed."""
         base_url = given.base_url or self._adapters.home(owner.name)
         if base_url is None:
@@ -196,6 +211,7 @@ class ProviderService:
         await session.flush()
         self._check(row, owner, secrets)
         row.credential = rows.seal(self._vault, row.id, secrets)
+        return row
 
     def _check(self, row: EndpointRow, owner: ProviderRow, secrets: Mapping[str, Secret]) -> None:
         """Let the adapter say what is missing. Raises InvalidRequest."""
@@ -288,6 +304,15 @@ class ProviderService:
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
+
+
+async def _note(
+    session: AsyncSession, action: str, row: ProviderRow, before: objects.Document | None
+) -> None:
+    """Write down what became of a provider."""
+    await session.flush()
+    after = objects.provider(row)
+    await changes.record(session, action, "provider", row.name, before=before, after=after)
 
 
 def _take_proxy(proxy: str | None, secrets: dict[str, Secret]) -> str | None:

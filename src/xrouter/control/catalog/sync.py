@@ -7,16 +7,20 @@ from datetime import datetime
 
 from msgspec import Struct, ValidationError
 
-from xrouter.control.catalog import merge, repository, rows
+from xrouter.control.catalog import merge, objects, repository, rows
 from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.live import LiveLists
 from xrouter.control.catalog.schemas import SyncFailure, SyncIn, SyncOut
+from xrouter.control.db import changes
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.base import utc_now
 from xrouter.control.db.tables.catalog import EndpointRow, ProviderRow
 from xrouter.domain.catalog import Endpoint, ModelDescription
 from xrouter.domain.errors import OperatorError, XRouterError
 from xrouter.stores.vault import Vault
+
+SYNC = "sync"
+"""The action of changes by a sync."""
 
 
 class _Lists(Struct):
@@ -97,6 +101,7 @@ class SyncService:
         async with self._db.write() as session:
             await repository.provider(session, provider.name, lock=True)
             known = await repository.models(session, provider=provider.name)
+            before = {row.model_id: objects.model(row) for row in known}
             missing = dict(lists.models)
             for row in known:
                 listed = missing.pop(row.model_id.removeprefix(provider.name + "/"), None)
@@ -105,10 +110,27 @@ class SyncService:
                 elif row.origin == merge.SHIPPED or (lists.complete and row.origin == merge.LIVE):
                     counts["vanished"] += 1
                     merge.vanish(row, self._now())
-            for listed in missing.values():
-                session.add(merge.fresh(provider.name, provider.adapter_class, listed))
-            counts["added"] = len(missing)
+            approved = not _awaits_approval(provider)
+            fresh = [
+                merge.fresh(provider.name, provider.adapter_class, listed)
+                for listed in missing.values()
+            ]
+            for row in fresh:
+                row.is_available = row.is_available and approved
+            session.add_all(fresh)
+            counts["added"] = len(fresh)
+            await session.flush()
+            for row in (*known, *fresh):
+                old = before.get(row.model_id)
+                new = objects.model(row)
+                await changes.record(session, SYNC, "model", row.model_id, before=old, after=new)
         _add(result, counts)
+
+
+def _awaits_approval(provider: ProviderRow) -> bool:
+    """Whether new models stay switched off until the operator approves."""
+    settings = provider.settings
+    return isinstance(settings, dict) and settings.get("approve_new_models") is True
 
 
 def _add(result: SyncOut, counts: Mapping[str, int]) -> None:

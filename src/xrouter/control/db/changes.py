@@ -15,6 +15,10 @@ from xrouter.control.db.tables.releases import ChangeRow
 SYSTEM = "system"
 """The author of what no person asked for: syncs, schedules, roll-backs."""
 
+CREATE = "create"
+UPDATE = "update"
+DELETE = "delete"
+
 author: ContextVar[str] = ContextVar("author", default=SYSTEM)
 """Who acts; set by the guard for the length of a request."""
 

@@ -1,5 +1,7 @@
 """Triggers that raise the catalog's revision, so that any writer is noticed.
 
+On PostgreSQL they also notify `CHANNEL`, when the writer commits.
+
 A batch migration makes a SQLite table anew, which loses its triggers: it must `unwatch` the table
 first and `watch` it again.
 """
@@ -12,14 +14,17 @@ _EVENTS = ("insert", "update", "delete")
 _BUMP = "UPDATE catalog_state SET revision = revision + 1"
 _FUNCTION = "xrouter_catalog_changed"
 
+CHANNEL = "xrouter_catalog"
 
-def create_function(connection: Connection) -> None:
-    """What PostgreSQL's triggers call; SQLite needs none."""
+
+def create_function(connection: Connection, *, notifies: bool = False) -> None:
+    """What PostgreSQL's triggers call, made or replaced; SQLite needs none."""
     if connection.dialect.name == "postgresql":
+        steps = f"{_BUMP}; NOTIFY {CHANNEL}" if notifies else _BUMP
         connection.execute(
             text(
-                f"CREATE FUNCTION {_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $$ "
-                f"BEGIN {_BUMP}; RETURN NULL; END $$"
+                f"CREATE OR REPLACE FUNCTION {_FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $$ "
+                f"BEGIN {steps}; RETURN NULL; END $$"
             )
         )
 

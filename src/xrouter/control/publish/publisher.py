@@ -32,7 +32,7 @@ class Publisher:
     when a price or a date in the last one begins.
 
     stale: told True when the database cannot be asked any more, False when it can again. The last
-    snapshot stays in use meanwhile.
+    snapshot stays in use meanwhile. every_s: gives how long to wait before the next look.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Publisher:
         deliver: Callable[[Snapshot], Awaitable[None]],
         *,
         stale: Callable[[bool], None] = _nobody,
-        every_s: float = EVERY_S,
+        every_s: Callable[[], float] = lambda: EVERY_S,
     ) -> None:
         self._db = db
         self._vault = vault
@@ -67,7 +67,7 @@ class Publisher:
             self._poked.clear()
             await self.turn()
             try:
-                async with asyncio.timeout(FAILING_S if self._failing else self._every_s):
+                async with asyncio.timeout(FAILING_S if self._failing else self._every_s()):
                     await self._poked.wait()
             except TimeoutError:
                 continue

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from xrouter.control.catalog.adapters import Adapters
-from xrouter.control.registry.documents import Document, Key
+from xrouter.control.catalog.objects import Document
+from xrouter.control.registry.documents import Key
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.routes import CHAIN, ROUTE
 
@@ -23,12 +24,21 @@ class Problem(Struct, frozen=True):
     what: str
 
 
-def check(world: Mapping[Key, Document], given: set[Key], adapters: Adapters) -> None:
+Strategies = Mapping[str, Callable[[Mapping[str, Any]], None]]
+"""The check of options by the strategy's name; {} where they are not known."""
+
+
+def check(
+    world: Mapping[Key, Document],
+    given: set[Key],
+    adapters: Adapters,
+    strategies: Strategies | None = None,
+) -> None:
     """Look at the objects that are given, in the world that there will be.
 
     Raises InvalidRequest with the first problem; its hint has the others.
     """
-    found = list(_Checker(world, adapters).problems(given))
+    found = list(_Checker(world, adapters, strategies or {}).problems(given))
     if not found:
         return
     others = "; ".join(f"{each.place}: {each.what}" for each in found[1:10])
@@ -41,8 +51,11 @@ def check(world: Mapping[Key, Document], given: set[Key], adapters: Adapters) ->
 
 
 class _Checker:
-    def __init__(self, world: Mapping[Key, Document], adapters: Adapters) -> None:
+    def __init__(
+        self, world: Mapping[Key, Document], adapters: Adapters, strategies: Strategies
+    ) -> None:
         self._adapters = adapters
+        self._strategies = strategies
         self._providers = {name: doc for (kind, name), doc in world.items() if kind == "provider"}
         self._models = {name: doc for (kind, name), doc in world.items() if kind == "model"}
         self._routes = {name: doc for (kind, name), doc in world.items() if kind == "route"}
@@ -114,11 +127,28 @@ class _Checker:
             yield Problem(f"{place}.endpoint", f"the provider has no endpoint '{endpoint}'")
 
     def _policy(self, place: str, doc: Document) -> Iterator[Problem]:
+        yield from self._strategy(place, doc.get("policy", {}))
         for chain in _CHAINS:
             for number, name in enumerate(doc.get("policy", {}).get(chain) or ()):
                 if not self._known(name):
                     where = f"{place}.policy.{chain}[{number}]"
                     yield Problem(where, f"there is no '{name}'")
+
+    def _strategy(self, place: str, policy: Mapping[str, Any]) -> Iterator[Problem]:
+        name = policy.get("strategy")
+        if name is None or not self._strategies:
+            return
+        look = self._strategies.get(name)
+        if look is None:
+            there_are = ", ".join(sorted(self._strategies))
+            yield Problem(
+                f"{place}.policy.strategy", f"there is no '{name}'; there are {there_are}"
+            )
+            return
+        try:
+            look(policy.get("options") or {})
+        except InvalidRequest as error:
+            yield Problem(f"{place}.{error.param}", error.message)
 
     def _known(self, name: str) -> bool:
         return name in self._names or self._model_of(name) is not None

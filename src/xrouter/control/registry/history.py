@@ -10,12 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.catalog import repository as catalog
 from xrouter.control.catalog.adapters import Adapters
+from xrouter.control.catalog.objects import Document
 from xrouter.control.db import changes
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.releases import ChangeRow, ReleaseRow
 from xrouter.control.kit.schemas import Page
 from xrouter.control.registry import documents
-from xrouter.control.registry.documents import KINDS, Document, Key
+from xrouter.control.registry.documents import KINDS, Key
 from xrouter.control.registry.place import Placer
 from xrouter.control.registry.schemas import ChangeOut, ChangeQuery, OutcomeOut
 from xrouter.control.registry.service import Plan, Undone, apply, shown_diff

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from xrouter.control.catalog import objects
 from xrouter.control.catalog import rows as words
 from xrouter.control.catalog.adapters import Adapters
+from xrouter.control.catalog.objects import Document
 from xrouter.control.db.tables.catalog import EndpointRow, ModelRow, ProviderRow, VersionRow
 from xrouter.control.db.tables.routing import PriceRow, RouteRow, RouteTargetRow
-from xrouter.control.registry import documents
-from xrouter.control.registry.documents import Document, Rows
+from xrouter.control.registry.documents import Rows
 from xrouter.domain.errors import InvalidRequest, XRouterError
 from xrouter.domain.secret import Secret
 from xrouter.stores.vault import Vault
@@ -74,7 +75,7 @@ class Placer:
             row = ProviderRow(name=name, display_name=name, endpoints=[])
             self._rows.providers[name] = row
             self._session.add(row)
-        _set(row, given, documents.PROVIDER)
+        _set(row, given, objects.PROVIDER)
         self._adapters.require(row.adapter_class)
         await self._session.flush()
         if "endpoints" not in given:
@@ -97,7 +98,7 @@ class Placer:
         if row is None:
             row = EndpointRow(provider=owner.name, name=given["name"], is_enabled=True)
             self._session.add(row)
-        _set(row, given, documents.ENDPOINT)
+        _set(row, given, objects.ENDPOINT)
         await self._session.flush()
         secrets = self._secrets(row, given, secrets)
         if secrets is None:
@@ -115,11 +116,11 @@ class Placer:
         """The secrets after the change; None for those that cannot be opened and stay."""
         if given.get("credential") is not None:
             return {k: Secret(v.get_secret_value()) for k, v in given["credential"].items()}
-        if "sealed" not in given or given["sealed"] == documents.sealed(row):
+        if "sealed" not in given or given["sealed"] == objects.sealed(row):
             return kept
         if given["sealed"] is None:
             return {}
-        number, blob = documents.unpacked(given["sealed"])
+        number, blob = objects.unpacked(given["sealed"])
         try:
             plain = self._vault.open(blob, words.context(number))
         except XRouterError as error:
@@ -168,7 +169,7 @@ class Placer:
             given = {"versions": [{"label": DEFAULT_LABEL, "upstream": short}], **given}
         if given.get("adapter_class") is None:
             given = {name: value for name, value in given.items() if name != "adapter_class"}
-        _set(row, given, documents.MODEL)
+        _set(row, given, objects.MODEL)
         self._adapters.require(row.adapter_class)
         if given.get("versions"):
             await self._versions(row, given["versions"])
@@ -187,7 +188,7 @@ class Placer:
             if version is None:
                 version = VersionRow(label=document["label"])
                 row.versions.append(version)
-            _set(version, document, documents.VERSION)
+            _set(version, document, objects.VERSION)
             version.position = position
 
     async def _prices(self, name: str, given: Document) -> None:
@@ -196,11 +197,11 @@ class Placer:
         kept = self._rows.prices.setdefault(name, [])
         known = {_price_key(row): row for row in kept}
         for document in given["prices"]:
-            row = known.pop(documents.price_key(_plain(document)), None)
+            row = known.pop(objects.price_key(_plain(document)), None)
             if row is None:
                 row = PriceRow(llm_model_id=model.id)
                 self._session.add(row)
-            _set(row, document, documents.PRICE)
+            _set(row, document, objects.PRICE)
         if self._prune:
             for gone in known.values():
                 await self._session.delete(gone)
@@ -212,13 +213,13 @@ class Placer:
             row = RouteRow(name=name, display_name=name, targets=[])
             self._rows.routes[name] = row
             self._session.add(row)
-        _set(row, given, documents.ROUTE)
-        if "targets" in given and documents.route(row)["targets"] != _whole(given["targets"]):
+        _set(row, given, objects.ROUTE)
+        if "targets" in given and objects.route(row)["targets"] != _whole(given["targets"]):
             row.targets.clear()
             await self._session.flush()
             for position, document in enumerate(given["targets"]):
                 target = RouteTargetRow(position=position)
-                _set(target, document, documents.TARGET)
+                _set(target, document, objects.TARGET)
                 row.targets.append(target)
         await self._session.flush()
 
@@ -229,8 +230,8 @@ def _whole(targets: Iterable[Document]) -> list[Document]:
 
 
 def _price_key(row: PriceRow) -> tuple[str, str, str]:
-    found = documents.prices("", [row])["prices"]
-    return documents.price_key(found[0])
+    found = objects.prices("", [row])["prices"]
+    return objects.price_key(found[0])
 
 
 def _plain(price: Document) -> Document:

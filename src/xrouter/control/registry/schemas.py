@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import AfterValidator, Field, JsonValue, SecretStr, field_validator
 
+from xrouter.control.catalog.objects import unpacked
 from xrouter.control.kit.schemas import (
     MAX_PAGE,
     BaseUrl,
@@ -21,7 +22,6 @@ from xrouter.control.kit.schemas import (
     Url,
     Word,
 )
-from xrouter.control.registry.documents import unpacked
 from xrouter.domain.catalog import Kind
 from xrouter.domain.routes import Policy
 

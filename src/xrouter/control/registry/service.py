@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from xrouter.control.catalog import repository as catalog
 from xrouter.control.catalog import rows as words
 from xrouter.control.catalog.adapters import Adapters
+from xrouter.control.catalog.objects import Document
 from xrouter.control.db import changes
 from xrouter.control.db.engine import Database
 from xrouter.control.registry import documents
-from xrouter.control.registry.check import check
+from xrouter.control.registry.check import Strategies, check
 from xrouter.control.registry.diff import differences
-from xrouter.control.registry.documents import KINDS, Document, Key, Rows
+from xrouter.control.registry.documents import KINDS, Key, Rows
 from xrouter.control.registry.place import Placer
 from xrouter.control.registry.schemas import (
     FORMAT,
@@ -44,12 +45,19 @@ class RegistryService:
     """Every method is one transaction. changed: called after each that wrote something."""
 
     def __init__(
-        self, db: Database, vault: Vault, adapters: Adapters, changed: Callable[[], None]
+        self,
+        db: Database,
+        vault: Vault,
+        adapters: Adapters,
+        changed: Callable[[], None],
+        strategies: Strategies | None = None,
     ) -> None:
+        """strategies: the check of each one's options by name; None where they are not known."""
         self._db = db
         self._vault = vault
         self._adapters = adapters
         self._changed = changed
+        self._strategies = strategies or {}
 
     async def export(self, *, sealed: bool) -> dict[str, Any]:
         """The document of all there is, in an order that does not change by itself."""
@@ -72,16 +80,31 @@ class RegistryService:
         }
         return {"format": FORMAT, **parts}
 
-    async def put(self, given: RegistryDoc, *, dry_run: bool, prune: bool) -> OutcomeOut:
+    async def remove(self, kind: str, name: str) -> OutcomeOut:
+        """Delete one object. Raises InvalidRequest when another one needs it."""
+        async with self._db.write() as session:
+            rows = await documents.load(session)
+            plan = Plan(rows.documents())
+            plan.delete.append((kind, name))
+            del plan.world[kind, name]
+            check(plan.world, set(), self._adapters, self._strategies)
+            placer = self._placer(session, rows, prune=False)
+            outcome = await apply(session, rows, plan, placer, changes.DELETE)
+        self._changed()
+        return outcome
+
+    async def put(
+        self, given: RegistryDoc, *, dry_run: bool, prune: bool, action: str = "import"
+    ) -> OutcomeOut:
         """Make the catalog what the document says. Raises InvalidRequest, Conflict."""
         wanted = given.model_dump(exclude_unset=True)
         try:
             async with self._db.write() as session:
                 rows = await documents.load(session)
                 plan = _plan(rows.documents(), wanted, prune=prune)
-                check(plan.world, set(plan.put), self._adapters)
+                check(plan.world, set(plan.put), self._adapters, self._strategies)
                 outcome = await apply(
-                    session, rows, plan, self._placer(session, rows, prune=prune), "import"
+                    session, rows, plan, self._placer(session, rows, prune=prune), action
                 )
                 if dry_run:
                     raise Undone(outcome)

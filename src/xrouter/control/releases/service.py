@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from xrouter.control.catalog import objects
 from xrouter.control.catalog import repository as catalog
 from xrouter.control.db import changes
 from xrouter.control.db.engine import Database
@@ -13,7 +14,6 @@ from xrouter.control.db.tables.base import utc_now
 from xrouter.control.db.tables.catalog import ModelRow
 from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.control.kit.schemas import Page
-from xrouter.control.registry import documents
 from xrouter.control.registry.diff import differences
 from xrouter.control.releases import moves, repository, steps
 from xrouter.control.releases.repository import LIVE
@@ -202,13 +202,13 @@ def _ahead(row: ReleaseRow, model: ModelRow) -> list[StepOut]:
     new, old = moves.version_of(model, row.label), moves.holder(model, row.channel)
     if new is None:
         return found
-    first = documents.model(model)
+    first = objects.model(model)
     moves.promote(model, new, row.channel, row.retire_at)
-    second = documents.model(model)
+    second = objects.model(model)
     found += _steps(row.at, first, second)
     if old is not None and old.retires_at is not None:
         moves.retire(old)
-        found += _steps(old.retires_at, second, documents.model(model))
+        found += _steps(old.retires_at, second, objects.model(model))
     return found
 
 

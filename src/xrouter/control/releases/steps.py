@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from xrouter.control.catalog import objects
 from xrouter.control.db import changes
 from xrouter.control.db.tables.catalog import ModelRow, VersionRow
 from xrouter.control.db.tables.releases import ReleaseRow
-from xrouter.control.registry import documents
 from xrouter.control.releases import moves, repository
 from xrouter.domain.errors import Conflict
 from xrouter.domain.routes import Canary
@@ -72,7 +72,7 @@ async def finish(session: AsyncSession, row: ReleaseRow, model: ModelRow) -> Non
     before, was = document(row, model), moves.places(model)
     new = candidate(model, row.label)
     old = moves.holder(model, row.channel)
-    shown = documents.model(model)
+    shown = objects.model(model)
     if old is not new:
         row.replaced = None if old is None else old.label
         moves.promote(model, new, row.channel, row.retire_at)
@@ -103,7 +103,7 @@ async def roll_back(
 
 async def retire(session: AsyncSession, model: ModelRow, version: VersionRow) -> None:
     """Serve a version no more."""
-    shown = documents.model(model)
+    shown = objects.model(model)
     moves.retire(version)
     await _record_model(session, model, shown)
 
@@ -121,13 +121,13 @@ async def _swap_back(session: AsyncSession, row: ReleaseRow, model: ModelRow) ->
         raise Conflict(
             f"The version '{row.replaced}' of '{model.model_id}' is gone.", code="superseded"
         )
-    shown = documents.model(model)
+    shown = objects.model(model)
     moves.swap_back(model, new, old, await repository.moved(session, row.id))
     await _record_model(session, model, shown)
 
 
 async def _record_model(session: AsyncSession, model: ModelRow, before: dict[str, Any]) -> None:
-    after = documents.model(model)
+    after = objects.model(model)
     await changes.record(session, ACTION, "model", model.model_id, before=before, after=after)
 
 

@@ -29,7 +29,7 @@ async def create(visit: Visit) -> None:
     """POST /messages."""
     _number(visit)
     key = visit.credential()
-    body = read_message(await visit.body())
+    body = await visit.read(read_message)
     asked = translate(body, _upstream(visit, body.model), _betas(visit))
     stops = tuple(body.stop_sequences or ())
     manner = Manner(visit.serial, visit.request_id, asked.dropped, stops)
@@ -42,7 +42,7 @@ async def count_tokens(visit: Visit) -> None:
     """POST /messages/count_tokens."""
     _number(visit)
     key = visit.credential()
-    body = read_count(await visit.body())
+    body = await visit.read(read_count)
     asked = translate(body, _upstream(visit, body.model), _betas(visit))
     request = CountRequest(model=body.model, chat=asked.chat)
     voice = CountVoice(Manner(visit.serial, visit.request_id, asked.dropped))

@@ -1,0 +1,108 @@
+"""xrouter routes: virtual models, and where a request would go."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from xrouter.cli.control import call
+from xrouter.cli.output import fail, print_json, show
+
+app = typer.Typer(no_args_is_help=True, help="Routes: list, show, add, remove, explain.")
+
+COLUMNS = ("model", "strategy", "targets", "aliases", "is_enabled")
+EXPLAINED = ("place", "model", "version", "provider", "endpoint", "breaker", "latency_ms", "price")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="Name, with or without route/.")]
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Show the routes."""
+    rows = call("GET", "/routes")["data"]
+    for row in rows:
+        row["strategy"] = row["policy"].get("strategy", "priority")
+        row["targets"] = [target["model"] for target in row["targets"]]
+    show(rows, COLUMNS, as_json=as_json, empty="There are no routes: `xrouter routes add`.")
+
+
+@app.command("show")
+def show_(name: Name) -> None:
+    """Show a route as JSON."""
+    print_json(call("GET", f"/routes/{name}"))
+
+
+@app.command()
+def add(
+    name: Name,
+    targets: Annotated[list[str], typer.Argument(help="model[:channel][=weight] ...")],
+    strategy: Annotated[str, typer.Option(help="How targets are ordered.")] = "priority",
+    alias: Annotated[list[str] | None, typer.Option(help="Another name; may be repeated.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Further fields of the policy, JSON.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a route over targets, tried in this order unless the strategy says otherwise."""
+    body: dict[str, Any] = {
+        "name": name.removeprefix("route/"),
+        "aliases": alias or [],
+        "policy": {"strategy": strategy, **_policy(policy)},
+        "targets": [_target(text, place, strategy) for place, text in enumerate(targets)],
+    }
+    made = call("POST", "/routes", body)
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(f"{made['model']} leads to {', '.join(t['model'] for t in made['targets'])}.")
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Delete a route."""
+    call("DELETE", f"/routes/{name}")
+    typer.echo(f"{name} is removed.")
+
+
+@app.command()
+def explain(
+    name: Annotated[str, typer.Argument(help="A model, with or without version, or a route.")],
+    text: Annotated[str | None, typer.Option(help="What the user says.")] = None,
+    key_id: Annotated[str | None, typer.Option(help="With the rights of this key.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where a request would go, and why, without sending it."""
+    body: dict[str, Any] = {"model": name, "key_id": key_id}
+    if text is not None:
+        body["request"] = {"messages": [{"role": "user", "content": text}]}
+    told = call("POST", "/explain", body)
+    if as_json:
+        print_json(told)
+        return
+    if told["error"] is not None:
+        raise fail(told["error"]["message"], told["error"]["hint"])
+    typer.echo(f"{told['asked']}: {told['reason']}, at most {told['max_attempts']} attempts")
+    show(told["targets"], EXPLAINED, as_json=False, empty="There are no targets.")
+    for target in told["targets"]:
+        if target["place"] is None:
+            typer.echo(f"left out: {target['model']} at {target['endpoint']}: {target['why']}")
+
+
+def _target(text: str, place: int, strategy: str) -> dict[str, Any]:
+    """`model=weight`; by priority they stand one behind the other, else side by side."""
+    model, equals, weight = text.rpartition("=")
+    if equals and weight.isdecimal():
+        return {"model": model, "weight": int(weight)}
+    return {"model": text, "priority": place if strategy == "priority" else 0}
+
+
+def _policy(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise fail(f"The policy is not JSON: {error}.", None) from None
+    if not isinstance(found, dict):
+        raise fail("The policy must be a JSON object.", None)
+    return found

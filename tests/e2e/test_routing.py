@@ -1,0 +1,68 @@
+"""Routes, standbys and versions in the real program: changed while it runs."""
+
+from __future__ import annotations
+
+from tests.e2e.fixtures import Servers
+from tests.e2e.harness import SandboxProcess, until
+
+GIGA, OPENAI = "gigachat/GigaChat-2-Max", "openai/gpt-4o-mini"
+
+
+def test_a_route_made_by_the_command_line_falls_over_and_is_explained(
+    servers: Servers, sandbox: SandboxProcess
+) -> None:
+    server = servers().start()
+    made = server.command("routes", "add", "bot", GIGA, OPENAI, "--alias", "auto")
+    assert made.returncode == 0, made.stderr
+    until(lambda: server.chat("auto").status == 200, "the route is there")
+    first = server.chat("route/bot")
+    assert (first.headers["x-xrouter-model"], first.json["model"]) == (GIGA, GIGA)
+    assert first.headers["x-xrouter-route"] == "route/bot; priority"
+    listed = server.ask("GET", "/v1/models", key=server.key).json["data"]
+    assert "route/bot" in {model["id"] for model in listed}
+
+    sandbox.fault("server_error", provider="gigachat", times=None)
+    answers = [server.chat("auto", stream=number % 2 == 0) for number in range(8)]
+    assert {answer.status for answer in answers} == {200}
+    assert answers[-1].headers["x-xrouter-model"] == OPENAI
+    assert answers[-1].headers["x-xrouter-attempts"] == "1"
+    assert "held back" in answers[-1].headers["x-xrouter-route"]
+    told = server.command("routes", "explain", "auto")
+    assert told.returncode == 0, told.stderr
+    assert "open" in told.stdout
+
+    until(lambda: len(server.events()) >= 10, "the events are in the database")
+    last = max(server.events(), key=lambda event: event["event_id"])
+    assert (last["route"], last["provider"]) == ("bot", "openai")
+    failed = [event for event in server.events() if event["tried"]]
+    assert failed[0]["tried"][0]["provider"] == "gigachat"
+
+
+def test_a_change_is_undone_by_one_call(servers: Servers) -> None:
+    server = servers().start()
+    before = server.control("GET", "/changes?limit=1")["data"][0]["revision"]
+    assert server.command("models", "disable", OPENAI).returncode == 0
+    until(lambda: server.chat(OPENAI).status == 503, "it is switched off")
+    done = server.control("POST", f"/revisions/{before}/restore")
+    assert [each["object"] for each in done["changed"]] == [OPENAI]
+    until(lambda: server.chat(OPENAI).status == 200, "it answers again")
+
+
+def test_an_endpoint_that_is_down_is_found_and_told(
+    servers: Servers, sandbox: SandboxProcess
+) -> None:
+    server = servers(XROUTER_PROBE_EVERY="0.5").start()
+    sandbox.fault("server_error", provider="openai", times=None, match={"path": "/models"})
+
+    def state() -> str:
+        rows = server.control("GET", "/health")["data"]
+        return next(str(row["state"]) for row in rows if row["provider"] == "openai")
+
+    until(lambda: state() == "down", "the prober finds it down")
+    (incident,) = server.control("GET", "/health/incidents?open=true")["data"]
+    assert (incident["provider"], incident["ended_at"]) == ("openai", None)
+    assert server.chat(OPENAI).status == 200, "a lone target is tried all the same"
+    sandbox.clear()
+    until(lambda: state() == "healthy", "it is well again")
+    instances = server.control("GET", "/instances")["data"]
+    assert [each["behind"] for each in instances] == [False]
