@@ -16,6 +16,8 @@ from fastapi import FastAPI
 
 from xrouter.app import presence
 from xrouter.control.catalog.adapters import supported
+from xrouter.control.catalog.schedule import SyncSchedule
+from xrouter.control.catalog.sync import SyncService
 from xrouter.control.db import schema
 from xrouter.control.db.engine import Database
 from xrouter.control.drain import Drain
@@ -44,6 +46,7 @@ MASTER_KEY = "master.key"
 SEALED = ("xrouter.db", "snapshot.sealed")
 JOURNAL = "journal"
 RELEASES = "releases"
+SYNCS = "syncs"
 LISTENING_S = 5.0
 """Between two looks at the revision while the database tells of changes by itself."""
 
@@ -154,7 +157,9 @@ class ControlPlane:
         releases = ReleaseJob(
             self.db, self._changed, lease=Lease(self.db, RELEASES, holder, LEASE_S)
         )
-        return [prober.run(), beat.run(), releases.run()]
+        sync = self.app.state.rooms.get(SyncService)
+        schedule = SyncSchedule(self.db, sync, Lease(self.db, SYNCS, holder, LEASE_S))
+        return [prober.run(), beat.run(), releases.run(), schedule.run()]
 
     async def publish_now(self) -> None:
         """Deliver what has changed before going on."""

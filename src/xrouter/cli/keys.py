@@ -22,10 +22,17 @@ def create(
     project: Annotated[str | None, typer.Option(help="The project it belongs to.")] = None,
     rpm: Annotated[int | None, typer.Option(help="At most so many requests a minute.")] = None,
     expires: Annotated[str | None, typer.Option(help="ISO 8601, for example 2027-01-31.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Access group; may be repeated.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make a key. It is shown once and cannot be shown again."""
-    body = {"name": name, "project": project, "rpm": rpm, "expires_at": _moment(expires)}
+    body = {
+        "name": name,
+        "project": project,
+        "rpm": rpm,
+        "expires_at": _moment(expires),
+        "groups": group,
+    }
     made = call("POST", "/keys", {k: v for k, v in body.items() if v is not None})
     if as_json:
         print_json(made)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, SecretStr, field_validator
+import msgspec
+from pydantic import AfterValidator, Field, JsonValue, SecretStr, field_validator
 
 from xrouter.control.kit.schemas import (
     BaseUrl,
@@ -23,21 +24,41 @@ from xrouter.control.kit.schemas import (
 )
 from xrouter.domain.abilities import Degree, Feature
 from xrouter.domain.catalog import Kind
+from xrouter.domain.routes import Policy
 
 Secretive = Annotated[SecretStr, Field(max_length=65536)]
 Priority = Annotated[int, Field(ge=0, le=1_000_000)]
 Text = Annotated[str, Field(max_length=2048)]
 Status = Literal["active", "deprecated", "retired"]
 Tokens = Annotated[int, Field(ge=1, le=2_000_000_000)]
+Calls = Annotated[int, Field(ge=0, le=1_000_000)]
+Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+
+
+def _policy(given: dict[str, Any]) -> dict[str, Any]:
+    """Check that it is a policy."""
+    unknown = given.keys() - set(Policy.__struct_fields__)
+    if unknown:
+        raise ValueError(f"unknown field '{min(unknown)}'")
+    try:
+        msgspec.convert(given, Policy)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from None
+    return given
+
+
+PolicyIn = Annotated[dict[str, Any], AfterValidator(_policy)]
+"""The fields of `domain.routes.Policy`; what is absent has the default."""
 
 
 class TimeoutsIn(In):
-    """Seconds; what is absent has the default."""
+    """Seconds; what is absent has the default. min_speed: characters a second, 0 for none."""
 
     connect: Seconds | None = None
     first_token: Seconds | None = None
     idle: Seconds | None = None
     total: Seconds | None = None
+    min_speed: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
 
 
 class Connection(In):
@@ -56,13 +77,28 @@ class Connection(In):
     client_cert: File | None = None
     client_key: File | None = None
     proxy: Url | None = None
+    max_running: Calls | None = None
+    max_waiting: Calls | None = None
 
 
 class EndpointIn(Connection):
     """A further endpoint. name: `standby-<n>` unless given; priority: behind all others."""
 
     name: Name | None = None
+    country: Country | None = None
     is_enabled: bool = True
+
+
+class ProviderSettings(In):
+    """approve_new_models: those that a sync finds stay switched off until the operator approves.
+
+    sync_every: seconds between two syncs with the provider's list, None for none.
+    policy: what its models have where they say nothing (docs/routing.md).
+    """
+
+    approve_new_models: bool = False
+    sync_every: Annotated[float, Field(ge=60, le=30 * 86400)] | None = None
+    policy: PolicyIn = Field(default={})
 
 
 class ProviderIn(Connection):
@@ -73,6 +109,8 @@ class ProviderIn(Connection):
 
     name: Name
     display_name: Title | None = None
+    country: Country | None = None
+    settings: ProviderSettings = ProviderSettings()
 
 
 class ProviderPatch(In):
@@ -81,6 +119,8 @@ class ProviderPatch(In):
     display_name: Title = unset()
     adapter_class: Dotted = unset()
     is_enabled: bool = unset()
+    country: Country | None = unset()
+    settings: ProviderSettings = unset()
 
 
 class EndpointPatch(In):
@@ -96,6 +136,9 @@ class EndpointPatch(In):
     client_cert: File | None = unset()
     client_key: File | None = unset()
     proxy: Url | None = unset()
+    max_running: Calls | None = unset()
+    max_waiting: Calls | None = unset()
+    country: Country | None = unset()
     is_enabled: bool = unset()
 
 
@@ -114,6 +157,9 @@ class EndpointOut(Out):
     client_cert: str | None
     client_key: str | None
     proxy: str | None
+    max_running: int | None
+    max_waiting: int | None
+    country: str | None
     is_enabled: bool
     created_at: Moment
     updated_at: Moment
@@ -126,6 +172,8 @@ class ProviderOut(Out):
     display_name: str
     adapter_class: str
     is_enabled: bool
+    country: str | None
+    settings: JsonValue
     created_at: Moment
     updated_at: Moment
     endpoints: list[EndpointOut]
@@ -141,6 +189,7 @@ class VersionIn(In):
     released_at: Moment | None = None
     retires_at: Moment | None = None
     weight: Annotated[int, Field(ge=0, le=1000)] = 1
+    successor: Word | None = None
 
 
 def _distinct(versions: list[VersionIn]) -> list[VersionIn]:
@@ -172,6 +221,7 @@ class ModelIn(In):
     capabilities: Capabilities = Capabilities()
     access_group: Name | None = None
     limits: dict[str, Any] = Field(default={})
+    policy: PolicyIn = Field(default={})
     versions: list[VersionIn] = Field(default=[], max_length=100)
 
     _versions = field_validator("versions")(_distinct)
@@ -188,6 +238,7 @@ class ModelPatch(In):
     capabilities: Capabilities = unset()
     access_group: Name | None = unset()
     limits: dict[str, Any] = unset()
+    policy: PolicyIn = unset()
     versions: Annotated[list[VersionIn], Field(min_length=1, max_length=100)] = unset()
 
     _versions = field_validator("versions")(_distinct)
@@ -210,6 +261,7 @@ class VersionOut(Out):
     released_at: Moment | None
     retires_at: Moment | None
     weight: int
+    successor: str | None
     origin: str
 
 
@@ -230,6 +282,7 @@ class ModelOut(Out):
     capabilities: JsonValue
     access_group: str | None
     limits: JsonValue
+    policy: JsonValue
     origin: str
     vanished_at: Moment | None
     created_at: Moment

@@ -79,6 +79,8 @@ class ProviderService:
             display_name=given.display_name or given.name,
             adapter_class=given.adapter_class,
             is_enabled=True,
+            country=given.country,
+            settings=given.settings.model_dump(exclude_defaults=True),
             endpoints=[],
         )
         try:
@@ -108,6 +110,8 @@ class ProviderService:
                 await session.execute(
                     update(ModelRow).where(*same).values(adapter_class=new["adapter_class"])
                 )
+            if "settings" in new:
+                new["settings"] = new["settings"].model_dump(exclude_defaults=True)
             _set(row, new)
             await _note(session, UPDATE, row, before)
         self._changed()
@@ -205,6 +209,9 @@ class ProviderService:
             client_cert=given.client_cert,
             client_key=given.client_key,
             proxy=_take_proxy(given.proxy, secrets),
+            max_running=given.max_running,
+            max_waiting=given.max_waiting,
+            country=given.country if isinstance(given, EndpointIn) else None,
             is_enabled=is_enabled,
         )
         session.add(row)
@@ -277,6 +284,8 @@ class ProviderService:
             display_name=row.display_name,
             adapter_class=row.adapter_class,
             is_enabled=row.is_enabled,
+            country=row.country,
+            settings=row.settings,
             created_at=row.created_at,
             updated_at=row.updated_at,
             endpoints=[self._endpoint_out(row, endpoint) for endpoint in row.endpoints],
@@ -300,6 +309,9 @@ class ProviderService:
             client_cert=row.client_cert,
             client_key=row.client_key,
             proxy=row.proxy,
+            max_running=row.max_running,
+            max_waiting=row.max_waiting,
+            country=row.country,
             is_enabled=row.is_enabled,
             created_at=row.created_at,
             updated_at=row.updated_at,

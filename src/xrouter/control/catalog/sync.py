@@ -115,8 +115,8 @@ class SyncService:
                 merge.fresh(provider.name, provider.adapter_class, listed)
                 for listed in missing.values()
             ]
-            for row in fresh:
-                row.is_available = row.is_available and approved
+            for row in fresh if not approved else ():
+                row.is_available = False
             session.add_all(fresh)
             counts["added"] = len(fresh)
             await session.flush()

@@ -10,12 +10,16 @@ from xrouter.control.kit.schemas import In, Moment, Name, Out, Title
 
 
 class KeyIn(In):
-    """rpm: requests a minute, None for no limit. expires_at: None for never."""
+    """rpm: requests a minute, None for no limit. expires_at: None for never.
+
+    groups: access groups whose models and routes it may use beside the common ones.
+    """
 
     name: Title
     project: Name = "default"
     rpm: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
     expires_at: Moment | None = None
+    groups: list[Name] = Field(default=[], max_length=100)
 
 
 class KeyOut(Out):
@@ -26,6 +30,7 @@ class KeyOut(Out):
     project: str
     last4: str
     rpm: int | None
+    groups: list[str]
     created_at: Moment
     expires_at: Moment | None
     revoked_at: Moment | None

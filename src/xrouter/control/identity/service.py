@@ -51,6 +51,7 @@ class KeyService:
             mac=self._vault.mac(key),
             last4=key[-_SHOWN:],
             rpm=given.rpm,
+            groups=given.groups,
             created_at=self._now(),
             expires_at=given.expires_at,
         )

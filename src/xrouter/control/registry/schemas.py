@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from pydantic import AfterValidator, Field, JsonValue, SecretStr, field_validator
 
 from xrouter.control.catalog.objects import unpacked
+from xrouter.control.catalog.schemas import Calls, Country, PolicyIn, TimeoutsIn, Tokens
 from xrouter.control.kit.schemas import (
     MAX_PAGE,
     BaseUrl,
@@ -17,13 +17,11 @@ from xrouter.control.kit.schemas import (
     Moment,
     Name,
     Out,
-    Seconds,
     Title,
     Url,
     Word,
 )
 from xrouter.domain.catalog import Kind
-from xrouter.domain.routes import Policy
 
 FORMAT: Literal["xrouter-registry-1"] = "xrouter-registry-1"
 _MOST = 20_000
@@ -32,30 +30,12 @@ _MOST_INSIDE = 200
 Text = Annotated[str, Field(max_length=2048)]
 Priority = Annotated[int, Field(ge=0, le=1_000_000)]
 Weight = Annotated[int, Field(ge=0, le=1000)]
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
-Calls = Annotated[int, Field(ge=0, le=1_000_000)]
-Tokens = Annotated[int, Field(ge=1, le=2_000_000_000)]
 Amount = Annotated[int, Field(ge=0, le=2**62)]
 
 
 def _sealed(text: str) -> str:
     unpacked(text)
     return text
-
-
-def _policy(given: dict[str, Any]) -> dict[str, Any]:
-    """Check that it is a policy."""
-    unknown = given.keys() - set(Policy.__struct_fields__)
-    if unknown:
-        raise ValueError(f"unknown field '{min(unknown)}'")
-    try:
-        msgspec.convert(given, Policy)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
-    return given
-
-
-PolicyIn = Annotated[dict[str, Any], AfterValidator(_policy)]
 
 
 class EndpointDoc(In):
@@ -70,7 +50,7 @@ class EndpointDoc(In):
     adapter_class: Dotted | None = None
     priority: Priority = 0
     options: dict[Word, Text] = Field(default={}, max_length=64)
-    timeouts: dict[Literal["connect", "first_token", "idle", "total"], Seconds] = Field(default={})
+    timeouts: TimeoutsIn = TimeoutsIn()
     ca_bundle: File | None = None
     client_cert: File | None = None
     client_key: File | None = None

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue
 
+from xrouter.control.catalog.schemas import PolicyIn
 from xrouter.control.kit.schemas import In, Moment, Name, Out, Title, Word, unset
-from xrouter.control.registry.schemas import PolicyIn, RouteDoc, TargetDoc
+from xrouter.control.registry.schemas import RouteDoc, TargetDoc
 
 _DECIMAL = re.compile(r"^\d{1,9}(\.\d{1,9})?$")
 _BILLION = 1_000_000_000
