@@ -33,6 +33,7 @@ format: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/python -m tests.providers.feature_table
+	$(BIN)/python -m tests.pitfalls
 
 bench: .venv/installed-dev
 	$(BIN)/python -m bench

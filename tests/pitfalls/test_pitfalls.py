@@ -1,4 +1,4 @@
-"""Every pitfall the providers and clients are known for has a test that meets it (docs/pitfalls.md is made from the same lists)."""
+"""Every pitfall that providers and clients are known for has a test that meets it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pitfalls.__main__ import EN, EN_WORDS, RU, RU_WORDS, page
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 LISTS = sorted(HERE.glob("*.toml"))
+SHEETS = ["anthropic", "gigachat", "llamacpp", "mistral", "openai", "openrouter", "yandexgpt"]
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def _pitfalls() -> list[tuple[str, dict[str, Any]]]:
-    return [(path.stem, one) for path in LISTS for one in tomllib.loads(path.read_text("utf-8"))["pitfall"]]
+def _pitfalls() -> list[Any]:
+    return [
+        pytest.param(one, id=f"{path.stem}: {one['quirk'][:40]}")
+        for path in LISTS
+        for one in tomllib.loads(path.read_text("utf-8"))["pitfall"]
+    ]
 
 
 def _functions(path: Path) -> set[str]:
@@ -23,8 +30,9 @@ def _functions(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.ClassDef):
-            names |= {f"{node.name}::{inner.name}" for inner in node.body if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef))}
-        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            inside = (inner for inner in node.body if isinstance(inner, FUNCTIONS))
+            names |= {f"{node.name}::{inner.name}" for inner in inside}
+        elif isinstance(node, FUNCTIONS):
             names.add(node.name)
     return names
 
@@ -34,19 +42,15 @@ def _exists(test: str) -> bool:
     path = ROOT / file
     if not path.is_file():
         return False
-    if path.suffix != ".py":
-        return True
-    if not name:
-        return False
-    return name in _functions(path)
+    return path.suffix != ".py" or name in _functions(path)
 
 
 def test_every_list_is_there() -> None:
-    assert [path.stem for path in LISTS] == ["anthropic", "gigachat", "llamacpp", "mistral", "openai", "openrouter", "yandexgpt"]
+    assert [path.stem for path in LISTS] == SHEETS
 
 
-@pytest.mark.parametrize(("sheet", "pitfall"), _pitfalls(), ids=lambda value: value if isinstance(value, str) else value["quirk"][:40])
-def test_a_pitfall_has_its_tests(sheet: str, pitfall: dict[str, Any]) -> None:
+@pytest.mark.parametrize("pitfall", _pitfalls())
+def test_a_pitfall_has_its_tests(pitfall: dict[str, Any]) -> None:
     words = {"quirk", "quirk_ru", "source"}
     if "not_ours" in pitfall:
         assert set(pitfall) == words | {"not_ours", "not_ours_ru"}
@@ -54,3 +58,8 @@ def test_a_pitfall_has_its_tests(sheet: str, pitfall: dict[str, Any]) -> None:
     assert set(pitfall) == words | {"answer", "answer_ru", "tests"}
     assert pitfall["tests"], "a pitfall without a test"
     assert [test for test in pitfall["tests"] if not _exists(test)] == []
+
+
+def test_the_pages_say_what_the_lists_say() -> None:
+    assert (ROOT / "docs/pitfalls.md").read_text("utf-8") == page("", EN, EN_WORDS)
+    assert (ROOT / "docs/ru/pitfalls.md").read_text("utf-8") == page("_ru", RU, RU_WORDS)
