@@ -143,8 +143,6 @@ class Standing:
 
     def health(self, now: float) -> float:
         """The share of good answers, 1 where nothing failed lately: failures are forgotten."""
-        if not self.bad:
-            return 1.0
         kept = math.exp((self.seen_at - now) / MEMORY_S)
         return (self.good * kept + 1) / ((self.good + self.bad) * kept + 1)
 
@@ -176,8 +174,16 @@ class Board:
         """Whether others should be tried first: paused, or being tried by somebody just now."""
         if not self._held:
             return False
+        key, shared = _keys(target)
+        own, whole = self._held.get(key), self._held.get(shared)
+        if own is None and whole is None:
+            return False
         now = self._clock()
-        return any(_is_held(self._held.get(key), now) for key in _keys(target))
+        return _is_held(own, now) or _is_held(whole, now)
+
+    def is_well(self, target: Target) -> bool:
+        """Whether nobody knows anything against it: neither this process nor the prober."""
+        return target.endpoint.state != "down" and not self.holds(target)
 
     def ready_first(self, targets: Sequence[Target]) -> list[Target]:
         """The same targets, those that are held back behind the others."""
@@ -197,8 +203,12 @@ class Board:
 
     def health(self, target: Target) -> float:
         """The share of good answers of the last seconds, the endpoint's where that is worse."""
-        found = [self._standings[key] for key in _keys(target) if key in self._standings]
-        return min((s.health(self._clock()) for s in found if s.bad), default=1.0)
+        share = 1.0
+        for key in _keys(target):
+            standing = self._standings.get(key)
+            if standing is not None and standing.bad:
+                share = min(share, standing.health(self._clock()))
+        return share
 
     def remaining(self, target: Target) -> int | None:
         """Requests that are left by the provider's word, None when it has not said so lately."""
@@ -233,12 +243,6 @@ class Board:
         if self._held:
             for key in _keys(target):
                 self._free(key, now - seconds)
-
-    def refused(self, target: Target) -> None:
-        """The provider's filter took an answer that was counted."""
-        standing = self.standing(target)
-        standing.fade(self._clock())
-        standing.refused += 1
 
     def rated(self, target: Target, score: float) -> None:
         """A caller says how good an answer was: 0 to 1."""

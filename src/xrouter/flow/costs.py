@@ -20,6 +20,5 @@ def cost(
     rate = BILLION if price.currency == _RUBLE else rates.get(price.currency)
     if rate is None:
         return None
-    tokens = price.input * tokens_in + price.output * tokens_out
-    amount = -(-tokens // _MILLION) + price.request
-    return -(-amount * rate // BILLION)
+    millionths = price.input * tokens_in + price.output * tokens_out + price.request * _MILLION
+    return -(-millionths * rate // (_MILLION * BILLION))

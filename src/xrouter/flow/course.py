@@ -32,6 +32,10 @@ PAUSE_S = 0.25
 LONGEST_WAIT_S = 5.0
 """A provider that asks for a longer one gets it: its error is told to the caller."""
 
+LEFT_S = 60.0
+"""How long a provider's word on what is left of its limit counts."""
+
+_MOST_LEFT = 1_000_000_000
 REFUSED = ("content_policy_violation", "content_filter")
 
 T = TypeVar("T")
@@ -76,7 +80,10 @@ class Course(Generic[T]):
                 if not self._goes_on(target, error):
                     raise
                 continue
-            if self._turned or not self._plan.refusal or not self._refused(result):
+            if not self._refused(result):
+                return result
+            self._means.board.standing(target).refused += 1
+            if self._turned or not self._plan.refusal:
                 return result
             return await self._elsewhere(target, result)
         raise self._last or InternalError("The plan was empty.")
@@ -99,6 +106,8 @@ class Course(Generic[T]):
             means.board.gave_up(target)
             raise
         means.board.answered(target, time.monotonic() - began, streamed=tally.streamed)
+        if tally.remaining is not None and tally.remaining.isdecimal():
+            means.board.left(target, min(int(tally.remaining[:9]), _MOST_LEFT), LEFT_S)
         if tally.tried:
             tally.tried.append(_tried(target, began, None))
         return result
@@ -176,7 +185,6 @@ class Course(Generic[T]):
     async def _elsewhere(self, target: Target, refusal: T) -> T:
         """Another provider's answer in place of a refusal; the refusal where there is none."""
         board, tally = self._means.board, self._tally
-        board.standing(target).refused += 1
         self._turn(self._plan.refusal)
         while (other := await self._next()) is not None:
             self._left -= 1

@@ -7,6 +7,8 @@ from typing import Any
 
 from xrouter.domain.errors import InvalidRequest
 
+_MOST = 1_000_000_000
+
 Options = Mapping[str, Any]
 
 
@@ -14,14 +16,17 @@ def only(options: Options, *names: str) -> None:
     """Refuse options that the strategy does not have. Raises InvalidRequest."""
     for name in options:
         if name not in names:
-            raise wrong(name, f"there is no such option; there are: {', '.join(names)}")
+            known = f"there are: {', '.join(names)}" if names else "the strategy has none"
+            raise wrong(name, f"there is no such option; {known}")
 
 
-def whole_number(options: Options, name: str, where: str = "") -> None:
-    """Refuse anything but a whole number of 0 or more, or nothing."""
+def whole_number(options: Options, name: str) -> None:
+    """Refuse anything but a whole number from 0 to a billion, or nothing."""
     value = options.get(name)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        raise wrong(where + name, "must be a whole number")
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST:
+        raise wrong(name, "must be a whole number")
 
 
 def share(options: Options, name: str) -> None:
@@ -33,18 +38,19 @@ def share(options: Options, name: str) -> None:
         raise wrong(name, "must be a number from 0 to 1")
 
 
-def one_of(options: Options, name: str, words: tuple[str, ...], where: str = "") -> None:
+def one_of(options: Options, name: str, words: tuple[str, ...]) -> None:
     """Refuse anything but one of the words, or nothing."""
     value = options.get(name)
     if value is not None and value not in words:
-        raise wrong(where + name, f"must be one of {', '.join(words)}")
+        raise wrong(name, f"must be one of {', '.join(words)}")
 
 
 def number(options: Options, name: str, default: float) -> float:
-    """A number of 0 or more, else the default."""
+    """A number from 0 to a billion, else the default."""
     value = options.get(name)
-    good = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-    return float(value) if good and value is not None else default
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST:
+        return value
+    return default
 
 
 def wrong(name: str, reason: str) -> InvalidRequest:

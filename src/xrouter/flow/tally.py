@@ -13,6 +13,9 @@ from xrouter.domain.usage import Tried
 from xrouter.flow.board import Standing
 from xrouter.flow.fold import summed
 
+REMAINING = "x-ratelimit-remaining-requests"
+"""Where providers say how many requests are left of their limit."""
+
 CHARACTERS_PER_TOKEN = 4
 """A cautious mean of Russian and English prose; only used when a provider sends no usage."""
 
@@ -77,6 +80,7 @@ class Tally:
         "plan",
         "principal",
         "raw",
+        "remaining",
         "started_at",
         "streamed",
         "target",
@@ -95,6 +99,7 @@ class Tally:
         self.target: Target | None = None
         self.plan: Plan | None = None
         self.tried: list[Tried] = []
+        self.remaining: str | None = None
         self.kept: list[ChatDelta] | None = None
         self.cached: Served | None = None
         self.entered: Standing | None = None
@@ -144,6 +149,7 @@ class Tally:
         self.dropped = dropped
         found = (headers[name] for name in id_headers if headers.get(name))
         self.upstream_request_id = next(found, None)
+        self.remaining = headers.get(REMAINING)
 
     def count(self, deltas: list[ChatDelta]) -> None:
         """Pieces have come from the provider."""

@@ -47,7 +47,7 @@ async def get_uptime(health: Health, query: Annotated[UptimeQuery, Query()]) -> 
     return await health.uptime(query)
 
 
-@router.get("/health/events", status_code=200, response_class=EventStream, responses=_STREAM)
+@router.get("/health/events", response_model=None, responses=_STREAM)
 async def follow_events(health: Health) -> EventStream:
     """Follow changes of states and incidents as they happen."""
     return EventStream(health.events)

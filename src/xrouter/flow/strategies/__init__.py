@@ -3,7 +3,8 @@
 A strategy is a module with
 
     def order(targets, ask, board, options) -> list[Target]     at least two targets, all of them
-    def check(options) -> None                                  optional: raises InvalidRequest
+    def check(options) -> None                                  raises InvalidRequest; only for
+                                                                those that have options
 
 `options` is what the policy says (`Policy.options`), any JSON; `order` may be given anything there
 and must not fail: what makes no sense counts as absent. The name of a strategy is its file's.
@@ -22,6 +23,7 @@ from msgspec import Struct
 from xrouter.domain.plan import Target
 from xrouter.flow.ask import Ask
 from xrouter.flow.board import Board
+from xrouter.flow.strategy_options import only
 
 Options = Mapping[str, Any]
 Order = Callable[[Sequence[Target], Ask, Board, Options], list[Target]]
@@ -42,9 +44,5 @@ def strategies() -> Mapping[str, Strategy]:
     found: dict[str, Strategy] = {}
     for info in pkgutil.iter_modules(__path__):
         module = import_module(f"{__name__}.{info.name}")
-        found[info.name] = Strategy(info.name, module.order, getattr(module, "check", _any))
+        found[info.name] = Strategy(info.name, module.order, getattr(module, "check", only))
     return found
-
-
-def _any(_options: Options) -> None:
-    return

@@ -9,22 +9,21 @@ from xrouter.flow.ask import Ask
 from xrouter.flow.board import Board
 from xrouter.flow.costs import cost
 from xrouter.flow.strategies import Options
-from xrouter.flow.strategy_options import only, whole_number
+from xrouter.flow.strategy_options import number, only, whole_number
 
 OUTPUT_TOKENS = 500
-_UNKNOWN = 1 << 80
 
 
 def order(targets: Sequence[Target], ask: Ask, _board: Board, options: Options) -> list[Target]:
     """By the estimated cost; equal ones as they stand."""
-    given = options.get("output_tokens")
-    output = ask.output or (given if isinstance(given, int) and given > 0 else OUTPUT_TOKENS)
+    tokens, rates = ask.tokens, ask.rates
+    output = ask.output or int(number(options, "output_tokens", 0)) or OUTPUT_TOKENS
 
-    def price(target: Target) -> int:
-        found = cost(target.version.price, ask.rates, ask.tokens, output)
-        return _UNKNOWN if found is None else found
+    def rank(target: Target) -> tuple[bool, int]:
+        found = cost(target.version.price, rates, tokens, output)
+        return found is None, found or 0
 
-    return sorted(targets, key=price)
+    return sorted(targets, key=rank)
 
 
 def check(options: Options) -> None:

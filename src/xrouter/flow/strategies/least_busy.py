@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from random import Random
 
@@ -14,15 +15,11 @@ chance = Random()  # noqa: S311 - a share, no secret
 
 
 def order(targets: Sequence[Target], _ask: Ask, board: Board, _options: Options) -> list[Target]:
-    """By calls under way for each unit of weight; equal ones by chance."""
-    ranked = [(_load(target, board), chance.random(), target) for target in targets]
-    ranked.sort(key=_rank)
-    return [target for _, _, target in ranked]
+    """By calls under way for each unit of weight; equal ones by chance. 0 is a last resort."""
 
+    def rank(target: Target) -> tuple[float, float]:
+        weight = target.weight
+        busy = board.standing(target).running / weight if weight > 0 else math.inf
+        return busy, chance.random()
 
-def _load(target: Target, board: Board) -> float:
-    return board.standing(target).running / max(target.weight, 1)
-
-
-def _rank(ranked: tuple[float, float, Target]) -> tuple[float, float]:
-    return ranked[:2]
+    return sorted(targets, key=rank)

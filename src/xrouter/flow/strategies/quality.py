@@ -1,4 +1,4 @@
-"""The one that scores best, or is refused least by its provider's filter."""
+"""The one that callers score best, or whose provider's filter refuses least: for good answers."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ chance = Random()  # noqa: S311 - a share, no secret
 
 
 def order(targets: Sequence[Target], _ask: Ask, board: Board, options: Options) -> list[Target]:
-    """By score; now and then a random one is first, so that all stay measured.
-
-    Who has fewer than `min_samples` answers counts as good.
-    """
+    """By quality in whole percent, equal ones as they stand; now and then any of them first."""
     least = number(options, "min_samples", MIN_SAMPLES)
-    ranked = sorted(targets, key=lambda target: -_score(board.standing(target), least))
+    ranked = sorted(targets, key=lambda t: -quality_of(board.standing(t), least))
     if chance.random() < number(options, "explore", EXPLORED):
-        index = chance.randrange(len(ranked))
-        ranked.insert(0, ranked.pop(index))
+        ranked.insert(0, ranked.pop(int(chance.random() * len(ranked))))
     return ranked
 
 
 def check(options: Options) -> None:
-    """min_samples: answers before a score counts; explore: share of requests, 0 to 1."""
+    """min_samples: answers before refusals count; explore: share of requests, 0 to 1."""
     only(options, "min_samples", "explore")
     whole_number(options, "min_samples")
     share(options, "explore")
 
 
-def _score(standing: Standing, least: float) -> float:
+def quality_of(standing: Standing, least: float) -> float:
+    """0 to 1: the callers' score, else the share of answers that no filter took.
+
+    Who has fewer than `least` answers counts as good, so that it is tried.
+    """
     if standing.score is not None:
-        return standing.score
-    seen = standing.good + standing.bad
-    return 1.0 if seen < least else 1.0 - min(1.0, (standing.refused + standing.bad) / seen)
+        return round(standing.score, 2)
+    if not standing.refused or standing.answers < least:
+        return 1.0
+    return round(1 - min(1.0, standing.refused / max(standing.answers, standing.refused)), 2)

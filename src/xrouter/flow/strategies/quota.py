@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from xrouter.domain.plan import Target
@@ -9,14 +10,12 @@ from xrouter.flow.ask import Ask
 from xrouter.flow.board import Board
 from xrouter.flow.strategies import Options
 
-_PLENTY = 1 << 60
-
 
 def order(targets: Sequence[Target], _ask: Ask, board: Board, _options: Options) -> list[Target]:
-    """By what is left; who says nothing of a limit has plenty."""
+    """By what is left beside the calls under way; who says nothing of a limit has plenty."""
 
-    def left(target: Target) -> int:
-        remaining = board.standing(target).remaining
-        return -_PLENTY if remaining is None else -remaining
+    def rank(target: Target) -> float:
+        left = board.remaining(target)
+        return -math.inf if left is None else board.standing(target).running - left
 
-    return sorted(targets, key=left)
+    return sorted(targets, key=rank)

@@ -10,16 +10,26 @@ from xrouter.flow.board import Board
 from xrouter.flow.strategies import Options
 
 _MAX_GROUPS = 10_000
-_Group = tuple[tuple[int, str], ...]
+_Group = tuple[tuple[int, str, int], ...]
 _turns: dict[_Group, list[int]] = {}
 
 
-def order(targets: Sequence[Target], _ask: Ask, _board: Board, _options: Options) -> list[Target]:
-    """The next in turn first, the others behind it as they stand.
+def order(targets: Sequence[Target], _ask: Ask, board: Board, _options: Options) -> list[Target]:
+    """The next in turn first, then those after it; a weight of 0 is a last resort.
 
-    Each turn everybody gains its weight and the richest pays for all (as nginx does it).
+    Each turn everybody gains its weight and the richest pays for all (as nginx does it). Who is
+    not well has no turn, or its share would all go to the one behind it.
     """
-    group = tuple((target.endpoint.id, target.version.upstream) for target in targets)
+    turn: list[Target] = []
+    ill: list[Target] = []
+    last: list[Target] = []
+    for target in targets:
+        (last if target.weight <= 0 else turn if board.is_well(target) else ill).append(target)
+    return (_next(turn) if len(turn) > 1 else turn) + ill + last
+
+
+def _next(targets: list[Target]) -> list[Target]:
+    group = tuple((t.endpoint.id, t.version.upstream, t.weight) for t in targets)
     purses = _turns.get(group)
     if purses is None:
         if len(_turns) >= _MAX_GROUPS:
@@ -29,6 +39,6 @@ def order(targets: Sequence[Target], _ask: Ask, _board: Board, _options: Options
     for index, target in enumerate(targets):
         purses[index] += target.weight
         whole += target.weight
-    first = purses.index(max(purses))
-    purses[first] -= whole
-    return [targets[first], *targets[:first], *targets[first + 1 :]]
+    ranked = sorted(range(len(targets)), key=purses.__getitem__, reverse=True)
+    purses[ranked[0]] -= whole
+    return [targets[index] for index in ranked]

@@ -1,4 +1,4 @@
-"""Drawn by their weights: for a share of the traffic each. A weight of 0 is a last resort."""
+"""Drawn by their weights: for a share of the traffic each."""
 
 from __future__ import annotations
 
@@ -15,15 +15,10 @@ chance = Random()  # noqa: S311 - a share, no secret
 
 
 def order(targets: Sequence[Target], _ask: Ask, _board: Board, _options: Options) -> list[Target]:
-    """A draw without putting back, by weight (Efraimidis and Spirakis)."""
-    drawn = [(_lot(target.weight), target) for target in targets]
-    drawn.sort(key=_by_lot, reverse=True)
-    return [target for _, target in drawn]
+    """A draw without putting back (Efraimidis and Spirakis). A weight of 0 is a last resort."""
 
+    def lot(target: Target) -> float:
+        weight = target.weight
+        return -math.log(1.0 - chance.random()) / weight if weight > 0 else math.inf
 
-def _lot(weight: int) -> float:
-    return math.log(1.0 - chance.random()) / weight if weight > 0 else -math.inf
-
-
-def _by_lot(drawn: tuple[float, Target]) -> float:
-    return drawn[0]
+    return sorted(targets, key=lot)
