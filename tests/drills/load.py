@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
 from msgspec import Struct
 from tests.e2e.harness import Server
 
-Script = Callable[[float], Awaitable[None]]
+Script = Callable[[float], Coroutine[Any, Any, None]]
 """What happens besides; it is told when the load began (`time.monotonic()`)."""
 
 

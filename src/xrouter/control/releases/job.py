@@ -23,7 +23,7 @@ from xrouter.control.releases.repository import LIVE
 from xrouter.domain.errors import XRouterError
 from xrouter.telemetry.logs import log
 
-EVERY_S = 5.0
+EVERY_S = 1.0
 
 Step = Callable[[AsyncSession, ReleaseRow, ModelRow, datetime], Awaitable[None]]
 
