@@ -80,4 +80,4 @@ def test_a_release_under_load_loses_nothing(server: Server) -> None:
 
 
 def _events(server: Server) -> list[dict[str, Any]]:
-    return [event for event in server.events() if event["model_requested"] == MODEL]
+    return [event for event in server.events() if event["model_served"] == MODEL]
