@@ -55,6 +55,15 @@ async def test_what_a_provider_may_charge_for_is_not_asked_twice(rig: Rig) -> No
     assert rig.event.attempts == 1
 
 
+async def test_how_often_the_first_choice_answers_is_counted(rig: Rig) -> None:
+    await rig.chat(OPENAI)
+    rig.fault("server_error", times=1)
+    await rig.chat(OPENAI)
+    text = rig.meters.render().decode()
+    assert 'xrouter_plans_total{answered="first",strategy="priority"} 1.0' in text
+    assert 'xrouter_plans_total{answered="other",strategy="priority"} 1.0' in text
+
+
 async def test_attempts_are_bounded(rig: Rig) -> None:
     rig.use(policy=Policy(max_attempts=2))
     for where in (rig.first, rig.second):

@@ -40,6 +40,9 @@ class Settler:
             self._journal.append(event)
         self._warn(tally)
         self._meters.settled(event)
+        if tally.plan is not None and tally.cached is None:
+            answered = "none" if error is not None else "other" if tally.tried else "first"
+            self._meters.planned(tally.plan.policy.strategy, answered)
         self._access.write(event, error)
 
     def _warn(self, tally: Tally) -> None:

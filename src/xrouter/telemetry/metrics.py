@@ -59,7 +59,22 @@ class Meters:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.plans = self.counter(
+            "xrouter_plans",
+            "Requests by strategy, and by which target answered: first, other or none",
+            ("strategy", "answered"),
+        )
+        self._plans: dict[tuple[str, str], Counter] = {}
         self._series: dict[tuple[str, str, str], _ModelSeries] = {}
+
+    def planned(self, strategy: str, answered: str) -> None:
+        """A plan has come to its end. answered: `first`, `other` or `none` of its targets."""
+        counter = self._plans.get((strategy, answered))
+        if counter is None:
+            if len(self._plans) >= MAX_MODELS:
+                strategy = "other"
+            counter = self._plans[strategy, answered] = self.plans.labels(strategy, answered)
+        counter.inc()
 
     def settled(self, event: UsageEvent) -> None:
         """A request is over."""

@@ -76,8 +76,9 @@ def test_shipped_models_have_versions_and_channels() -> None:
     assert models["yandexgpt-lite"].versions[1].upstream == "yandexgpt-lite/rc"
     assert [v.upstream for v in models["aliceai-llm"].versions] == ["aliceai-llm/latest"]
     assert models["text-search-query"].kind == "embeddings"
-    assert "yandexgpt-32k" not in models
     assert models["yandex-art"].kind == "images"
+    (ended,) = models.pop("yandexgpt-32k").versions
+    assert (ended.status, ended.successor) == ("retired", "yandex/yandexgpt")
     assert all(model.context_length for model in models.values() if model.kind != "images")
 
 

@@ -84,7 +84,7 @@ def refresh(row: ModelRow, listed: Listed) -> bool:
             row.versions.append(_version(version, channel, position, listed.origin))
             changed = True
         elif old.origin != OPERATOR:
-            changed |= _follow(old, version.upstream, channel, position)
+            changed |= _follow(old, version, channel, position)
     for gone in known.values():
         if gone.origin != OPERATOR:
             changed |= _retire(gone)
@@ -118,13 +118,17 @@ def _version(version: Version, channel: str | None, position: int, origin: str) 
         upstream=version.upstream,
         channel=channel,
         position=position,
+        status=version.status,
+        successor=version.successor,
         origin=origin,
     )
 
 
-def _follow(row: VersionRow, upstream: str, channel: str | None, position: int) -> bool:
-    status = "active" if row.status == RETIRED else row.status
-    new = (upstream, channel, position, status)
+def _follow(row: VersionRow, version: Version, channel: str | None, position: int) -> bool:
+    """A version that its list has again is served again; one that it calls retired is not."""
+    back = row.status == RETIRED and version.status != RETIRED
+    status = version.status if back or version.status == RETIRED else row.status
+    new = (version.upstream, channel, position, status)
     if (row.upstream, row.channel, row.position, row.status) == new:
         return False
     row.upstream, row.channel, row.position, row.status = new

@@ -11,6 +11,8 @@ from xrouter.domain.abilities import Abilities, Degree, Feature
 from xrouter.domain.catalog import Kind, Model, ModelDescription, Version
 from xrouter.domain.errors import ModelNotFound
 
+PROVIDER = "yandex"
+
 OWN_FAMILIES = ("yandexgpt", "aliceai")
 """Names that begin so are the provider's own models: native API, its own habits of tool calls."""
 
@@ -104,12 +106,23 @@ _OPEN: dict[Feature, Degree] = {
 
 
 def shipped() -> list[ModelDescription]:
-    """The models that come with the adapter."""
-    return [
+    """The models that come with the adapter, also those that ended: they name who came after."""
+    offered = [
         describe(name, kind, CHANNELS if name in _BRANCHED else ("latest",))
         for name, _, kind, _ in _SHIPPED
         if name not in _UNLISTED
     ]
+    return offered + [_ended(name, successor) for name, (_, successor) in _ENDED.items()]
+
+
+def _ended(name: str, successor: str) -> ModelDescription:
+    gone = Version(
+        label="latest",
+        upstream=f"{name}/latest",
+        status="retired",
+        successor=f"{PROVIDER}/{successor}",
+    )
+    return ModelDescription(name=name, display_name=name, versions=(gone,))
 
 
 def describe(name: str, kind: Kind, branches: tuple[str, ...]) -> ModelDescription:
