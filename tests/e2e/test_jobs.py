@@ -67,3 +67,37 @@ def test_what_was_done_here_has_failed_after_a_kill(servers: Servers) -> None:
 def events(server: Server) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = server.control("GET", "/usage")["data"]
     return found
+
+
+def test_what_is_done_here_may_end_before_the_server_leaves(servers: Servers) -> None:
+    server = servers().start()
+    key = server.key
+    body = {"model": "openai/gpt-4o-mini", "input": "[[words:12]] [[pause:0.1]]"}
+    begun = server.ask("POST", "/v1/responses", body | {"background": True}, key)
+    until(lambda: len(servers.sandbox.seen) == 1, "the provider is asked")
+    assert server.stop() == 0
+    again = servers().start()
+    again.key = key
+    told = shown(again, begun.json["id"])
+    assert told["status"] == "completed"
+    until(lambda: len(events(again)) == 1, "one event")
+    assert events(again)[0]["outcome"] == "ok"
+
+
+def test_what_does_not_end_then_is_told_as_it_is(servers: Servers) -> None:
+    server = servers().start()
+    key = server.key
+    servers.sandbox.fault("hang_before_headers", times=None)
+    body = {"model": "openai/gpt-4o-mini", "input": "Hi", "background": True}
+    response_id = server.ask("POST", "/v1/responses", body, key).json["id"]
+    until(lambda: len(servers.sandbox.seen) == 1, "the provider is asked")
+    assert server.stop() == 0
+    servers.sandbox.ask("DELETE", "/_sandbox/faults")
+    again = servers().start()
+    again.key = key
+    told = shown(again, response_id)
+    assert (told["status"], told["error"]["code"]) == ("failed", "server_is_overloaded")
+    until(lambda: len(events(again)) == 1, "one event")
+    (event,) = events(again)
+    assert event["outcome"] != "ok"
+    assert event["error_code"] == "server_shutdown"

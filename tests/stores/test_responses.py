@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import platform
 import sqlite3
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from xrouter.domain.history import StoredJob, StoredResponse
@@ -170,3 +172,55 @@ async def test_who_is_there_keeps_its_work(tmp_path: Path) -> None:
     assert await other.abandoned() == []
     first.close()
     other.close()
+
+
+async def test_what_was_given_up_is_kept_and_old_records_have_none(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    told = msgspec.structs.replace(kept("resp_1"), dropped=("seed",))
+    store.keep(told)
+    store.flush()
+    assert await store.find("resp_1", "p") == told
+    old = {
+        name: getattr(told, name)
+        for name in ("id", "project", "created_at", "body", "input", "items")
+    }
+    sealed = VAULT.seal(msgspec.msgpack.encode(old), "responses/resp_1")
+    with sqlite3.connect(tmp_path / "responses.sqlite") as file:
+        file.execute("UPDATE responses SET sealed = ?", (sealed,))
+    assert await store.find("resp_1", "p") == kept("resp_1")
+    store.close()
+
+
+async def test_what_is_kept_while_the_file_is_read_is_newer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(tmp_path)
+    store.keep(kept("resp_1", body="old"))
+    store.flush()
+    read = store._read
+
+    def slow(response_id: str, project: str) -> bytes | None:
+        found = read(response_id, project)
+        store.keep(kept("resp_1", body="new"))
+        return found
+
+    monkeypatch.setattr(store, "_read", slow)
+    found = await store.find("resp_1", "p")
+    assert found is not None
+    assert found.body == b"new"
+    store._waiting.clear()
+    assert await store.find("resp_1", "other") is None
+    store.close()
+
+
+async def test_what_is_removed_while_others_are_written_stays_away(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.keep(kept("resp_1"))
+    with store._lock:  # a writer is under way, and comes to its turn only later
+        writing = asyncio.create_task(asyncio.to_thread(store.flush))
+        await asyncio.sleep(0)
+        with store._notes:
+            store._drop("resp_1")
+    await writing
+    assert await store.find("resp_1", "p") is None
+    store.close()

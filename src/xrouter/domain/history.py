@@ -11,7 +11,8 @@ class StoredResponse(Struct, frozen=True):
     """One answer of the Responses API and what led to it. Belongs to a project.
 
     created_at: unix seconds. body: the response object, JSON. input: the items it was asked with,
-    a JSON array. items: the conversation so far, its output included: what a follow-up begins with.
+    a JSON array. items: the conversation so far, its output included: what a follow-up begins with,
+    sealed reasoning too. dropped: what of the request was given up.
     """
 
     id: str
@@ -20,6 +21,7 @@ class StoredResponse(Struct, frozen=True):
     body: bytes
     input: bytes
     items: bytes
+    dropped: tuple[str, ...] = ()
 
 
 class StoredJob(Struct, frozen=True):

@@ -100,6 +100,9 @@ class ResponseFile(ResponseStore):
         if waiting is not None:
             return waiting if waiting.project == project else None
         sealed = await asyncio.to_thread(self._read, response_id, project)
+        newer = self._waiting.get(response_id)
+        if newer is not None:  # it was kept while the file was read
+            return newer if newer.project == project else None
         if sealed is None:
             return None
         try:
@@ -149,12 +152,13 @@ class ResponseFile(ResponseStore):
     def flush(self) -> None:
         """Write what is waiting; what cannot be written waits on. Never raises."""
         now = self._now()
-        with self._notes:
-            todo = list(self._waiting.values())
+        todo: list[StoredResponse] = []
         if not self.has_work():
             return
         try:
             with self._lock:
+                with self._notes:  # what is removed after this is removed from the file, too
+                    todo = list(self._waiting.values())
                 file = self._opened()
                 with file:
                     file.executemany(_WRITE, [self._row(each) for each in todo])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from tests.clients.node import suites
 from tests.clients.served import Product
@@ -11,13 +9,6 @@ from tests.clients.upstreams import ALL
 
 SUITE = "vercel.mjs"
 NAMES = suites.names(SUITE, ALL)
-
-REFERENCES = "`item_reference` is refused, and this client sends it by default"
-KNOWN = {
-    "a conversation by references": REFERENCES,
-    "thoughts between calls by references": REFERENCES,
-}
-"""Checks that fail, and why."""
 
 pytestmark = pytest.mark.timeout(suites.PATIENCE_S)
 
@@ -28,17 +19,7 @@ def results(product: Product, key: str, tmp_path_factory: pytest.TempPathFactory
     return suites.run(SUITE, ALL, product, key, tmp_path_factory.mktemp("vercel"))
 
 
-def marked(name: str) -> Any:
-    """The name as a parameter; a known failure must fail."""
-    reason = KNOWN.get(name.partition(" | ")[0])
-    return (
-        name
-        if reason is None
-        else pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=reason))
-    )
-
-
-@pytest.mark.parametrize("name", [marked(name) for name in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_vercel(results: suites.Results, name: str) -> None:
     result = results[name]
     assert result["ok"], result["error"]

@@ -91,7 +91,7 @@ def test_a_conversation_goes_on_by_id_and_can_be_forgotten(client: OpenAI) -> No
     client.responses.delete(first.id)
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(first.id)
-    with pytest.raises(openai.NotFoundError) as gone:
+    with pytest.raises(openai.BadRequestError) as gone:
         client.responses.create(model=model, input="And?", previous_response_id=first.id)
     assert gone.value.code == "previous_response_not_found"
     third = client.responses.create(model=model, input="And?", previous_response_id=second.id)
@@ -152,7 +152,7 @@ def test_errors_are_the_clients_exceptions(once: OpenAI, sandbox: SandboxControl
     with pytest.raises(openai.BadRequestError) as refused:
         once.responses.create(model="openai/gpt-4o-mini", input="Hi", conversation="conv_1")
     assert refused.value.param == "conversation"
-    sandbox.fault("server_error", "openai")
+    sandbox.fault("server_error", "openai", times=None)
     with pytest.raises(openai.InternalServerError):
         once.responses.create(model="openai/gpt-4o-mini", input="Hi")
 
@@ -172,6 +172,39 @@ def test_a_client_that_leaves_ends_the_call(client: OpenAI, sandbox: SandboxCont
     stream.close()
     sandbox.saw_a_client_leave()
     eventually(lambda: sandbox.running() == 0, "the call ends")
+
+
+def test_a_cancelled_response_can_be_gone_on_from(client: OpenAI, sandbox: SandboxControl) -> None:
+    model = "openai/gpt-4o-mini"
+    begun = client.responses.create(
+        model=model, input="[[words:1000]] [[pause:0.05]]", background=True
+    )
+    with pytest.raises(openai.BadRequestError) as early:
+        client.responses.create(model=model, input="And?", previous_response_id=begun.id)
+    assert early.value.param == "previous_response_id"
+    assert client.responses.cancel(begun.id).status == "cancelled"
+    eventually(lambda: sandbox.running() == 0, "the call ends")
+    assert client.responses.retrieve(begun.id).status == "cancelled"
+    later = client.responses.create(model=model, input="And?", previous_response_id=begun.id)
+    assert later.status == "completed"
+
+
+def test_input_items_in_pages(client: OpenAI) -> None:
+    asked = [{"role": "user", "content": f"Number {number}."} for number in range(5)]
+    made = client.responses.create(model="openai/gpt-4o-mini", input=asked)  # type: ignore[arg-type]
+    pages = client.responses.input_items.list(made.id, limit=2, order="asc")
+    assert len(pages.data) == 2
+    told = [item.to_dict()["content"][0]["text"] for item in pages]  # type: ignore[index]
+    assert told == [f"Number {number}." for number in range(5)]
+
+
+def test_reasoning_is_shown_when_it_is_asked_for(client: OpenAI) -> None:
+    made = client.responses.create(model="llamacpp/qwen3-8b", input="[[think:3]] Hello")
+    (thinking,) = [item for item in made.output if item.type == "reasoning"]
+    assert thinking.encrypted_content is None
+    got = client.responses.retrieve(made.id, include=["reasoning.encrypted_content"])
+    (again,) = [item for item in got.output if item.type == "reasoning"]
+    assert again.encrypted_content
 
 
 @function_tool

@@ -7,18 +7,40 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.edge.harness import House, KeptResponses, ScriptedFlow, open_house
+from tests.edge.harness import (
+    SERVED,
+    House,
+    KeptResponses,
+    ScriptedFlow,
+    open_house,
+    text_answer,
+)
 
 from xrouter.domain.chat import ChatRequest
-from xrouter.domain.errors import UpstreamFailed
+from xrouter.domain.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    UpstreamFailed,
+    UpstreamOverloaded,
+    UpstreamRateLimited,
+    XRouterError,
+)
 from xrouter.domain.history import StoredJob
 from xrouter.domain.identity import Principal
 from xrouter.domain.ports import Deferred, Reply
+from xrouter.edge import background
+from xrouter.edge.background import Background
 from xrouter.edge.dialects.responses.jobs import Job
 from xrouter.edge.voice import encode
 
 ASKED = {"model": "acme/one", "input": "Hi", "background": True}
 LEFT = Deferred("op-1", "acme/one", "1", "acme", "primary", Principal(key_id="k", name="n"), 1.0)
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests leave work behind; nobody waits for it."""
+    monkeypatch.setattr(background, "PATIENCE_S", 0.0)
 
 
 async def begun(house: House, **more: Any) -> dict[str, Any]:
@@ -47,13 +69,26 @@ async def test_the_answer_is_there_later(house: House) -> None:
     assert house.flow.requests[0].stream is None
 
 
-async def test_a_failure_is_there_later(house: House) -> None:
+@pytest.mark.parametrize(
+    "error,code",
+    [
+        (UpstreamFailed("It broke."), "server_error"),
+        (UpstreamOverloaded("It broke."), "server_is_overloaded"),
+        (UpstreamRateLimited("It broke."), "rate_limit_exceeded"),
+        (ContextLengthExceeded("It broke."), "context_length_exceeded"),
+        (InvalidRequest("It broke.", param="messages"), "invalid_prompt"),
+    ],
+)
+async def test_a_failure_is_there_later(house: House, error: XRouterError, code: str) -> None:
+    """With a code that tells clients whether to come again."""
+
     async def fails(_request: ChatRequest, reply: Reply) -> None:
-        await reply.refuse(UpstreamFailed("It broke."))
+        await reply.refuse(error)
 
     house.flow.script = fails
     told = await ended(house, (await begun(house))["id"])
     assert (told["status"], told["error"]["message"]) == ("failed", "It broke.")
+    assert told["error"]["code"] == code
 
 
 async def test_what_runs_can_be_cancelled(house: House) -> None:
@@ -165,3 +200,164 @@ async def test_what_is_deleted_does_not_come_back(house: House) -> None:
     go_on.set()
     await house.flow.cancelled.wait()
     assert (await house.call("GET", f"/v1/responses/{name}")).status == 404
+
+
+async def hangs(_request: ChatRequest, _reply: Reply) -> None:
+    await asyncio.Event().wait()
+
+
+async def test_what_is_given_up_is_told_at_once_and_what_is_known_later_then(house: House) -> None:
+    async def answer(_request: ChatRequest, reply: Reply) -> None:
+        await reply.answer(text_answer(), msgspec.structs.replace(SERVED, dropped=("seed",)))
+
+    house.flow.script = answer
+    posted = await house.call("POST", "/v1/responses", ASKED | {"unheard_of": 1, "seed": 1})
+    assert posted.headers["x-xrouter-dropped"] == "unheard_of"
+    name = posted.json["id"]
+    await ended(house, name)
+    got = await house.call("GET", f"/v1/responses/{name}")
+    assert got.headers["x-xrouter-dropped"] == "unheard_of, seed"
+
+
+async def test_what_a_provider_gives_up_that_answers_later(house: House) -> None:
+    house.flow.left = msgspec.structs.replace(LEFT, dropped=("seed",))
+    body = ASKED | {"service_tier": "flex", "unheard_of": 1}
+    posted = await house.call("POST", "/v1/responses", body)
+    got = await house.call("GET", f"/v1/responses/{posted.json['id']}")
+    cancelled = await house.call("POST", f"/v1/responses/{posted.json['id']}/cancel")
+    for answer in (posted, got, cancelled):
+        assert answer.headers["x-xrouter-dropped"] == "unheard_of, seed"
+
+
+async def test_a_refusal_to_answer_later_has_the_callers_names(house: House) -> None:
+    async def refuses(*_args: object) -> None:
+        raise InvalidRequest("Too many.", param="max_tokens")
+
+    house.flow.defer = refuses  # type: ignore[method-assign, assignment]
+    answer = await house.call("POST", "/v1/responses", ASKED | {"service_tier": "flex"})
+    assert (answer.status, answer.error["param"]) == (400, "max_output_tokens")
+    assert house.door._means.background._places.keys().isdisjoint(["resp_1"])
+    assert all(place.task for place in house.door._means.background._places.values())
+
+
+@pytest.mark.parametrize("raises", [True, False])
+async def test_a_defect_does_not_leave_it_unfinished(house: House, raises: bool) -> None:
+    async def defective(_request: ChatRequest, _reply: Reply) -> None:
+        if raises:
+            raise RuntimeError("secret words")
+
+    house.flow.script = defective
+    told = await ended(house, (await begun(house))["id"])
+    assert told["status"] == "failed"
+    assert "secret" not in told["error"]["message"]
+    store = house.door._means.responses
+    assert isinstance(store, KeptResponses)
+    await house.until(lambda: not store.jobs)
+
+
+async def test_an_answer_that_comes_before_the_cancellation_stays(house: House) -> None:
+    async def ends_just_then(_request: ChatRequest, reply: Reply) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await reply.answer(text_answer(), SERVED)
+
+    house.flow.script = ends_just_then
+    name = (await begun(house))["id"]
+    await house.flow.entered.wait()
+    answer = await house.call("POST", f"/v1/responses/{name}/cancel")
+    assert answer.json["status"] == "completed"
+    assert (await ended(house, name))["status"] == "completed"
+    assert house.flow.reasons == ["cancelled"]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deleted"])
+async def test_what_another_process_has_ended_is_not_brought_back(how: str) -> None:
+    store, go_on = KeptResponses(), asyncio.Event()
+
+    async def waits(_request: ChatRequest, reply: Reply) -> None:
+        await go_on.wait()
+        await reply.answer(text_answer(), SERVED)
+
+    async with open_house(responses=store) as house:
+        house.flow.script = waits
+        name = (await begun(house))["id"]
+        await house.flow.entered.wait()
+        kept = store.kept[name]
+        if how == "cancelled":
+            body = msgspec.json.decode(kept.body) | {"status": "cancelled"}
+            store.keep(msgspec.structs.replace(kept, body=encode(body)))
+        else:
+            await store.remove(name, "default")
+        go_on.set()
+        await house.until(lambda: not store.jobs)
+        left = store.kept.get(name)
+        status = None if left is None else msgspec.json.decode(left.body)["status"]
+        assert status == (how if how == "cancelled" else None)
+
+
+async def test_what_runs_elsewhere_can_be_cancelled() -> None:
+    store = KeptResponses()
+    async with open_house(responses=store) as house:
+        house.flow.script = hangs
+        name = (await begun(house))["id"]
+        await house.flow.entered.wait()
+        async with open_house(responses=store) as other:
+            answer = await other.call("POST", f"/v1/responses/{name}/cancel")
+            assert answer.json["status"] == "cancelled"
+            assert not store.jobs
+
+
+async def test_a_project_has_a_share_of_the_places(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "MAX_OF_ONE", 1)
+    house.flow.script = hangs
+    name = (await begun(house))["id"]
+    refused = await house.call("POST", "/v1/responses", ASKED)
+    assert (refused.status, refused.headers["retry-after"]) == (429, "5")
+    await house.call("POST", f"/v1/responses/{name}/cancel")
+    await begun(house)
+    monkeypatch.setattr(background, "MAX_TASKS", 1)
+    assert (await house.call("POST", "/v1/responses", ASKED)).status == 503
+
+
+async def test_a_place_that_is_given_up_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "MAX_TASKS", 1)
+    places = Background()
+    places.reserve("a", "p")
+    places.release("a")
+    places.reserve("b", "p")
+
+
+async def test_what_runs_may_end_when_the_server_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "PATIENCE_S", 20.0)
+    store, go_on = KeptResponses(), asyncio.Event()
+
+    async def waits(_request: ChatRequest, reply: Reply) -> None:
+        await go_on.wait()
+        await reply.answer(text_answer(), SERVED)
+
+    async with open_house(responses=store) as house:
+        house.flow.script = waits
+        name = (await begun(house))["id"]
+        await house.flow.entered.wait()
+        leaving = asyncio.create_task(house.door._means.background.close())
+        await asyncio.sleep(0)
+        go_on.set()
+        await leaving
+        assert msgspec.json.decode(store.kept[name].body)["status"] == "completed"
+        assert house.flow.reasons == []
+
+
+async def test_what_does_not_end_then_has_failed() -> None:
+    store = KeptResponses()
+    async with open_house(responses=store) as house:
+        house.flow.script = hangs
+        name = (await begun(house))["id"]
+        await house.flow.entered.wait()
+    told = msgspec.json.decode(store.kept[name].body)
+    assert (told["status"], told["error"]["code"]) == ("failed", "server_is_overloaded")
+    assert "stopped" in told["error"]["message"]
+    assert house.flow.reasons == ["server_shutdown"]
+    assert not store.jobs

@@ -10,6 +10,7 @@ from xrouter.domain.errors import InvalidRequest
 from xrouter.edge.dialects.responses.body import read_body
 from xrouter.edge.dialects.responses.reasoning import Thought, packed, unpacked
 from xrouter.edge.dialects.responses.request import Asked, translate
+from xrouter.edge.dialects.responses.words import renamed
 from xrouter.edge.voice import encode
 
 FUNCTION = {"type": "function", "name": "f"}
@@ -175,7 +176,7 @@ def test_a_conversation_goes_on() -> None:
     found = asked(input=[output], before=before, previous_response_id="resp_1")
     assert [message.role for message in found.chat.messages] == ["user", "assistant", "tool"]
     assert found.own == [output]
-    assert found.items == [*before, output]
+    assert found.before == before
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,37 @@ def test_a_conversation_goes_on() -> None:
         ({"input": "x", "max_output_tokens": 0}, "max_output_tokens", None),
         ({"input": "x", "truncation": "never"}, "truncation", "invalid_value"),
         ({"input": []}, "input", None),
+        ({"input": [{"role": "user", "content": 5}]}, "input[0].content", "invalid_type"),
+        ({"input": [{"role": "user", "content": {}}]}, "input[0].content", "invalid_type"),
+        ({"input": [{"role": "user", "content": ["x"]}]}, "input[0].content[0]", "invalid_type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+         "input[0].content[0].input_audio", "missing_required_parameter"),
+        ({"input": [{"type": "function_call_output", "call_id": "a", "output": 5}]},
+         "input[0].output", "invalid_type"),
+        ({"input": [{"type": "reasoning", "summary": 5}]}, "input[0].summary", "invalid_type"),
+        ({"input": [{"type": "reasoning", "encrypted_content": 5}]},
+         "input[0].encrypted_content", "invalid_type"),
+        ({"input": "x", "text": {"format": 5}}, "text.format", "invalid_type"),
+        ({"input": "x", "text": {"format": {}}}, "text.format.type", "missing_required_parameter"),
+        ({"input": "x", "text": {"format": {"type": "xml"}}}, "text.format.type", "invalid_value"),
+        ({"input": "x", "tool_choice": "required"}, "tool_choice", "invalid_value"),
+        ({"input": "x", "tool_choice": "soon"}, "tool_choice", "invalid_value"),
+        ({"input": "x", "tools": [{"type": "web_search"}], "tool_choice": "required"},
+         "tool_choice", "invalid_value"),
+        ({"input": "x", "tools": [FUNCTION], "tool_choice": {"type": "function", "name": "g"}},
+         "tool_choice", "invalid_value"),
+        ({"input": "x", "tools": [FUNCTION],
+          "tool_choice": {"type": "allowed_tools", "mode": "none", "tools": [FUNCTION]}},
+         "tool_choice.mode", "invalid_value"),
+        ({"input": "x", "tools": [FUNCTION], "tool_choice": {"type": "allowed_tools"}},
+         "tool_choice.tools", "missing_required_parameter"),
+        ({"input": "x", "tools": [{"type": "namespace", "name": "n", "tools": 5}]},
+         "tools[0].tools", "invalid_type"),
+        ({"input": "x", "tools": [{"type": "namespace", "name": "n"}]},
+         "tools[0].tools", "missing_required_parameter"),
+        ({"input": "x", "tools": [{"type": "namespace", "tools": []}]},
+         "tools[0].name", "missing_required_parameter"),
+        ({"input": "x", "stream": True, "stream_options": 5}, "stream_options", "invalid_type"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(body: dict[str, Any], param: str, code: str | None) -> None:
@@ -241,3 +273,138 @@ def test_reasoning_survives_the_client() -> None:
     assert unpacked(packed(thought)) == thought
     for foreign in ("", "gAAAA", "xr1.%%%", "xr1.aGk="):
         assert unpacked(foreign) is None
+
+
+def namespace(name: str) -> dict[str, Any]:
+    return {"type": "namespace", "name": name, "tools": [FUNCTION]}
+
+
+@pytest.mark.parametrize(
+    "tools,param",
+    [
+        ([namespace("a"), namespace("b")], "tools[1].tools[0].name"),
+        ([FUNCTION, namespace("a")], "tools[1].tools[0].name"),
+        ([{"type": "custom", "name": "f"}, FUNCTION], "tools[1].name"),
+    ],
+)
+def test_a_call_must_lead_back_to_one_tool(tools: list[dict[str, Any]], param: str) -> None:
+    assert refusal(input="x", tools=tools).param == param
+
+
+def test_what_is_said_of_tools_and_nobody_reads_is_named() -> None:
+    tools = [
+        FUNCTION | {"defer_loading": True, "async": False, "output_schema": {}},
+        namespace("n") | {"tools": [{"type": "function", "name": "g"}], "description": "Both."},
+        {"type": "custom", "name": "c", "format": {"type": "grammar", "definition": "x"}},
+    ]
+    assert asked(input="x", tools=tools).dropped == (
+        "tools[0].defer_loading",
+        "tools[0].output_schema",
+        "tools[1].description",
+        "tools[2].format",
+    )
+    allowed = {"type": "allowed_tools", "tools": [FUNCTION, {"type": "web_search"}]}
+    found = asked(input="x", tools=[FUNCTION, {"type": "web_search"}], tool_choice=allowed)
+    assert found.dropped == ("tools[1].web_search", "tool_choice.tools[1]")
+
+
+def test_what_nobody_reads_inside_of_a_parameter_is_named() -> None:
+    found = asked(
+        input="x",
+        stream=True,
+        text={"verbosity": "low", "tone": "kind"},
+        reasoning={"effort": "low", "mode": "pro", "context": "all_turns"},
+        stream_options={"include_usage": True, "include_obfuscation": True},
+    )
+    assert found.dropped == (
+        "reasoning.context",
+        "reasoning.mode",
+        "stream_options.include_obfuscation",
+        "text.tone",
+    )
+    plain = asked(
+        input="x",
+        text=None,
+        reasoning={"mode": "standard", "context": "auto"},
+        stream_options={"include_obfuscation": False},
+        stream=True,
+    )
+    assert plain.dropped == ()
+
+
+def test_reasoning_that_cannot_be_said_is_named() -> None:
+    foreign = {"type": "reasoning", "encrypted_content": "gAAAA", "summary": []}
+    lost = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "one"}]}
+    user = {"role": "user", "content": "x"}
+    call = {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}
+    found = asked(input=[foreign, call, lost, user, lost])
+    assert found.dropped == ("input[0].encrypted_content", "input[2]", "input[4]")
+    assert all(message.reasoning_content is None for message in found.chat.messages)
+    before = asked(before=[foreign, call], input=[user])
+    assert before.dropped == ()
+
+
+def test_reasoning_between_calls_is_all_kept() -> None:
+    def thought(text: str) -> dict[str, Any]:
+        details = [{"type": "reasoning.text", "text": text}]
+        return {"type": "reasoning", "encrypted_content": packed(Thought(text, details))}
+
+    call = {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}
+    (message,) = sent(input=[thought("one"), call, thought("two"), call | {"call_id": "b"}])[
+        "messages"
+    ]
+    assert message["reasoning_content"] == "one\ntwo"
+    assert [each["text"] for each in message["reasoning_details"]] == ["one", "two"]
+
+
+def test_a_fault_of_what_was_kept_names_the_response_it_came_from() -> None:
+    error = refusal(before=[{"type": "computer_call"}], input="x")
+    assert error.param == "previous_response_id"
+
+
+@pytest.mark.parametrize(
+    "param,ours",
+    [
+        (None, None),
+        ("model", "model"),
+        ("messages[2].content[0].image_url", "input"),
+        ("max_tokens", "max_output_tokens"),
+        ("max_completion_tokens", "max_output_tokens"),
+        ("response_format", "text.format"),
+        ("response_format.type", "text.format.type"),
+        ("response_format.json_schema.schema", "text.format.schema"),
+        ("reasoning_effort", "reasoning.effort"),
+        ("verbosity", "text.verbosity"),
+        ("logprobs", "top_logprobs"),
+        ("tools", "tools"),
+        ("tools[1].function.parameters", "tools[2].tools[0].parameters"),
+        ("tools[9]", "tools[9]"),
+        ("tool_choice.function.name", "tool_choice.name"),
+        ("tool_choice", "tool_choice"),
+    ],
+)
+def test_parameters_have_the_callers_names(param: str | None, ours: str | None) -> None:
+    assert renamed(param, ["tools[0]", "tools[2].tools[0]"]) == ours
+
+
+def test_the_places_of_tools_are_those_in_the_request() -> None:
+    tools = [
+        {"type": "web_search"},
+        FUNCTION,
+        namespace("n") | {"tools": [{**FUNCTION, "name": "g"}]},
+    ]
+    assert asked(input="x", tools=tools).tooling.places == ["tools[1]", "tools[2].tools[0]"]
+    allowed = {"type": "allowed_tools", "tools": [{"type": "function", "name": "g"}]}
+    only = asked(input="x", tools=tools, tool_choice=allowed)
+    assert only.tooling.places == ["tools[2].tools[0]"]
+
+
+def test_marks_of_the_prompt_cache_stay_where_they_are() -> None:
+    part = {"type": "input_text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    (message,) = sent(input=[{"role": "user", "content": [part]}])["messages"]
+    assert message["content"] == [part | {"type": "text"}]
+
+
+def test_a_choice_may_be_nested_as_in_chat() -> None:
+    nested = {"type": "function", "function": {"name": "f"}}
+    assert sent(input="x", tools=[FUNCTION], tool_choice=nested)["tool_choice"] == nested

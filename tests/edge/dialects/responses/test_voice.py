@@ -18,7 +18,7 @@ from xrouter.domain.ports import Served
 from xrouter.edge.dialects.responses.body import read_body
 from xrouter.edge.dialects.responses.reasoning import Thought, unpacked
 from xrouter.edge.dialects.responses.request import translate
-from xrouter.edge.dialects.responses.voice import Manner, StreamVoice, WholeVoice
+from xrouter.edge.dialects.responses.voice import Ended, Manner, StreamVoice, WholeVoice
 from xrouter.edge.voice import encode
 from xrouter.wire.sse import SseParser
 
@@ -26,7 +26,7 @@ SERVED = Served("acme/one", "1", "acme", "primary", 1)
 USAGE = Usage(10, 5, cached_tokens=4, reasoning_tokens=2)
 
 
-def manner(kept: list[dict[str, Any]], **body: Any) -> Manner:
+def manner(kept: list[Ended], **body: Any) -> Manner:
     read = read_body(encode({"model": "one", "input": "Hi", **body}))
     return Manner("resp_1", read, translate(read, []), kept.append)
 
@@ -35,7 +35,7 @@ def told(
     deltas: list[ChatDelta], error: XRouterError | None = None, **body: Any
 ) -> list[dict[str, Any]]:
     """The events of a stream; checks what holds for every stream."""
-    kept: list[dict[str, Any]] = []
+    kept: list[Ended] = []
     voice = StreamVoice(manner(kept, **body))
     raw = voice.start(SERVED)
     for delta in deltas:
@@ -48,7 +48,7 @@ def told(
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
     assert len(kept) == 1
-    assert events[-1]["response"] == msgspec.json.decode(encode(kept[0]))
+    assert events[-1]["response"] == msgspec.json.decode(encode(kept[0].body))
     return events
 
 
@@ -210,7 +210,7 @@ def test_a_refusal_is_a_part_of_its_own() -> None:
 
 
 def test_a_whole_answer_says_the_same_and_repeats_the_request() -> None:
-    kept: list[dict[str, Any]] = []
+    kept: list[Ended] = []
     asked = {"temperature": 0.3, "metadata": {"a": "b"}, "instructions": "Be brief."}
     voice = WholeVoice(manner(kept, **asked))
     call = ToolCall("a", function=FunctionCall("f", "{}"))

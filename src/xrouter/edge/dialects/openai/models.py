@@ -1,6 +1,8 @@
 """The catalog as `GET /models` shows it: in one object for clients of OpenAI and of Anthropic.
 
-Both ask at the same path, and each ignores the fields of the other.
+Both ask at the same path, and each ignores the fields of the other. A third kind names its own
+version in the query, and wants a list of prompts and settings in `models`: an empty one makes it
+go on with what it was configured to use.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from xrouter.edge.mistakes import invalid_value
 
 _PAGE, _PAGE_MAX = 20, 1000
 _PAGED = ("limit", "after_id", "before_id")
+_THIRD_KIND = "client_version"
 
 
 class ModelVersions(Struct):
@@ -54,6 +57,7 @@ class ModelList(Struct, kw_only=True):
 
     object: str = "list"
     data: list[ModelObject]
+    models: list[ModelObject] | UnsetType = UNSET
     has_more: bool = False
     first_id: str | None = None
     last_id: str | None = None
@@ -72,7 +76,10 @@ def listed(models: list[Model], query: bytes) -> ModelList:
     """
     asked = {name: given[-1] for name, given in parse_qs(query.decode("latin-1")).items()}
     if not asked.keys() & set(_PAGED):
-        return ModelList(data=[shown(model) for model in models])
+        found = ModelList(data=[shown(model) for model in models])
+        if _THIRD_KIND in asked:
+            found.models = []
+        return found
     raw = asked.get("limit", str(_PAGE))
     limit = int(raw) if raw.isdecimal() and len(raw) <= len(str(_PAGE_MAX)) else 0
     if not 1 <= limit <= _PAGE_MAX:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.images import ImagesRequest
 from xrouter.edge.dialects.openai import raw
-from xrouter.edge.dialects.openai.chat import read_chat
 from xrouter.edge.dialects.openai.codec import chat_voice
 from xrouter.edge.dialects.openai.completions import (
     CompletionBody,
@@ -20,7 +21,7 @@ from xrouter.edge.dialects.openai.embeddings import (
 )
 from xrouter.edge.dialects.openai.images import ImagesVoice, PictureList, read_images
 from xrouter.edge.dialects.openai.models import ModelList, ModelObject, listed, shown
-from xrouter.edge.dialects.openai.schema import Completion, EmbeddingList
+from xrouter.edge.dialects.openai.schema import EmbeddingList
 from xrouter.edge.dialects.openai.tokens import CountBody, Counted, CountVoice, read_count
 from xrouter.edge.outlet import JSON
 from xrouter.edge.routes import Route
@@ -29,19 +30,23 @@ from xrouter.edge.voice import encode
 
 _OK = 200
 
+ChatReader = Callable[[bytes], tuple[ChatRequest, tuple[str, ...]]]
+"""Reads a body; says besides what of it was given up."""
 
-async def chat(visit: Visit) -> None:
-    """POST /chat/completions."""
+
+async def chat(visit: Visit, read: ChatReader) -> None:
+    """POST /chat/completions. The route is in the dialect whose bodies come here, too."""
     key = visit.credential()
-    request = read_chat(await visit.body())
-    reply = visit.answer_with(chat_voice(request, visit.serial))
-    await visit.means.flow.chat(request, key, visit.info("chat"), reply)
+    request, dropped = await visit.read(read)
+    voice = chat_voice(request, visit.serial)
+    voice.dropped = dropped
+    await visit.means.flow.chat(request, key, visit.info("chat"), visit.answer_with(voice))
 
 
 async def embeddings(visit: Visit) -> None:
     """POST /embeddings."""
     key = visit.credential()
-    request = read_embeddings(await visit.body())
+    request = await visit.read(read_embeddings)
     reply = visit.answer_with(EmbeddingsVoice(request.encoding_format))
     await visit.means.flow.embeddings(request, key, visit.info("embeddings"), reply)
 
@@ -49,7 +54,7 @@ async def embeddings(visit: Visit) -> None:
 async def completions(visit: Visit) -> None:
     """POST /completions."""
     key = visit.credential()
-    asked = read_completion(await visit.body())
+    asked = await visit.read(read_completion)
     reply = visit.answer_with(completion_voice(asked, visit.serial))
     await visit.means.flow.chat(asked.chat, key, visit.info("completions"), reply)
 
@@ -57,7 +62,7 @@ async def completions(visit: Visit) -> None:
 async def images(visit: Visit) -> None:
     """POST /images/generations."""
     key = visit.credential()
-    request = read_images(await visit.body())
+    request = await visit.read(read_images)
     reply = visit.answer_with(ImagesVoice(request.response_format))
     await visit.means.flow.images(request, key, visit.info("images"), reply)
 
@@ -65,7 +70,7 @@ async def images(visit: Visit) -> None:
 async def count_tokens(visit: Visit) -> None:
     """POST /tokens/count."""
     key = visit.credential()
-    request = read_count(await visit.body())
+    request = await visit.read(read_count)
     reply = visit.answer_with(CountVoice())
     await visit.means.flow.count(request, key, visit.info("count"), reply)
 
@@ -84,16 +89,6 @@ async def model(visit: Visit) -> None:
 
 
 ROUTES = [
-    Route(
-        method="POST",
-        path="/chat/completions",
-        serve=chat,
-        summary="Answer a conversation",
-        request=ChatRequest,
-        answer=Completion,
-        example={"model": "provider/model", "messages": [{"role": "user", "content": "Hello!"}]},
-        streams=True,
-    ),
     Route(
         method="POST",
         path="/embeddings",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from xrouter.domain.chat import Fields
+from xrouter.domain.chat import Fields, StreamOptions
 from xrouter.domain.errors import InvalidRequest
 from xrouter.edge.mistakes import DECODE_ERRORS, explain, missing
 
@@ -31,6 +31,7 @@ class ResponsesBody(Struct, kw_only=True):
     previous_response_id: str | None = None
     store: bool | None = None
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None

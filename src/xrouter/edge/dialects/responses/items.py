@@ -1,14 +1,12 @@
 """The items of a conversation as the messages of chat completions.
 
 Consecutive calls, and the text and the reasoning before them, are one assistant message; each
-output is a tool message. What cannot be said there is refused by its place, never left out.
+output is a tool message. What cannot be said there is refused by its place, or named as given up.
 """
 
 from __future__ import annotations
 
 from typing import Any
-
-import msgspec
 
 from xrouter.domain.errors import InvalidRequest
 from xrouter.edge.dialects.responses.body import Item
@@ -19,37 +17,59 @@ from xrouter.edge.mistakes import missing
 Message = dict[str, Any]
 
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
+_FILE_KEYS = ("filename", "file_data", "file_id", "file_url")
+_MARKS = ("prompt_cache_breakpoint", "cache_control")
+"""What a part may carry in any API: it goes on as it is."""
 
 
-def messages_of(items: list[Item]) -> list[Message]:
-    """Translate. Raises InvalidRequest that names the item at fault."""
+def messages_of(before: list[Item], own: list[Item]) -> tuple[list[Message], list[str]]:
+    """The messages, and what of the request's own items was given up.
+
+    before: the conversation that is gone on with. Raises InvalidRequest that names the item at
+    fault.
+    """
     reader = _Reader()
-    for index, item in enumerate(items):
+    for item in before:
+        reader.read(item, "previous_response_id")
+    reader.dropped.clear()  # that was told when they came
+    for index, item in enumerate(own):
         reader.read(item, f"input[{index}]")
-    return reader.messages
+    reader.give_up_thought()
+    return reader.messages, reader.dropped
 
 
 class _Reader:
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.dropped: list[str] = []
         self._thought: Thought | None = None
+        self._thought_at: list[str] = []
 
     def read(self, item: Item, where: str) -> None:
         kind = item.get("type") or ("message" if "role" in item else None)
         if kind == "message":
             self._message(item, where)
         elif kind == "reasoning":
-            self._thought = _together(self._thought, _thought(item))
+            self._thought = _together(self._thought, self._read_thought(item, where))
+            self._thought_at.append(where)
         elif kind == "function_call":
             self._call(item, where, _text(item, "arguments", where))
         elif kind == "custom_tool_call":
             self._call(item, where, arguments_of(_text(item, "input", where)))
         elif kind in ("function_call_output", "custom_tool_call_output"):
-            output = _content(item.get("output"), f"{where}.output")
+            self.give_up_thought()
+            output = self._content(item.get("output"), f"{where}.output")
             call_id = _text(item, "call_id", where)
             self.messages.append({"role": "tool", "tool_call_id": call_id, "content": output})
         else:
             raise _unsupported(kind, where)
+
+    def give_up_thought(self) -> None:
+        """Reasoning that no message of the assistant follows cannot be said."""
+        if self._thought is not None:
+            self.dropped += self._thought_at
+            self._thought = None
+            self._thought_at.clear()
 
     def _message(self, item: Item, where: str) -> None:
         role = _text(item, "role", where)
@@ -58,9 +78,11 @@ class _Reader:
         if role == "assistant" and isinstance(content, list):
             message |= _said(content, where)
         else:
-            message["content"] = _content(content, f"{where}.content")
+            message["content"] = self._content(content, f"{where}.content")
         if role == "assistant":
             self._think(message)
+        else:
+            self.give_up_thought()
         self.messages.append(message)
 
     def _call(self, item: Item, where: str, arguments: str) -> None:
@@ -79,12 +101,56 @@ class _Reader:
     def _think(self, message: Message) -> None:
         """Reasoning belongs to the message that follows it."""
         thought, self._thought = self._thought, None
+        self._thought_at.clear()
         if thought is None:
             return
         if thought.text:
-            message["reasoning_content"] = thought.text
+            said = message.get("reasoning_content")
+            message["reasoning_content"] = f"{said}\n{thought.text}" if said else thought.text
         if thought.details:
-            message["reasoning_details"] = thought.details
+            message["reasoning_details"] = message.get("reasoning_details", []) + thought.details
+
+    def _read_thought(self, item: Item, where: str) -> Thought:
+        sealed = item.get("encrypted_content")
+        if sealed is not None:
+            found = unpacked(_text(item, "encrypted_content", where))
+            if found is not None:
+                return found
+            self.dropped.append(f"{where}.encrypted_content")  # it was sealed by somebody else
+        texts = [
+            _text(part, "text", f"{where}.{name}[{index}]")
+            for name in ("summary", "content")
+            for index, part in enumerate(_parts(item.get(name) or [], f"{where}.{name}"))
+        ]
+        return Thought("\n".join(texts))
+
+    def _content(self, content: Any, where: str) -> Any:
+        if content is None or isinstance(content, str):
+            return content
+        return [
+            self._part(part, f"{where}[{index}]")
+            | {mark: part[mark] for mark in _MARKS if part.get(mark) is not None}
+            for index, part in enumerate(_parts(content, where))
+        ]
+
+    def _part(self, part: dict[str, Any], where: str) -> dict[str, Any]:
+        kind = part.get("type")
+        if kind in _TEXTS:
+            return {"type": "text", "text": _text(part, "text", where)}
+        if kind == "input_image":
+            return _image(part, where)
+        if kind == "input_file":
+            if part.get("detail") is not None:
+                self.dropped.append(f"{where}.detail")
+            file = {key: part[key] for key in _FILE_KEYS if part.get(key) is not None}
+            return {"type": "file", "file": file}
+        if kind == "input_audio":
+            if not isinstance(part.get("input_audio"), dict):
+                raise missing(f"{where}.input_audio")
+            return {"type": "input_audio", "input_audio": part["input_audio"]}
+        if kind == "refusal":
+            return {"type": "text", "text": _text(part, "refusal", where)}
+        raise _unsupported(kind, where)
 
 
 def _together(first: Thought | None, second: Thought) -> Thought:
@@ -96,26 +162,12 @@ def _together(first: Thought | None, second: Thought) -> Thought:
     )
 
 
-def _thought(item: Item) -> Thought:
-    sealed = item.get("encrypted_content")
-    found = unpacked(sealed) if isinstance(sealed, str) else None
-    if found is not None:
-        return found
-    parts = [*_list(item.get("summary")), *_list(item.get("content"))]
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    return Thought("\n".join(text for text in texts if isinstance(text, str)))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _said(parts: list[Any], where: str) -> Message:
     """An assistant's own parts: text and refusals."""
     texts: list[str] = []
     refusals: list[str] = []
-    for index, part in enumerate(parts):
-        kind = part.get("type") if isinstance(part, dict) else None
+    for index, part in enumerate(_parts(parts, f"{where}.content")):
+        kind = part.get("type")
         if kind == "refusal":
             refusals.append(_text(part, "refusal", f"{where}.content[{index}]"))
         elif kind in _TEXTS:
@@ -126,30 +178,6 @@ def _said(parts: list[Any], where: str) -> Message:
     if refusals:
         message["refusal"] = "".join(refusals)
     return message
-
-
-def _content(content: Any, where: str) -> Any:
-    if content is None or isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return msgspec.json.encode(content).decode()
-    return [_part(part, f"{where}[{index}]") for index, part in enumerate(content)]
-
-
-def _part(part: Any, where: str) -> dict[str, Any]:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind in _TEXTS:
-        return {"type": "text", "text": _text(part, "text", where)}
-    if kind == "input_image":
-        return _image(part, where)
-    if kind == "input_file":
-        keys = ("filename", "file_data", "file_id", "file_url")
-        return {"type": "file", "file": {k: part[k] for k in keys if part.get(k) is not None}}
-    if kind == "input_audio":
-        return {"type": "input_audio", "input_audio": part.get("input_audio")}
-    if kind == "refusal":
-        return {"type": "text", "text": _text(part, "refusal", where)}
-    raise _unsupported(kind, where)
 
 
 def _image(part: dict[str, Any], where: str) -> dict[str, Any]:
@@ -163,16 +191,27 @@ def _image(part: dict[str, Any], where: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": image}
 
 
+def _parts(value: Any, where: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise _wrong_type(where, "a string or an array")
+    for index, part in enumerate(value):
+        if not isinstance(part, dict):
+            raise _wrong_type(f"{where}[{index}]", "an object")
+    return value
+
+
 def _text(item: dict[str, Any], name: str, where: str) -> str:
     value = item.get(name)
     if isinstance(value, str):
         return value
     if value is None:
         raise missing(f"{where}.{name}")
-    raise InvalidRequest(
-        f"Invalid type for '{where}.{name}': expected a string.",
-        code="invalid_type",
-        param=f"{where}.{name}",
+    raise _wrong_type(f"{where}.{name}", "a string")
+
+
+def _wrong_type(where: str, wanted: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Invalid type for '{where}': expected {wanted}.", code="invalid_type", param=where
     )
 
 

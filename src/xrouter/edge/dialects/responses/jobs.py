@@ -1,7 +1,8 @@
 """Responses in the background: begun, gone on with after a restart, cancelled.
 
 With `service_tier: "flex"` a request is left with the provider where that answers later, and
-cheaper; such work survives a restart. Other work is done here: after a restart it has failed.
+cheaper; such work survives a restart. Other work is done here: when the server leaves it has some
+time to end, and what has not ended then has failed, as it has after a crash.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,12 +19,14 @@ from msgspec import Struct
 from typing_extensions import override
 
 from xrouter.domain.answer import ChatAnswer
-from xrouter.domain.errors import InvalidRequest, NotReady, XRouterError
+from xrouter.domain.errors import InternalError, InvalidRequest, NotReady, XRouterError
 from xrouter.domain.history import StoredJob, StoredResponse
-from xrouter.domain.ports import CallInfo, Deferred, Served
-from xrouter.edge.dialects.responses.body import Item, read_body
-from xrouter.edge.dialects.responses.request import Asked, items_json, translate
-from xrouter.edge.dialects.responses.voice import Draft, Manner
+from xrouter.domain.ports import SERVER_SHUTDOWN, CallInfo, Deferred, Served
+from xrouter.edge.background import CANCELLED
+from xrouter.edge.dialects.responses.body import Item, ResponsesBody, read_body
+from xrouter.edge.dialects.responses.kept import PREFIX, UNFINISHED, Kept, status_of, stored
+from xrouter.edge.dialects.responses.request import Asked, translate
+from xrouter.edge.dialects.responses.voice import Draft, Ended, Manner
 from xrouter.edge.visit import Means, Visit
 from xrouter.edge.voice import encode
 from xrouter.edge.whole import WholeReply
@@ -29,21 +34,23 @@ from xrouter.flow.fold import deltas_of
 
 FLEX = "flex"
 LOOK_EVERY_S = 10.0
-CANCELLED = "cancelled"
 QUEUED = "queued"
-_UNFINISHED = (QUEUED, "in_progress")
 
 _log = logging.getLogger(__name__)
 
 
 class Job(Struct):
-    """All that is needed to go on. body: the request as it was sent; before: the conversation."""
+    """All that is needed to go on. body: the request as it was sent; before: the conversation.
+
+    own: the items of the request, references resolved; None where there are none.
+    """
 
     id: str
     project: str
     body: bytes
     before: list[Item]
     deferred: Deferred | None = None
+    own: list[Item] | None = None
 
 
 _decode = msgspec.msgpack.Decoder(Job).decode
@@ -57,67 +64,112 @@ class Course:
         self.job = job
         self.means = means
         body = read_body(job.body)
+        if job.own is not None:
+            body.input = job.own
         self.tier = body.service_tier
         self.asked: Asked = translate(body, job.before)
         self.asked.chat.stream = None
-        self.draft = Draft(Manner(job.id, body, self.asked, self.keep))
+        self.draft = Draft(Manner(job.id, body, self.asked, self._ended))
+        if job.deferred is not None:
+            self.leave_with(job.deferred)
 
-    def keep(self, response: dict[str, Any]) -> None:
+    def leave_with(self, deferred: Deferred) -> None:
+        """It was left with a provider."""
+        self.job.deferred = deferred
+        self.draft.dropped = (*self.asked.dropped, *deferred.dropped)
+
+    def keep(self, **more: Any) -> StoredResponse:
         """Let it be found as it is now."""
-        kept = StoredResponse(
-            id=self.job.id,
-            project=self.job.project,
-            created_at=time.time(),
-            body=encode(response),
-            input=items_json(self.asked.own),
-            items=items_json([*self.asked.items, *response["output"]]),
-        )
-        self.means.responses.keep(kept)
+        return self._keep(self.draft.so_far() | more, [], self.draft.dropped)
 
-    async def end(self) -> None:
-        """Nothing more is to be done."""
+    async def is_wanted(self) -> bool:
+        """Whether nobody has cancelled or deleted it, here or in another process."""
+        kept = await self.means.responses.find(self.job.id, self.job.project)
+        return kept is not None and status_of(kept) in UNFINISHED
+
+    async def end(self, error: XRouterError | None = None) -> None:
+        """Nothing more is to be done. error: what is told when there is no answer."""
+        if error is not None and not self.draft.over and await self.is_wanted():
+            self.draft.fail(error)
         await self.means.responses.finish(self.job.id)
 
+    def _ended(self, ended: Ended) -> None:
+        self._keep(ended.body, ended.items, ended.dropped)
 
-async def begin(visit: Visit, body: bytes, before: list[Item], project: str) -> bytes:
-    """Start the work; the response object as it is now."""
-    means = visit.means
-    means.background.has_room()
-    job = Job("resp_" + visit.serial, project, body, before)
+    def _keep(
+        self, body: dict[str, Any], output: list[Item], dropped: tuple[str, ...]
+    ) -> StoredResponse:
+        asked = self.asked
+        kept = stored(
+            self.job.project,
+            body,
+            before=asked.before,
+            own=asked.own,
+            output=output,
+            dropped=dropped,
+        )
+        self.means.responses.keep(kept)
+        return kept
+
+
+async def begin(
+    visit: Visit, body: ResponsesBody, before: list[Item], project: str
+) -> StoredResponse:
+    """Start the work; the response as it is now."""
+    means, key, call = visit.means, visit.credential(), visit.info("responses")
+    own = body.input if isinstance(body.input, list) else None
+    job = Job(PREFIX + visit.serial, project, encode(body.fields), before, own=own)
     course = Course(job, means)
-    key, call = visit.credential(), visit.info("responses")
     means.flow.model(key, course.asked.chat.model)  # an unknown one is told at once
-    if course.tier == FLEX:
-        job.deferred = await means.flow.defer(course.asked.chat, key, call)
-    await means.responses.begin(StoredJob(job.id, _pack(job)))
-    state = course.draft.so_far() | {"status": QUEUED}
-    course.keep(state)
-    means.background.start(job.id, _run(course, key, call))
-    return encode(state)
+    means.background.reserve(job.id, project)
+    try:
+        if course.tier == FLEX:
+            await _leave(course, key, call)
+        await means.responses.begin(StoredJob(job.id, _pack(job)))
+    except BaseException:
+        means.background.release(job.id)
+        raise
+    kept = course.keep(status=QUEUED)
+    _start(course, partial(_work, course, key, call))
+    return kept
 
 
-async def cancel(visit: Visit, kept: StoredResponse) -> bytes:
-    """End the work; the response object as it is then."""
-    state = msgspec.json.decode(kept.body, type=dict[str, Any])
-    if not state.get("background"):
+async def _leave(course: Course, key: str | None, call: CallInfo) -> None:
+    """Leave it with a provider, if there is one that answers later."""
+    asked = course.asked
+    try:
+        deferred = await course.means.flow.defer(asked.chat, key, call)
+    except XRouterError as error:
+        error.param = asked.renamed(error.param)
+        raise
+    if deferred is not None:
+        course.leave_with(deferred)
+
+
+async def cancel(visit: Visit, kept: StoredResponse) -> StoredResponse:
+    """End the work; the response as it is then."""
+    if not msgspec.json.decode(kept.body).get("background"):
         raise InvalidRequest(
             "Only responses in the background can be cancelled.",
             code="invalid_value",
             param="response_id",
         )
-    if state["status"] not in _UNFINISHED:
-        return kept.body
-    state["status"] = CANCELLED
-    body = encode(state)
-    visit.means.background.cancel(kept.id)
-    visit.means.responses.keep(msgspec.structs.replace(kept, body=body))
-    await visit.means.responses.finish(kept.id)
-    return body
+    if status_of(kept) not in UNFINISHED:
+        return kept
+    means = visit.means
+    await means.background.cancel(kept.id)
+    kept = await Kept(means.responses, kept.project).find(kept.id)  # it may have just ended
+    if status_of(kept) in UNFINISHED:
+        body = msgspec.json.decode(kept.body, type=dict[str, Any]) | {"status": CANCELLED}
+        kept = msgspec.structs.replace(kept, body=encode(body))
+        means.responses.keep(kept)
+    await means.responses.finish(kept.id)
+    return kept
 
 
 async def forget(visit: Visit, response_id: str) -> None:
     """End the work on a response that is to be deleted, so that it does not come back."""
-    visit.means.background.cancel(response_id)
+    await visit.means.background.cancel(response_id)
     await visit.means.responses.finish(response_id)
 
 
@@ -125,58 +177,80 @@ async def revive(means: Means) -> None:
     """Go on with what other processes have begun and left, as long as the door is open."""
     while True:
         try:
-            for stored in await means.responses.abandoned():
-                await _take_over(stored, means)
+            for job in await means.responses.abandoned():
+                await _take_over(job, means)
         except Exception:  # noqa: BLE001 - looking must go on: it also says that we are there
             _log.exception("abandoned work was not looked at")
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _take_over(stored: StoredJob, means: Means) -> None:
+async def _take_over(written: StoredJob, means: Means) -> None:
     """Go on with one; what cannot be read any more is given up, and logged."""
     try:
-        job = _decode(stored.data)
-        course = Course(job, means)
+        course = Course(_decode(written.data), means)
     except (msgspec.MsgspecError, XRouterError) as error:
-        _log.error("work cannot be gone on with, response_id=%s: %s", stored.id, error)
-        await means.responses.finish(stored.id)
+        _log.error("work cannot be gone on with, response_id=%s: %s", written.id, error)
+        await means.responses.finish(written.id)
         return
+    job = course.job
     kept = await means.responses.find(job.id, job.project)
-    if kept is not None and msgspec.json.decode(kept.body)["status"] not in _UNFINISHED:
+    if kept is not None and status_of(kept) not in UNFINISHED:
         await course.end()
         return
-    means.background.start(stored.id, _revived(course))
+    if kept is None:
+        course.keep()  # the process was killed before it was written
+    _start(course, partial(_revive, course))
 
 
-async def _run(course: Course, key: str | None, call: CallInfo) -> None:
-    deferred = course.job.deferred
-    course.keep(course.draft.so_far())
+def _start(course: Course, work: Callable[[], Awaitable[None]]) -> None:
+    job = course.job
+    course.means.background.start(
+        job.id, _guarded(course, work), holder=job.project, ends=job.deferred is None
+    )
+
+
+async def _guarded(course: Course, work: Callable[[], Awaitable[None]]) -> None:
+    """Whatever becomes of the work, its response does not stay unfinished."""
+    try:
+        await work()
+    except asyncio.CancelledError as gone:
+        if SERVER_SHUTDOWN in gone.args and course.job.deferred is None:
+            await course.end(NotReady("The server was stopped while it worked on this."))
+        raise
+    except Exception:  # noqa: BLE001 - the last line of defence of a job
+        _log.exception("defect in the background, response_id=%s", course.job.id)
+    await course.end(InternalError("XRouter failed to handle the request; it has been recorded."))
+
+
+async def _work(course: Course, key: str | None, call: CallInfo) -> None:
+    course.keep()
+    deferred, flow, reply = course.job.deferred, course.means.flow, KeepingReply(course)
     if deferred is not None:
-        await course.means.flow.collect(deferred, call, KeepingReply(course))
+        await flow.collect(deferred, call, reply)
     else:
-        await course.means.flow.chat(course.asked.chat, key, call, KeepingReply(course))
-    await course.end()
+        await flow.chat(course.asked.chat, key, call, reply)
 
 
-async def _revived(course: Course) -> None:
+async def _revive(course: Course) -> None:
     deferred = course.job.deferred
     if deferred is None:
-        course.draft.fail(NotReady("The server was restarted while it worked on this."))
-    else:
-        call = CallInfo("req_" + course.job.id.partition("_")[2], time.monotonic(), "responses")
-        await course.means.flow.collect(deferred, call, KeepingReply(course))
-    await course.end()
+        await course.end(NotReady("The server was restarted while it worked on this."))
+        return
+    call = CallInfo("req_" + course.job.id.removeprefix(PREFIX), time.monotonic(), "responses")
+    await course.means.flow.collect(deferred, call, KeepingReply(course))
 
 
 class KeepingReply(WholeReply):
     """The way back of a request that nobody waits for: into the response object."""
 
     def __init__(self, course: Course) -> None:
-        self._draft = course.draft
+        self._course = course
 
     @override
     async def answer(self, answer: ChatAnswer, served: Served) -> None:
-        draft = self._draft
+        if not await self._course.is_wanted():
+            return
+        draft = self._course.draft
         draft.served_by(served)
         for delta in deltas_of(answer):
             draft.grow(delta)
@@ -185,4 +259,4 @@ class KeepingReply(WholeReply):
 
     @override
     async def refuse(self, error: XRouterError) -> None:
-        self._draft.fail(error)
+        await self._course.end(error)

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from xrouter.domain.answer import ChatDelta, ToolCallDelta
 from xrouter.domain.usage import new_id
+from xrouter.edge.dialects.responses.kept import item_id
 from xrouter.edge.dialects.responses.reasoning import Thought, packed
 from xrouter.edge.dialects.responses.tools import Tooling, input_of
 
@@ -25,12 +26,14 @@ IN_PROGRESS = "in_progress"
 class Output:
     """items: so far; an open one's `status` is in_progress.
 
-    summarised: reasoning is told as a summary, for clients that asked for one. sealed: reasoning
-    items hold `encrypted_content`.
+    name: the id of the response; those of the items are made of it. summarised: reasoning is told
+    as a summary, for clients that asked for one. sealed: its items hold `encrypted_content`.
     """
 
-    def __init__(self, tooling: Tooling, *, summarised: bool, sealed: bool) -> None:
+    def __init__(self, name: str, tooling: Tooling, *, summarised: bool, sealed: bool) -> None:
         self.items: list[Item] = []
+        self.name = name
+        self.seals: dict[str, str] = {}
         self._tooling = tooling
         self._summarised = summarised
         self._sealed = sealed
@@ -59,6 +62,14 @@ class Output:
             events += call.close(status)
         self._calls.clear()
         return events
+
+    def sealed(self) -> list[Item]:
+        """The items, each reasoning with its `encrypted_content`: as they must come back."""
+        seals = self.seals
+        return [
+            {**item, "encrypted_content": seals[item["id"]]} if item["id"] in seals else item
+            for item in self.items
+        ]
 
     def _think(self, text: str, details: list[dict[str, Any]]) -> list[Event]:
         events: list[Event] = []
@@ -99,10 +110,11 @@ class Output:
 class _Grown:
     """An item on its way, at its place in the output."""
 
-    def __init__(self, output: Output, item: Item) -> None:
-        self.item = item
-        self.place = {"output_index": len(output.items)}
-        output.items.append(item)
+    def __init__(self, output: Output, prefix: str, item: Item) -> None:
+        place = len(output.items)
+        self.item: Item = {"id": item_id(prefix, output.name, place), **item}
+        self.place = {"output_index": place}
+        output.items.append(self.item)
 
     def open(self) -> list[Event]:
         return [self._event("output_item.added", item=dict(self.item))]
@@ -122,13 +134,12 @@ class _Text(_Grown):
 
     def __init__(self, output: Output) -> None:
         message: Item = {
-            "id": new_id("msg_"),
             "type": "message",
             "role": "assistant",
             "status": IN_PROGRESS,
             "content": [],
         }
-        super().__init__(output, message)
+        super().__init__(output, "msg_", message)
         self._parts: list[dict[str, Any]] = message["content"]
         self._pieces: list[str] = []
         self._kind = ""
@@ -184,7 +195,8 @@ class _Thinking(_Grown):
     """A reasoning item with one part: its text, or a summary, whichever the client reads."""
 
     def __init__(self, output: Output, *, summarised: bool, sealed: bool) -> None:
-        super().__init__(output, {"id": new_id("rs_"), "type": "reasoning", "summary": []})
+        super().__init__(output, "rs_", {"type": "reasoning", "summary": []})
+        self._seals = output.seals
         self._thought = Thought()
         self._pieces: list[str] = []
         self._sealed = sealed
@@ -221,8 +233,9 @@ class _Thinking(_Grown):
             self.item[self._key] = [whole]
             events.append(self._inside(f"{delta}.done", **self._index, text=text))
             events.append(self._inside(f"{part}.done", **self._index, part=whole))
+        seal = self._seals[self.item["id"]] = packed(self._thought)
         if self._sealed:
-            self.item["encrypted_content"] = packed(self._thought)
+            self.item["encrypted_content"] = seal
         return [*events, self._done()]
 
 
@@ -233,7 +246,6 @@ class _Call(_Grown):
         name = piece.name or ""
         self._custom = name in tooling.custom
         item: Item = {
-            "id": new_id("ctc_" if self._custom else "fc_"),
             "type": "custom_tool_call" if self._custom else "function_call",
             "status": IN_PROGRESS,
             "call_id": piece.id or new_id("call_"),
@@ -242,7 +254,7 @@ class _Call(_Grown):
         }
         if name in tooling.namespaces:
             item["namespace"] = tooling.namespaces[name]
-        super().__init__(output, item)
+        super().__init__(output, "ctc_" if self._custom else "fc_", item)
         self._pieces: list[str] = []
 
     def grow(self, arguments: str) -> list[Event]:

@@ -8,11 +8,13 @@ import msgspec
 from msgspec import Struct
 
 from xrouter.domain.chat import ChatRequest
-from xrouter.domain.errors import InvalidRequest
+from xrouter.domain.errors import InvalidRequest, XRouterError
 from xrouter.edge.dialects.openai.chat import read_chat
 from xrouter.edge.dialects.responses.body import Item, ResponsesBody
 from xrouter.edge.dialects.responses.items import messages_of
 from xrouter.edge.dialects.responses.tools import Tooling, read_tools
+from xrouter.edge.dialects.responses.words import renamed
+from xrouter.edge.mistakes import missing
 from xrouter.edge.voice import encode
 
 _SAME = (
@@ -57,25 +59,43 @@ _HERE = frozenset(
 )
 """Parameters that this dialect has dealt with itself."""
 
-_INCLUDED = frozenset({"reasoning.encrypted_content", "message.output_text.logprobs"})
+_FORMS = ("text", "json_object", "json_schema")
+_SAID_OF_TEXT = ("format", "verbosity")
+_SAID_OF_REASONING = ("effort", "summary", "generate_summary")
+_AS_IT_IS = (None, "auto", "standard")
+"""Values of parameters that ask for nothing that is not done anyway."""
+
+INCLUDED = frozenset({"reasoning.encrypted_content", "message.output_text.logprobs"})
 
 
 class Asked(Struct):
-    """items: the conversation, without instructions; own: those of this request alone."""
+    """before: the conversation that is gone on with; own: the items of this request alone."""
 
     chat: ChatRequest
     tooling: Tooling
-    items: list[Item]
+    before: list[Item]
     own: list[Item]
     dropped: tuple[str, ...]
+
+    def renamed(self, param: str | None) -> str | None:
+        """A parameter of the chat request by the name that the caller used."""
+        return renamed(param, self.tooling.places)
+
+    def refusal(self, error: XRouterError) -> bytes:
+        """The body of an error of the flow, in the words of this API."""
+        body = error.body()
+        body["error"]["param"] = self.renamed(error.param)
+        return encode(body)
 
 
 def translate(body: ResponsesBody, before: list[Item]) -> Asked:
     """before: the items of the conversation that is gone on with. Raises InvalidRequest."""
     own = _own(body)
-    items = [*before, *own]
     tooling = read_tools(body.tools, body.tool_choice)
-    chat: dict[str, Any] = {"model": body.model, "messages": _messages(body, items)}
+    messages, left_out = messages_of(before, own)
+    if body.instructions:
+        messages.insert(0, {"role": "system", "content": body.instructions})
+    chat: dict[str, Any] = {"model": body.model, "messages": messages}
     for name in _SAME:
         if name in body.fields:
             chat[name] = body.fields[name]
@@ -94,20 +114,14 @@ def translate(body: ResponsesBody, before: list[Item]) -> Asked:
     if body.included("message.output_text.logprobs") or body.top_logprobs:
         chat["logprobs"] = True
     chat |= _text(body.text)
-    return Asked(_read(chat), tooling, items, own, (*tooling.dropped, *_dropped(body)))
+    dropped = (*tooling.dropped, *left_out, *_dropped(body))
+    return Asked(_read(chat, tooling.places), tooling, before, own, dropped)
 
 
 def _own(body: ResponsesBody) -> list[Item]:
     if isinstance(body.input, str):
         return [{"type": "message", "role": "user", "content": body.input}]
     return body.input or []
-
-
-def _messages(body: ResponsesBody, items: list[Item]) -> list[dict[str, Any]]:
-    messages = messages_of(items)
-    if body.instructions:
-        messages.insert(0, {"role": "system", "content": body.instructions})
-    return messages
 
 
 def _text(text: dict[str, Any] | None) -> dict[str, Any]:
@@ -117,13 +131,28 @@ def _text(text: dict[str, Any] | None) -> dict[str, Any]:
     if text.get("verbosity") is not None:
         fields["verbosity"] = text["verbosity"]
     form = text.get("format")
-    if isinstance(form, dict):
-        kind = form.get("type")
-        if kind == "json_schema":
-            schema = {k: v for k, v in form.items() if k != "type" and v is not None}
-            fields["response_format"] = {"type": kind, "json_schema": schema}
-        elif kind != "text":
-            fields["response_format"] = form
+    if form is None:
+        return fields
+    if not isinstance(form, dict):
+        raise InvalidRequest(
+            "Invalid type for 'text.format': expected an object.",
+            code="invalid_type",
+            param="text.format",
+        )
+    kind = form.get("type")
+    if kind is None:
+        raise missing("text.format.type")
+    if kind not in _FORMS:
+        raise InvalidRequest(
+            f"Invalid value for 'text.format.type'. Supported values are: {', '.join(_FORMS)}.",
+            code="invalid_value",
+            param="text.format.type",
+        )
+    if kind == "json_schema":
+        schema = {k: v for k, v in form.items() if k != "type" and v is not None}
+        fields["response_format"] = {"type": kind, "json_schema": schema}
+    elif kind != "text":
+        fields["response_format"] = form
     return fields
 
 
@@ -136,29 +165,32 @@ def _dropped(body: ResponsesBody) -> list[str]:
     ]
     if body.truncation == "disabled":
         names.remove("truncation")
-    wanted = [f"include.{what}" for what in body.include or () if what not in _INCLUDED]
+    names += _inside(body, "text", _SAID_OF_TEXT)
+    names += _inside(body, "reasoning", _SAID_OF_REASONING)
+    if body.stream_options is not None and body.stream_options.include_obfuscation:
+        names.append("stream_options.include_obfuscation")
+    names += _inside(body, "stream_options", ("include_usage", "include_obfuscation"))
+    wanted = [f"include.{what}" for what in body.include or () if what not in INCLUDED]
     return sorted(names) + wanted
 
 
-def _read(chat: dict[str, Any]) -> ChatRequest:
+def _inside(body: ResponsesBody, name: str, known: tuple[str, ...]) -> list[str]:
+    """What is said inside of a parameter and nobody reads."""
+    raw = body.fields.get(name)
+    if raw is None or getattr(body, name) is None:
+        return []
+    said = msgspec.json.decode(raw, type=dict[str, Any])
+    return [f"{name}.{key}" for key, value in said.items() if key not in known and _asks(value)]
+
+
+def _asks(value: Any) -> bool:
+    return isinstance(value, (dict, list)) or value not in _AS_IT_IS
+
+
+def _read(chat: dict[str, Any], places: list[str]) -> ChatRequest:
     """Check as chat completions do; what is wrong is told in this API's words."""
     try:
         return read_chat(encode(chat))
     except InvalidRequest as error:
-        error.param = _renamed(error.param)
+        error.param = renamed(error.param, places)
         raise
-
-
-def _renamed(param: str | None) -> str | None:
-    if param is None:
-        return None
-    if param.startswith("messages"):
-        return "input"
-    return {"max_completion_tokens": "max_output_tokens", "response_format": "text.format"}.get(
-        param, param
-    )
-
-
-def items_json(items: list[Item]) -> bytes:
-    """As they are stored."""
-    return msgspec.json.encode(items)

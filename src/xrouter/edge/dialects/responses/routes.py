@@ -1,28 +1,34 @@
-"""OpenAI's Responses API: the routes of this dialect."""
+"""OpenAI's Responses API: the routes of this dialect.
+
+Chat completions are served from here, too, for they also take bodies of this API.
+"""
 
 from __future__ import annotations
 
-import time
 from functools import partial
-from typing import Any
 
-import msgspec
 from typing_extensions import override
 
+from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
-from xrouter.domain.errors import InvalidRequest, NotFound
+from xrouter.domain.errors import InvalidRequest, XRouterError
 from xrouter.domain.history import StoredResponse
 from xrouter.domain.ports import Served
+from xrouter.edge import fields
+from xrouter.edge.dialects.openai.routes import chat
+from xrouter.edge.dialects.openai.schema import Completion
 from xrouter.edge.dialects.responses import jobs
 from xrouter.edge.dialects.responses.body import Item, ResponsesBody, read_body
-from xrouter.edge.dialects.responses.request import Asked, items_json, translate
+from xrouter.edge.dialects.responses.guests import read_any
+from xrouter.edge.dialects.responses.kept import PREFIX, Kept, stored, unknown
+from xrouter.edge.dialects.responses.request import Asked, translate
 from xrouter.edge.dialects.responses.schema import (
     Deleted,
-    InputItems,
     InputTokens,
     ResponseObject,
 )
-from xrouter.edge.dialects.responses.voice import Manner, StreamVoice, WholeVoice
+from xrouter.edge.dialects.responses.shown import body_of, page_of, read_query
+from xrouter.edge.dialects.responses.voice import Ended, Manner, StreamVoice, WholeVoice
 from xrouter.edge.outlet import JSON
 from xrouter.edge.routes import Route, unknown_url
 from xrouter.edge.visit import Visit
@@ -36,38 +42,40 @@ _INPUT_ITEMS = "/input_items"
 async def create(visit: Visit) -> None:
     """POST /responses."""
     key = visit.credential()
-    raw = await visit.body()
-    body = read_body(raw)
+    body = await visit.read(read_body)
     project = visit.project()
-    before = await _before(visit, body, project)
+    before = await _complete(visit, body, project)
     if body.background:
-        await visit.out.whole(_OK, JSON, await _begin(visit, body, raw, before))
+        kept = await _begin(visit, body, before, project)
+        await _tell(visit, kept.body, kept.dropped)
         return
     asked = translate(body, before)
     ended = partial(_keep, visit, project, asked) if body.stored else _forget
-    manner = Manner("resp_" + visit.serial, body, asked, ended)
+    manner = Manner(PREFIX + visit.serial, body, asked, ended)
     voice: Voice = StreamVoice(manner) if asked.chat.streaming else WholeVoice(manner)
     await visit.means.flow.chat(asked.chat, key, visit.info("responses"), visit.answer_with(voice))
 
 
-async def _begin(visit: Visit, body: ResponsesBody, raw: bytes, before: list[Item]) -> bytes:
+async def _begin(
+    visit: Visit, body: ResponsesBody, before: list[Item], project: str
+) -> StoredResponse:
     if body.stream or not body.stored:
         raise InvalidRequest(
             "In the background a response is stored, and not streamed.",
             code="invalid_value",
             param="stream" if body.stream else "store",
         )
-    return await jobs.begin(visit, raw, before, visit.project())
+    return await jobs.begin(visit, body, before, project)
 
 
 async def cancel(visit: Visit) -> None:
     """POST /responses/{id}/cancel."""
-    project = visit.project()
+    kept = _kept(visit)
     name = visit.rest.removesuffix(_CANCEL)
     if name == visit.rest:
         raise unknown_url("POST", visit.scope["path"])
-    kept = await _find(visit, name, project, "response_id")
-    await visit.out.whole(_OK, JSON, await jobs.cancel(visit, kept))
+    done = await jobs.cancel(visit, await kept.find(name))
+    await _tell(visit, done.body, done.dropped)
 
 
 work = jobs.revive
@@ -76,97 +84,101 @@ work = jobs.revive
 
 async def show(visit: Visit) -> None:
     """GET /responses/{id} and /responses/{id}/input_items."""
-    name = visit.rest
-    if name.endswith(_INPUT_ITEMS):
-        kept = await _find(visit, name.removesuffix(_INPUT_ITEMS), visit.project(), "response_id")
-        await visit.out.whole(_OK, JSON, encode(_listed(kept)))
-        return
-    kept = await _find(visit, name, visit.project(), "response_id")
-    await visit.out.whole(_OK, JSON, kept.body)
+    store = _kept(visit)
+    name = visit.rest.removesuffix(_INPUT_ITEMS)
+    pages = name != visit.rest
+    query = read_query(visit.scope["query_string"], pages=pages)
+    kept = await store.find(name)
+    if pages:
+        await _tell(visit, encode(page_of(kept, query)), query.dropped)
+    else:
+        await _tell(visit, body_of(kept, query), (*kept.dropped, *query.dropped))
 
 
 async def delete(visit: Visit) -> None:
     """DELETE /responses/{id}."""
     project = visit.project()
-    await _find(visit, visit.rest, project, "response_id")
+    await _kept(visit).find(visit.rest)
     await jobs.forget(visit, visit.rest)
     if not await visit.means.responses.remove(visit.rest, project):
-        raise _unknown(visit.rest, "response_id")
+        raise unknown(visit.rest)
     await visit.out.whole(_OK, JSON, encode(Deleted(id=visit.rest)))
 
 
 async def count(visit: Visit) -> None:
     """POST /responses/input_tokens."""
     key = visit.credential()
-    body = read_body(await visit.body())
-    asked = translate(body, await _before(visit, body, visit.project()))
+    body = await visit.read(read_body)
+    asked = translate(body, await _complete(visit, body, visit.project()))
     request = CountRequest(model=body.model, chat=asked.chat)
-    reply = visit.answer_with(CountVoice())
+    reply = visit.answer_with(CountVoice(asked))
     await visit.means.flow.count(request, key, visit.info("count"), reply)
 
 
 class CountVoice(Voice):
     """Says how many tokens the input has."""
 
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self.dropped = asked.dropped
+
     @override
     def count(self, count: TokenCount, served: Served) -> bytes:
         """The body."""
         return encode(InputTokens(input_tokens=count.tokens))
 
-
-async def _before(visit: Visit, body: ResponsesBody, project: str) -> list[Item]:
-    """The conversation that the request goes on with."""
-    previous = body.previous_response_id
-    if previous is None:
-        return []
-    kept = await _find(visit, previous, project, "previous_response_id")
-    return msgspec.json.decode(kept.items, type=list[Item])
+    @override
+    def refuse(self, error: XRouterError) -> bytes:
+        return self._asked.refusal(error)
 
 
-async def _find(visit: Visit, response_id: str, project: str, param: str) -> StoredResponse:
-    kept = await visit.means.responses.find(response_id, project)
-    if kept is None:
-        raise _unknown(response_id, param)
-    return kept
+def _kept(visit: Visit) -> Kept:
+    return Kept(visit.means.responses, visit.project())
 
 
-def _keep(visit: Visit, project: str, asked: Asked, response: dict[str, Any]) -> None:
-    kept = StoredResponse(
-        id=response["id"],
-        project=project,
-        created_at=time.time(),
-        body=encode(response),
-        input=items_json(asked.own),
-        items=items_json([*asked.items, *response["output"]]),
+async def _complete(visit: Visit, body: ResponsesBody, project: str) -> list[Item]:
+    """The conversation that the request goes on with; references in the body are resolved."""
+    kept = Kept(visit.means.responses, project)
+    before = await kept.before(body.previous_response_id)
+    if isinstance(body.input, list):
+        body.input = await kept.resolved(body.input, before)
+    return before
+
+
+def _keep(visit: Visit, project: str, asked: Asked, ended: Ended) -> None:
+    visit.means.responses.keep(
+        stored(
+            project,
+            ended.body,
+            before=asked.before,
+            own=asked.own,
+            output=ended.items,
+            dropped=ended.dropped,
+        )
     )
-    visit.means.responses.keep(kept)
 
 
-def _forget(_response: dict[str, Any]) -> None:
+def _forget(_ended: Ended) -> None:
     return
 
 
-def _listed(kept: StoredResponse) -> InputItems:
-    items = msgspec.json.decode(kept.input, type=list[Item])
-    for index, item in enumerate(items):
-        item.setdefault("type", "message")
-        item.setdefault("id", f"item_{kept.id}_{index}")
-    ids = [item["id"] for item in items]
-    return InputItems(
-        data=items, first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None
-    )
-
-
-def _unknown(response_id: str, param: str) -> NotFound:
-    return NotFound(
-        f"Response with id '{response_id[:80]}' not found.",
-        code="previous_response_not_found" if param.startswith("previous") else "not_found",
-        param=param,
-        hint="Responses are kept for a bounded time, unless asked for with 'store': false.",
-    )
+async def _tell(visit: Visit, body: bytes, dropped: tuple[str, ...]) -> None:
+    """A body of ours, and what was given up of the request that led to it."""
+    names = (b"x-xrouter-dropped", fields.clean(", ".join(dropped)))
+    await visit.out.whole(_OK, JSON, body, *([names] if dropped else ()))
 
 
 ROUTES = [
+    Route(
+        method="POST",
+        path="/chat/completions",
+        serve=partial(chat, read=read_any),
+        summary="Answer a conversation",
+        request=ChatRequest,
+        answer=Completion,
+        example={"model": "provider/model", "messages": [{"role": "user", "content": "Hello!"}]},
+        streams=True,
+    ),
     Route(
         method="POST",
         path="/responses",

@@ -11,10 +11,10 @@ from msgspec import Struct
 from typing_extensions import override
 
 from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
-from xrouter.domain.errors import XRouterError
+from xrouter.domain.errors import CallerError, XRouterError
 from xrouter.domain.ports import Served
 from xrouter.edge.dialects.responses.body import ResponsesBody
-from xrouter.edge.dialects.responses.output import COMPLETED, IN_PROGRESS, Event, Output
+from xrouter.edge.dialects.responses.output import COMPLETED, IN_PROGRESS, Event, Item, Output
 from xrouter.edge.dialects.responses.request import Asked
 from xrouter.edge.voice import Voice, encode
 from xrouter.flow.fold import deltas_of
@@ -44,8 +44,16 @@ _DEFAULTS: dict[str, Any] = {
     "truncation": "disabled",
 }
 
-Ended = Callable[[dict[str, Any]], None]
-"""Is told the response object when it is whole, before it goes out."""
+
+class Ended(Struct, frozen=True):
+    """A response that is whole. body: the object; items: its output as it must come back.
+
+    dropped: what was given up of the request, as far as it is known.
+    """
+
+    body: dict[str, Any]
+    items: list[Item]
+    dropped: tuple[str, ...]
 
 
 class Manner(Struct, frozen=True):
@@ -54,7 +62,7 @@ class Manner(Struct, frozen=True):
     id: str
     body: ResponsesBody
     asked: Asked
-    ended: Ended
+    ended: Callable[[Ended], None]
 
 
 class Draft:
@@ -65,7 +73,11 @@ class Draft:
         reasoning = body.reasoning
         summary = reasoning and (reasoning.summary or reasoning.generate_summary)
         sealed = body.included("reasoning.encrypted_content")
-        self.output = Output(manner.asked.tooling, summarised=bool(summary), sealed=sealed)
+        self.output = Output(
+            manner.id, manner.asked.tooling, summarised=bool(summary), sealed=sealed
+        )
+        self.dropped = manner.asked.dropped
+        self.over = False
         self._manner = manner
         self._finish = "stop"
         self._object: dict[str, Any] = {
@@ -90,6 +102,7 @@ class Draft:
     def served_by(self, served: Served) -> None:
         """Who answers."""
         self._object["model"] = served.model
+        self.dropped = (*self._manner.asked.dropped, *served.dropped)
 
     def grow(self, delta: ChatDelta) -> list[Event]:
         """What the delta adds; only one alternative is told."""
@@ -125,16 +138,26 @@ class Draft:
         whole["usage"] = None if usage is None else usage_object(usage)
         if status == COMPLETED:
             whole["completed_at"] = int(time.time())
-        self._manner.ended(whole)
+        self.over = True
+        self._manner.ended(Ended(whole, self.output.sealed(), self.dropped))
         return whole
 
 
-class WholeVoice(Voice):
-    """Answers with one object."""
+class _Voice(Voice):
+    """Has a draft, and refuses in the words of this API."""
 
     def __init__(self, manner: Manner) -> None:
         self._draft = Draft(manner)
+        self._asked = manner.asked
         self.dropped = manner.asked.dropped
+
+    @override
+    def refuse(self, error: XRouterError) -> bytes:
+        return self._asked.refusal(error)
+
+
+class WholeVoice(_Voice):
+    """Answers with one object."""
 
     @override
     def answer(self, answer: ChatAnswer, served: Served) -> bytes:
@@ -146,15 +169,14 @@ class WholeVoice(Voice):
         return encode(draft.end(answer.usage))
 
 
-class StreamVoice(Voice):
+class StreamVoice(_Voice):
     """Answers with events, numbered from 0."""
 
     streaming = True
 
     def __init__(self, manner: Manner) -> None:
-        self._draft = Draft(manner)
+        super().__init__(manner)
         self._number = 0
-        self.dropped = manner.asked.dropped
 
     @override
     def start(self, served: Served) -> bytes:
@@ -222,4 +244,6 @@ def _echo(body: ResponsesBody) -> dict[str, Any]:
 def _code(error: XRouterError) -> str:
     if error.code in _CODES:
         return error.code
+    if isinstance(error, CallerError):
+        return "invalid_prompt"
     return "server_is_overloaded" if error.status in (503, 529) else "server_error"
