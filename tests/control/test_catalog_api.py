@@ -319,3 +319,36 @@ async def test_the_state_is_shown(api: Api) -> None:
         "models_available": 1,
         "keys": 1,
     }
+
+
+async def test_providers_and_endpoints_say_where_and_how_much(api: Api) -> None:
+    settings = {"approve_new_models": True, "sync_every": 3600.0}
+    made = await api.acme(
+        country="RU", settings=settings, max_running=4, max_waiting=9, timeouts={"min_speed": 5.0}
+    )
+    assert (made["country"], made["settings"]) == ("RU", settings)
+    (endpoint,) = made["endpoints"]
+    assert (endpoint["max_running"], endpoint["max_waiting"]) == (4, 9)
+    assert (endpoint["country"], endpoint["timeouts"]) == (None, {"min_speed": 5.0})
+    path = "/providers/acme/endpoints/primary"
+    patch = {"max_running": None, "max_waiting": 0, "country": "KZ"}
+    changed = await api.ask("PATCH", path, json=patch)
+    assert {name: changed[name] for name in patch} == patch
+    changed = await api.ask("PATCH", "/providers/acme", json={"country": None})
+    assert changed["country"] is None
+    for bad, place in (({"country": "Kz"}, "country"), ({"max_running": -1}, "max_running")):
+        assert (await api.error("PATCH", path, json=bad, status=400))["param"] == place
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"country": "RUS"}, "country"),
+        ({"settings": {"x": 1}}, "settings.x"),
+    ]
+    for said, place in wrong:
+        error = await api.error("PATCH", "/providers/acme", json=said, status=400)
+        assert error["param"] == place
+
+
+async def test_a_version_names_its_successor(api: Api) -> None:
+    await api.acme()
+    versions = [{"label": "v1", "upstream": "v1", "successor": "acme/two"}]
+    made = await api.acme_model(versions=versions)
+    assert made["versions"][0]["successor"] == "acme/two"

@@ -66,3 +66,13 @@ async def test_keys_are_listed_in_pages_the_newest_first(api: Api) -> None:
             break
         after = {"after": page["next"]}
     assert found == sorted(ids, reverse=True)
+
+
+async def test_keys_have_groups(api: Api) -> None:
+    given = {"name": "n", "groups": ["lab", "staff"]}
+    assert (await api.ask("POST", "/keys", json=given, status=201))["groups"] == ["lab", "staff"]
+    assert (await api.ask("POST", "/keys", json={"name": "m"}, status=201))["groups"] == []
+    listed = (await api.ask("GET", "/keys"))["data"]
+    assert [key["groups"] for key in listed] == [[], ["lab", "staff"]]
+    error = await api.error("POST", "/keys", json={"name": "n", "groups": ["A b"]}, status=400)
+    assert error["param"] == "groups[0]"

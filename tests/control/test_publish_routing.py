@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,13 +13,16 @@ from tests.control.fakes import ACME, adapters
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import EndpointRow, ModelRow, ProviderRow, VersionRow
 from xrouter.control.db.tables.health import EndpointStateRow
+from xrouter.control.db.tables.identity import KeyRow
 from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.control.db.tables.routing import PriceRow, RateRow, RouteRow, RouteTargetRow
 from xrouter.control.publish.build import build_snapshot
-from xrouter.domain.catalog import Price
+from xrouter.control.publish.publisher import Publisher
+from xrouter.domain.catalog import Price, Version
 from xrouter.domain.routes import Cache, Canary, Policy, RouteTarget
 from xrouter.domain.snapshot import Snapshot
 from xrouter.stores.vault import Vault
+from xrouter.telemetry.logs import log
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
@@ -175,3 +179,109 @@ async def test_a_canary_of_no_sense_is_left_out(db: Database, vault: Vault) -> N
     found = await published(db, vault, (ReleaseRow, release | {"canary": {"share": "much"}}))
     assert found.canaries == {}
     assert "acme/m" in found.models
+
+
+@pytest.mark.parametrize("bad", [{"countries": "RU"}, {"max_price": "x"}, {"borders": "closed"}])
+async def test_a_policy_that_forbids_in_a_way_of_no_sense_lets_nothing_pass(
+    db: Database, vault: Vault, bad: dict[str, Any]
+) -> None:
+    route = {"id": 1, "name": "bot", "display_name": "", "policy": bad}
+    model = {"id": 2, "model_id": "acme/n", "provider": "acme", "adapter_class": ACME}
+    with log.captured() as logs:
+        found = await published(
+            db,
+            vault,
+            (RouteRow, route),
+            (ModelRow, model | {"display_name": "N", "policy": bad}),
+        )
+    assert found.routes == {}
+    assert set(found.models) == {"acme/m"}
+    named = [name for entry in logs if entry["event"] == "rows_skipped" for name in entry["first"]]
+    assert named == ["acme/n", "bot"]
+
+
+async def test_other_fields_of_no_sense_leave_the_rest(db: Database, vault: Vault) -> None:
+    policy = {"countries": ["RU"], "max_attempts": "x", "patience": {"idle": "y"}}
+    row = (RouteRow, {"id": 1, "name": "bot", "display_name": "", "policy": policy})
+    with log.captured() as logs:
+        found = await published(db, vault, row)
+    assert found.routes["route/bot"].policy == Policy(countries=("RU",))
+    assert [entry["first"] for entry in logs] == [["route/bot"]]
+
+
+async def test_keys_know_their_groups(db: Database, vault: Vault) -> None:
+    key = {"name": "k", "pepper_id": vault.pepper_id, "last4": "abcd"}
+    found = await published(
+        db,
+        vault,
+        (KeyRow, key | {"key_id": "key_1", "mac": b"1", "groups": ["lab", "staff"]}),
+        (KeyRow, key | {"key_id": "key_2", "mac": b"2"}),
+        (KeyRow, key | {"key_id": "key_3", "mac": b"3", "groups": {"lab": 1}}),
+    )
+    groups = {record.principal.key_id: record.principal.groups for record in found.keys.values()}
+    assert groups == {"key_1": ("lab", "staff"), "key_2": (), "key_3": ()}
+
+
+async def test_versions_come_with_all_that_is_said_of_them(db: Database, vault: Vault) -> None:
+    version = {
+        "llm_model_id": 1, "label": "3", "upstream": "m3", "channel": "deprecated",
+        "status": "deprecated", "weight": 4, "position": 9, "successor": "acme/m:5",
+        "released_at": NOW - 2 * HOUR, "retires_at": NOW + 2 * HOUR,
+    }  # fmt: skip
+    found = await published(db, vault, (VersionRow, version))
+    assert found.models["acme/m"].versions[-1] == Version(
+        label="3",
+        upstream="m3",
+        channel="deprecated",
+        status="deprecated",
+        weight=4,
+        successor="acme/m:5",
+        released_at=(NOW - 2 * HOUR).timestamp(),
+        retires_at=(NOW + 2 * HOUR).timestamp(),
+    )
+
+
+async def test_what_begins_is_published_when_it_begins(db: Database, vault: Vault) -> None:
+    price = {"llm_model_id": 1, **RUB, "effective_from": NOW + 2 * HOUR, "input": 5}
+    await published(db, vault, (PriceRow, price))
+    now, delivered = [NOW.timestamp()], list[Snapshot]()
+
+    async def deliver(snapshot: Snapshot) -> None:
+        delivered.append(snapshot)
+
+    publisher = Publisher(db, vault, adapters(), deliver, now=lambda: now[0])
+    for hours in (0, 0.9, 1, 1, 1.9, 2, 3):
+        now[0] = (NOW + hours * HOUR).timestamp()
+        await publisher.turn()
+    assert [snapshot.built_at for snapshot in delivered] == [
+        (NOW + hours * HOUR).timestamp() for hours in (0, 1, 2)
+    ]
+    first, second, third = (snapshot.models["acme/m"] for snapshot in delivered)
+    assert (first.is_available, second.is_available) == (True, False)
+    assert [model.versions[0].price is None for model in (first, second, third)] == [
+        True,
+        True,
+        False,
+    ]
+    assert delivered[-1].valid_until is None
+
+
+async def test_it_does_not_wait_longer_than_until_something_begins(
+    db: Database, vault: Vault
+) -> None:
+    """Though it looks once an hour."""
+    now, delivered = [NOW.timestamp()], asyncio.Queue[Snapshot]()
+
+    async def deliver(snapshot: Snapshot) -> None:
+        now[0] += HOUR.total_seconds()
+        await delivered.put(snapshot)
+
+    publisher = Publisher(
+        db, vault, adapters(), deliver, every_s=lambda: 3600.0, now=lambda: now[0]
+    )
+    task = asyncio.create_task(publisher.run())
+    async with asyncio.timeout(20):
+        assert (await delivered.get()).models["acme/m"].is_available
+        assert not (await delivered.get()).models["acme/m"].is_available
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -10,7 +10,7 @@ import typer
 from xrouter.cli.control import call
 from xrouter.cli.output import fail, print_json, show
 
-app = typer.Typer(no_args_is_help=True, help="Routes: list, show, add, remove, explain.")
+app = typer.Typer(no_args_is_help=True, help="Routes: list, show, add, switch, remove, explain.")
 
 COLUMNS = ("model", "strategy", "targets", "aliases", "is_enabled")
 EXPLAINED = ("place", "model", "version", "provider", "endpoint", "breaker", "latency_ms", "price")
@@ -21,7 +21,7 @@ Name = Annotated[str, typer.Argument(help="Name, with or without route/.")]
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """Show the routes."""
-    rows = call("GET", "/routes")["data"]
+    rows = _everything()
     for row in rows:
         row["strategy"] = row["policy"].get("strategy", "priority")
         row["targets"] = [target["model"] for target in row["targets"]]
@@ -58,6 +58,18 @@ def add(
 
 
 @app.command()
+def enable(name: Name) -> None:
+    """Let a route answer."""
+    _switch(name, on=True)
+
+
+@app.command()
+def disable(name: Name) -> None:
+    """Switch a route off; requests for it get a clear error."""
+    _switch(name, on=False)
+
+
+@app.command()
 def remove(name: Name) -> None:
     """Delete a route."""
     call("DELETE", f"/routes/{name}")
@@ -86,6 +98,23 @@ def explain(
     for target in told["targets"]:
         if target["place"] is None:
             typer.echo(f"left out: {target['model']} at {target['endpoint']}: {target['why']}")
+
+
+def _everything() -> list[dict[str, Any]]:
+    """All pages of the routes."""
+    rows: list[dict[str, Any]] = []
+    after: str | None = None
+    while True:
+        page = call("GET", "/routes", query={"after": after})
+        rows += page["data"]
+        after = page["next"]
+        if after is None:
+            return rows
+
+
+def _switch(name: str, *, on: bool) -> None:
+    changed = call("PATCH", f"/routes/{name}", {"is_enabled": on})
+    typer.echo(f"{changed['model']} is {'available' if on else 'switched off'}.")
 
 
 def _target(text: str, place: int, strategy: str) -> dict[str, Any]:

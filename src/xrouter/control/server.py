@@ -37,7 +37,8 @@ from xrouter.control.registry.service import RegistryService
 from xrouter.control.releases import endpoints as releases
 from xrouter.control.releases.service import ReleaseService
 from xrouter.control.routing import endpoints as routing
-from xrouter.control.routing.service import RoutingService
+from xrouter.control.routing.prices import PriceService
+from xrouter.control.routing.service import RouteService
 from xrouter.control.state import endpoints as state
 from xrouter.control.state.service import StateService
 from xrouter.control.usage import endpoints as usage
@@ -127,8 +128,10 @@ def _rooms(s: Services) -> Rooms:
     versions = {"xrouter": own_version(), "python": platform.python_version()}
     return Rooms(
         s.adapters,
-        ProviderService(s.db, s.vault, s.adapters, s.client, changed=s.changed),
-        ModelService(s.db, s.adapters, s.changed),
+        ProviderService(
+            s.db, s.vault, s.adapters, s.client, changed=s.changed, strategies=s.strategies
+        ),
+        ModelService(s.db, s.adapters, s.changed, s.strategies),
         SyncService(s.db, s.vault, s.adapters, live, changed=s.changed),
         KeyService(s.db, s.vault, s.changed),
         UsageService(s.db),
@@ -136,7 +139,8 @@ def _rooms(s: Services) -> Rooms:
         s.instances or Instances(s.db),
         ExplainService(s.explainer),
         registry,
-        RoutingService(s.db, registry, s.changed),
+        RouteService(s.db, s.changed, s.strategies),
+        PriceService(s.db, s.changed),
         HistoryService(s.db, s.vault, s.adapters, s.changed),
         ReleaseService(s.db, s.changed),
         StateService(s.db, versions),

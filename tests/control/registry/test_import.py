@@ -240,8 +240,11 @@ BAD = {
         _with("models", 0, versions=[{"label": a, "upstream": a, "channel": "rc"} for a in "ab"]),
         "models[0].versions",
     ),
-    "policy": (_with("routes", 0, policy={"max_attempts": "many"}), "routes[0].policy"),
-    "policy field": (_with("routes", 0, policy={"speed": 1}), "routes[0].policy"),
+    "policy": (
+        _with("routes", 0, policy={"max_attempts": "many"}),
+        "routes[0].policy.max_attempts",
+    ),
+    "policy field": (_with("routes", 0, policy={"speed": 1}), "routes[0].policy.speed"),
     "prices of nothing": (
         {"prices": [{"model_id": "acme/nine", "prices": []}]},
         "prices[acme/nine].model_id",

@@ -23,7 +23,7 @@ async def providers(session: AsyncSession, name: str | None = None) -> Sequence[
 async def provider(session: AsyncSession, name: str, *, lock: bool = False) -> ProviderRow:
     """One provider with its endpoints. Raises NotFound.
 
-    lock: others who add something to the provider wait until this transaction ends.
+    lock: others who change the provider or add to it wait until this transaction ends.
     """
     if lock:
         await session.execute(
@@ -60,9 +60,10 @@ async def models(
     available: bool | None = None,
     after: str | None = None,
     limit: int | None = None,
+    lock: bool = False,
 ) -> Sequence[ModelRow]:
-    """Models by id, with their versions."""
-    query = _models().order_by(ModelRow.model_id).limit(limit)
+    """Models by id, with their versions. lock: see `model`."""
+    query = _models(lock=lock).order_by(ModelRow.model_id).limit(limit)
     if provider is not None:
         query = query.where(ModelRow.provider == provider)
     if available is not None:
@@ -72,9 +73,12 @@ async def models(
     return (await session.scalars(query)).all()
 
 
-async def model(session: AsyncSession, model_id: str) -> ModelRow:
-    """One model with its versions. Raises ModelNotFound."""
-    found = await session.scalar(_models().where(ModelRow.model_id == model_id))
+async def model(session: AsyncSession, model_id: str, *, lock: bool = False) -> ModelRow:
+    """One model with its versions. Raises ModelNotFound.
+
+    lock: others who change the model wait until this transaction ends.
+    """
+    found = await session.scalar(_models(lock=lock).where(ModelRow.model_id == model_id))
     if found is None:
         raise ModelNotFound(
             f"There is no model '{model_id}'.",
@@ -87,6 +91,14 @@ async def model(session: AsyncSession, model_id: str) -> ModelRow:
 async def revision(session: AsyncSession) -> int:
     """The number that every change of the catalog or the keys raises."""
     return (await session.scalars(select(CatalogState.revision))).one()
+
+
+async def lock(session: AsyncSession) -> None:
+    """Let all others who write to the catalog wait until this transaction ends.
+
+    What it changes must be locked before: each change of a row takes this lock after the row's.
+    """
+    await session.execute(select(CatalogState.id).with_for_update())
 
 
 async def counts(session: AsyncSession) -> dict[str, int]:
@@ -105,5 +117,6 @@ def _all(key: InstrumentedAttribute[int]) -> ScalarSelect[int]:
     return select(func.count(key)).scalar_subquery()
 
 
-def _models() -> Select[ModelRow]:
-    return select(ModelRow).options(selectinload(ModelRow.versions))
+def _models(*, lock: bool = False) -> Select[ModelRow]:
+    query = select(ModelRow).options(selectinload(ModelRow.versions))
+    return query.with_for_update(of=ModelRow) if lock else query

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
-from pydantic import AfterValidator, Field, JsonValue, SecretStr, field_validator
+from pydantic import Field, GetCoreSchemaHandler, JsonValue, SecretStr, field_validator
+from pydantic_core import core_schema
 
+from xrouter.control.kit.etag import TaggedOut
 from xrouter.control.kit.schemas import (
     BaseUrl,
     Dotted,
@@ -24,7 +25,6 @@ from xrouter.control.kit.schemas import (
 )
 from xrouter.domain.abilities import Degree, Feature
 from xrouter.domain.catalog import Kind
-from xrouter.domain.routes import Policy
 
 Secretive = Annotated[SecretStr, Field(max_length=65536)]
 Priority = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -35,20 +35,67 @@ Calls = Annotated[int, Field(ge=0, le=1_000_000)]
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
 
 
-def _policy(given: dict[str, Any]) -> dict[str, Any]:
-    """Check that it is a policy."""
-    unknown = given.keys() - set(Policy.__struct_fields__)
-    if unknown:
-        raise ValueError(f"unknown field '{min(unknown)}'")
-    try:
-        msgspec.convert(given, Policy)
-    except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from None
-    return given
+Names = Annotated[list[Word], Field(max_length=20)]
+Speed = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
-PolicyIn = Annotated[dict[str, Any], AfterValidator(_policy)]
-"""The fields of `domain.routes.Policy`; what is absent has the default."""
+class PatienceIn(In):
+    """Seconds in place of the endpoint's. min_speed: characters a second."""
+
+    first_token: Seconds | None = None
+    idle: Seconds | None = None
+    total: Seconds | None = None
+    min_speed: Speed | None = None
+
+
+class CacheIn(In):
+    """Answers that are kept. ttl: seconds. scope: who may share one."""
+
+    ttl: Annotated[float, Field(gt=0, le=30 * 86400)]
+    scope: Literal["key", "project"] = "project"
+
+
+class PolicyFields(In):
+    """The fields of `domain.routes.Policy`. max_price: billionths of a ruble."""
+
+    strategy: Name = "priority"
+    options: dict[str, Any] = Field(default={}, max_length=64)
+    versions: Names | None = None
+    missing: Literal["refuse", "next"] = "refuse"
+    fallbacks: Names = Field(default=[])
+    on_overflow: Names = Field(default=[])
+    on_refusal: Names = Field(default=[])
+    countries: Annotated[list[Country], Field(max_length=300)] = Field(default=[])
+    max_price: Annotated[int, Field(ge=0, le=2**62)] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    borders: Literal["open", "country", "price", "both"] = "open"
+    patience: PatienceIn = PatienceIn()
+    cache: CacheIn | None = None
+
+
+class _AsSent:
+    """Checked as PolicyFields; the value is a dict of what was sent."""
+
+    def __get_pydantic_core_schema__(
+        self, _source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(
+            _sent,
+            handler.generate_schema(PolicyFields),
+            serialization=core_schema.plain_serializer_function_ser_schema(_itself),
+        )
+
+
+def _sent(given: PolicyFields) -> dict[str, Any]:
+    return given.model_dump(exclude_unset=True)
+
+
+def _itself(policy: dict[str, Any]) -> dict[str, Any]:
+    return policy
+
+
+PolicyIn = Annotated[dict[str, Any], _AsSent()]
+"""What is said of a policy: what is absent has the default, or the word of who stands above."""
 
 
 class TimeoutsIn(In):
@@ -58,7 +105,7 @@ class TimeoutsIn(In):
     first_token: Seconds | None = None
     idle: Seconds | None = None
     total: Seconds | None = None
-    min_speed: Annotated[float, Field(ge=0, le=1_000_000)] | None = None
+    min_speed: Speed | None = None
 
 
 class Connection(In):
@@ -142,7 +189,7 @@ class EndpointPatch(In):
     is_enabled: bool = unset()
 
 
-class EndpointOut(Out):
+class EndpointOut(TaggedOut):
     """An endpoint. credential_fields: names of its secrets, null if they cannot be opened."""
 
     id: int
@@ -165,7 +212,7 @@ class EndpointOut(Out):
     updated_at: Moment
 
 
-class ProviderOut(Out):
+class ProviderOut(TaggedOut):
     """A provider with its endpoints, in the order in which they are tried."""
 
     name: str
@@ -265,7 +312,7 @@ class VersionOut(Out):
     origin: str
 
 
-class ModelOut(Out):
+class ModelOut(TaggedOut):
     """A model. origin: `operator`, `shipped` or `live`; vanished_at: gone from that list since.
 
     listed: what that list says of it; capabilities: the operator's word, which stands above it.

@@ -11,9 +11,10 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from xrouter.control.catalog import objects, removal, repository, rows
+from xrouter.control.catalog import objects, policies, removal, repository, rows
 from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.detect import identify
+from xrouter.control.catalog.policies import Strategies
 from xrouter.control.catalog.schemas import (
     Connection,
     EndpointIn,
@@ -27,8 +28,10 @@ from xrouter.control.db import changes
 from xrouter.control.db.changes import CREATE, UPDATE
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import EndpointRow, ModelRow, ProviderRow
+from xrouter.control.kit import etag
 from xrouter.control.kit.errors import missing
 from xrouter.domain.errors import Conflict, InvalidRequest
+from xrouter.domain.routes import ROUTE
 from xrouter.domain.secret import Secret
 from xrouter.stores.vault import Vault, VaultError
 from xrouter.wire.client import Client
@@ -40,7 +43,10 @@ _SECRETIVE = frozenset({"adapter_class", "base_url", "credential", "options", "p
 
 
 class ProviderService:
-    """Every method is one transaction. changed: called after each that wrote something."""
+    """Every method is one transaction. changed: called after each that wrote something.
+
+    if_match: the header of a write that goes only where the caller has seen (`kit.etag`).
+    """
 
     def __init__(
         self,
@@ -50,12 +56,14 @@ class ProviderService:
         client: Client,
         *,
         changed: Callable[[], None],
+        strategies: Strategies | None = None,
     ) -> None:
         self._db = db
         self._vault = vault
         self._adapters = adapters
         self._client = client
         self._changed = changed
+        self._strategies = strategies or {}
 
     async def all(self) -> list[ProviderOut]:
         """Providers by name."""
@@ -67,12 +75,19 @@ class ProviderService:
         async with self._db.read() as session:
             return self._out(await repository.provider(session, name))
 
+    async def endpoint(self, provider: str, name: str) -> EndpointOut:
+        """One endpoint. Raises NotFound."""
+        async with self._db.read() as session:
+            owner = await repository.provider(session, provider)
+            return self._endpoint_out(owner, repository.endpoint_of(owner, name))
+
     async def create(self, given: ProviderIn) -> ProviderOut:
         """Make a provider and its primary endpoint. Raises Conflict, InvalidRequest.
 
         Asks the address who it is when neither the class nor the name tell; raises UpstreamError
         when it does not answer.
         """
+        _check_name(given.name)
         given = await self._completed(given)
         row = ProviderRow(
             name=given.name,
@@ -88,6 +103,7 @@ class ProviderService:
                 session.add(row)
                 await session.flush()
                 row.endpoints.append(await self._add(session, row, given, PRIMARY, is_enabled=True))
+                await self._check_policy(session, row)
                 await _note(session, CREATE, row, None)
         except IntegrityError:
             raise Conflict(
@@ -98,12 +114,18 @@ class ProviderService:
         self._changed()
         return await self.get(given.name)
 
-    async def update(self, name: str, patch: ProviderPatch) -> ProviderOut:
-        """Change a provider; models that had its adapter class follow. Raises NotFound."""
+    async def update(
+        self, name: str, patch: ProviderPatch, if_match: str | None = None
+    ) -> ProviderOut:
+        """Change a provider; models that had its adapter class follow.
+
+        Raises NotFound, InvalidRequest, PreconditionFailed.
+        """
         new = patch.sent()
         async with self._db.write() as session:
-            row = await repository.provider(session, name)
+            row = await repository.provider(session, name, lock=True)
             before = objects.provider(row)
+            etag.require(if_match, before)
             if "adapter_class" in new:
                 self._adapters.require(new["adapter_class"])
                 same = (ModelRow.provider == name, ModelRow.adapter_class == row.adapter_class)
@@ -113,14 +135,20 @@ class ProviderService:
             if "settings" in new:
                 new["settings"] = new["settings"].model_dump(exclude_defaults=True)
             _set(row, new)
+            if "settings" in new:
+                await self._check_policy(session, row)
             await _note(session, UPDATE, row, before)
         self._changed()
         return await self.get(name)
 
-    async def delete(self, name: str) -> None:
-        """Delete a provider with its endpoints and models. Raises NotFound."""
+    async def delete(self, name: str, if_match: str | None = None) -> None:
+        """Delete a provider with its endpoints and models.
+
+        Raises NotFound, PreconditionFailed, and Conflict when somebody refers to its models.
+        """
         async with self._db.write() as session:
-            row = await repository.provider(session, name)
+            row = await repository.provider(session, name, lock=True)
+            etag.require(if_match, objects.provider(row))
             await removal.of_provider(session, row)
             await session.delete(row)
         self._changed()
@@ -141,14 +169,17 @@ class ProviderService:
                 f"The provider '{provider}' has an endpoint '{given.name}' already.", param="name"
             ) from None
         self._changed()
-        return await self._endpoint(provider, name)
+        return await self.endpoint(provider, name)
 
-    async def update_endpoint(self, provider: str, name: str, patch: EndpointPatch) -> EndpointOut:
-        """Change an endpoint. Raises NotFound, InvalidRequest."""
+    async def update_endpoint(
+        self, provider: str, name: str, patch: EndpointPatch, if_match: str | None = None
+    ) -> EndpointOut:
+        """Change an endpoint. Raises NotFound, InvalidRequest, PreconditionFailed."""
         new = patch.sent()
         async with self._db.write() as session:
-            owner = await repository.provider(session, provider)
+            owner = await repository.provider(session, provider, lock=True)
             row = repository.endpoint_of(owner, name)
+            etag.require(if_match, objects.endpoint(row))
             before = objects.provider(owner)
             secret = new.keys() & _SECRETIVE
             secrets = self._secrets(row, new.pop("credential", {})) if secret else {}
@@ -164,21 +195,27 @@ class ProviderService:
                 self._keep(row, secrets)
             await _note(session, UPDATE, owner, before)
         self._changed()
-        return await self._endpoint(provider, name)
+        return await self.endpoint(provider, name)
 
-    async def delete_endpoint(self, provider: str, name: str) -> None:
-        """Delete an endpoint. Raises NotFound."""
+    async def delete_endpoint(self, provider: str, name: str, if_match: str | None = None) -> None:
+        """Delete an endpoint.
+
+        Raises NotFound, PreconditionFailed, and Conflict when a route goes to it by name.
+        """
         async with self._db.write() as session:
-            owner = await repository.provider(session, provider)
+            owner = await repository.provider(session, provider, lock=True)
+            row = repository.endpoint_of(owner, name)
+            etag.require(if_match, objects.endpoint(row))
+            await removal.of_endpoint(session, provider, name)
             before = objects.provider(owner)
-            owner.endpoints.remove(repository.endpoint_of(owner, name))
+            owner.endpoints.remove(row)
             await _note(session, UPDATE, owner, before)
         self._changed()
 
-    async def _endpoint(self, provider: str, name: str) -> EndpointOut:
-        async with self._db.read() as session:
-            owner = await repository.provider(session, provider)
-            return self._endpoint_out(owner, repository.endpoint_of(owner, name))
+    async def _check_policy(self, session: AsyncSession, row: ProviderRow) -> None:
+        """Raises InvalidRequest."""
+        policy = row.settings.get("policy") or {}
+        await policies.check(session, policy, self._strategies, "settings.policy")
 
     async def _add(
         self,
@@ -289,6 +326,7 @@ class ProviderService:
             created_at=row.created_at,
             updated_at=row.updated_at,
             endpoints=[self._endpoint_out(row, endpoint) for endpoint in row.endpoints],
+            etag=etag.etag(objects.provider(row)),
         )
 
     def _endpoint_out(self, owner: ProviderRow, row: EndpointRow) -> EndpointOut:
@@ -315,6 +353,7 @@ class ProviderService:
             is_enabled=row.is_enabled,
             created_at=row.created_at,
             updated_at=row.updated_at,
+            etag=etag.etag(objects.endpoint(row)),
         )
 
 
@@ -325,6 +364,16 @@ async def _note(
     await session.flush()
     after = objects.provider(row)
     await changes.record(session, action, "provider", row.name, before=before, after=after)
+
+
+def _check_name(provider: str) -> None:
+    """Ids of models begin with it: they must not look like names of routes."""
+    if provider == ROUTE.removesuffix("/"):
+        raise InvalidRequest(
+            f"Invalid value for 'name': names of routes begin with '{ROUTE}'.",
+            param="name",
+            code="invalid_value",
+        )
 
 
 def _take_proxy(proxy: str | None, secrets: dict[str, Secret]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, get_args
 
@@ -33,23 +34,25 @@ _STATUSES = frozenset(get_args(Status))
 _RETIRED: Status = "retired"
 
 
-async def build_snapshot(db: Database, vault: Vault, adapters: Adapters) -> Snapshot:
-    """The catalog and the keys as they are now.
+async def build_snapshot(
+    db: Database, vault: Vault, adapters: Adapters, now: float | None = None
+) -> Snapshot:
+    """The catalog and the keys as they are. now: unix seconds, None for those of the clock.
 
     Raises DatabaseError, and WrongMasterKey when nothing secret in the database can be opened.
     """
     tables = await read(db)
-    return await asyncio.to_thread(_Builder(vault, adapters, tables).build)
+    return await asyncio.to_thread(_Builder(vault, adapters, tables, now or time.time()).build)
 
 
 class _Builder:
     """Makes one snapshot; runs in a thread."""
 
-    def __init__(self, vault: Vault, adapters: Adapters, tables: Tables) -> None:
+    def __init__(self, vault: Vault, adapters: Adapters, tables: Tables, now: float) -> None:
         self._vault = vault
         self._adapters = adapters
         self._tables = tables
-        self._now = time.time()
+        self._now = now
         self._skipped: dict[str, list[str]] = defaultdict(list)
         self._abilities: dict[tuple[str, str, bytes], Abilities] = {}
         self._opened = 0
@@ -123,7 +126,12 @@ class _Builder:
         if row.kind not in _KINDS:
             self._skipped[f"unknown kind {row.kind}"].append(row.model_id)
             return None
-        found = [self._version(row, version) for version in versions]
+        try:
+            policy = self._routing.policy(row.model_id, row.provider, row.policy)
+        except ValidationError as error:
+            self._skipped[f"policy that forbids in a way of no sense: {error}"].append(row.model_id)
+            return None
+        found = [self._version(version) for version in versions]
         served = tuple(version for version in found if version.status != _RETIRED)
         return Model(
             model_id=row.model_id,
@@ -138,23 +146,24 @@ class _Builder:
             created=int(row.created_at.timestamp()),
             abilities=self._able(row),
             access_group=row.access_group,
-            policy=self._routing.policy(row.model_id, row.provider, row.policy),
+            policy=policy,
             versions=served or tuple(found) or (self._only(row),),
         )
 
-    def _version(self, model: Row[Any], row: Row[Any]) -> Version:
-        retires_at = _seconds(row.retires_at)
-        gone = self._routing.has_begun(retires_at)
+    def _version(self, row: Sequence[Any]) -> Version:
+        model, label, upstream, channel, status, weight, released, retires, successor = row
+        retires_at = _seconds(retires)
+        gone = retires_at is not None and self._routing.has_begun(retires_at)
         return Version(
-            label=row.label,
-            upstream=row.upstream,
-            channel=row.channel,
-            status=_RETIRED if gone else row.status if row.status in _STATUSES else "active",
-            weight=row.weight,
-            released_at=_seconds(row.released_at),
+            label=label,
+            upstream=upstream,
+            channel=channel,
+            status=_RETIRED if gone else status if status in _STATUSES else "active",
+            weight=weight,
+            released_at=_seconds(released),
             retires_at=retires_at,
-            successor=row.successor,
-            price=self._routing.price(model.id, row.label),
+            successor=successor,
+            price=self._routing.price(model, label),
         )
 
     def _only(self, model: Row[Any]) -> Version:

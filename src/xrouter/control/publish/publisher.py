@@ -33,6 +33,7 @@ class Publisher:
 
     stale: told True when the database cannot be asked any more, False when it can again. The last
     snapshot stays in use meanwhile. every_s: gives how long to wait before the next look.
+    now: unix seconds.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Publisher:
         *,
         stale: Callable[[bool], None] = _nobody,
         every_s: Callable[[], float] = lambda: EVERY_S,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._db = db
         self._vault = vault
@@ -51,6 +53,7 @@ class Publisher:
         self._deliver = deliver
         self._stale = stale
         self._every_s = every_s
+        self._now = now
         self._poked = asyncio.Event()
         self._failing = False
         self._delivered: int | None = None
@@ -67,10 +70,16 @@ class Publisher:
             self._poked.clear()
             await self.turn()
             try:
-                async with asyncio.timeout(FAILING_S if self._failing else self._every_s()):
+                async with asyncio.timeout(self._pause_s()):
                     await self._poked.wait()
             except TimeoutError:
                 continue
+
+    def _pause_s(self) -> float:
+        """Until the next look: no longer than until something begins."""
+        if self._failing:
+            return FAILING_S
+        return min(self._every_s(), max(0.0, self._valid_until - self._now()))
 
     async def turn(self) -> None:
         """Look once, and deliver if there is something new. Failures are logged, not raised."""
@@ -89,9 +98,10 @@ class Publisher:
     async def _publish(self) -> None:
         async with self._db.read() as session:
             revision = await repository.revision(session)
-        if revision == self._delivered and time.time() < self._valid_until:
+        now = self._now()
+        if revision == self._delivered and now < self._valid_until:
             return
-        snapshot = await build_snapshot(self._db, self._vault, self._adapters)
+        snapshot = await build_snapshot(self._db, self._vault, self._adapters, now)
         await self._deliver(snapshot)
         self._delivered = snapshot.revision
         self._valid_until = snapshot.valid_until or math.inf

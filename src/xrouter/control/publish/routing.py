@@ -16,7 +16,8 @@ from xrouter.control.publish.tables import Tables
 from xrouter.domain.catalog import Price, State
 from xrouter.domain.routes import Canary, Policy, Route, RouteTarget
 
-SYNC = "sync"
+_BOUNDS = frozenset({"countries", "max_price", "borders"})
+"""Fields of a policy that forbid: without them requests could go where they must not."""
 _STATES = frozenset(get_args(State))
 
 Skip = Callable[[str, str], None]
@@ -33,7 +34,7 @@ class Routing:
         self.later: float | None = None
         self._now = now
         self._skip = skip
-        self._policies: dict[bytes, Policy | None] = {}
+        self._policies: dict[bytes, Policy] = {}
         self._given = {row.name: _given(row) for row in tables.providers}
         self._prices = self._current(tables.prices)
         self._states = {row.endpoint_id: row.state for row in tables.states}
@@ -50,7 +51,8 @@ class Routing:
 
     def price(self, model: int, version: str) -> Price | None:
         """What a version costs now: by its own row, else by that of all versions."""
-        return self._prices.get((model, version)) or self._prices.get((model, None))
+        found = self._prices.get(model)
+        return None if found is None else found.get(version) or found.get(None)
 
     def state(self, endpoint: int) -> State:
         """How the prober found an endpoint."""
@@ -63,18 +65,29 @@ class Routing:
         return own or self._countries.get(provider)
 
     def policy(self, name: str, provider: str | None, own: Any) -> Policy | None:
-        """A model's or a route's policy over its provider's; None for the default one."""
+        """A model's or a route's policy over its provider's; None for the default one.
+
+        Fields that make no sense are left out. Raises ValidationError when one of them forbids
+        something: then nothing must be sent by this policy.
+        """
         said = {**self._given.get(provider or "", {}), **(own if isinstance(own, dict) else {})}
         if not said:
             return None
         key = msgspec.json.encode(said)
-        if key not in self._policies:
-            try:
-                self._policies[key] = msgspec.convert(said, Policy)
-            except ValidationError as error:
-                self._skip(f"policy of no sense, the default is used: {error}", name)
-                self._policies[key] = None
-        return self._policies[key]
+        found = self._policies.get(key)
+        if found is None:
+            found = self._policies[key] = self._sound(name, said)
+        return found
+
+    def _sound(self, name: str, said: dict[str, Any]) -> Policy:
+        try:
+            return msgspec.convert(said, Policy)
+        except ValidationError as error:
+            kept = {field: value for field, value in said.items() if _fits(field, value)}
+            if (said.keys() - kept.keys()) & _BOUNDS:
+                raise
+            self._skip(f"field of a policy that makes no sense: {error}", name)
+            return msgspec.convert(kept, Policy)
 
     def routes(self, rows: Iterable[RouteRow], models: Iterable[str]) -> dict[str, Route]:
         """By every name that means one; ids of models and earlier routes keep their names."""
@@ -109,11 +122,12 @@ class Routing:
             is_enabled=row.is_enabled,
         )
 
-    def _current(self, rows: Iterable[Row[Any]]) -> dict[tuple[int, str | None], Price]:
-        found: dict[tuple[int, str | None], Price] = {}
+    def _current(self, rows: Iterable[Row[Any]]) -> dict[int, dict[str | None, Price]]:
+        """By model and version."""
+        found: dict[int, dict[str | None, Price]] = {}
         for row in rows:
-            if row.mode == SYNC and self.has_begun(row.effective_from.timestamp()):
-                found[row.llm_model_id, row.version] = _price(row)
+            if self.has_begun(row.effective_from.timestamp()):
+                found.setdefault(row.llm_model_id, {})[row.version] = _price(row)
         return found
 
     def _trials(self, rows: Iterable[ReleaseRow], models: list[Row[Any]]) -> dict[str, Canary]:
@@ -126,6 +140,14 @@ class Routing:
             except ValidationError as error:
                 self._skip(f"canary of no sense: {error}", name)
         return found
+
+
+def _fits(field: str, value: Any) -> bool:
+    try:
+        msgspec.convert({field: value}, Policy)
+    except ValidationError:
+        return False
+    return True
 
 
 def _given(row: ProviderRow) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.control.db.tables.routing import PriceRow, RateRow, RouteRow
 
 CANARY = "canary"
+SYNC = "sync"
 _PART = 1000
 
 _MODELS = select(
@@ -57,9 +58,24 @@ _KEYS = select(
     KeyRow.expires_at,
     KeyRow.groups,
 ).where(KeyRow.revoked_at.is_(None))
-
-
-_PRICES = select(*PriceRow.__table__.columns).order_by(PriceRow.effective_from)
+_PRICES = (
+    select(
+        PriceRow.llm_model_id,
+        PriceRow.version,
+        PriceRow.effective_from,
+        PriceRow.currency,
+        PriceRow.input,
+        PriceRow.output,
+        PriceRow.cached_input,
+        PriceRow.cache_write,
+        PriceRow.reasoning,
+        PriceRow.request,
+        PriceRow.image,
+        PriceRow.source,
+    )
+    .where(PriceRow.mode == SYNC)
+    .order_by(PriceRow.effective_from, PriceRow.id)
+)
 _RATES = select(RateRow.currency, RateRow.rubles).order_by(RateRow.day)
 _ROUTES = select(RouteRow).options(selectinload(RouteRow.targets)).order_by(RouteRow.name)
 _CANARIES = select(ReleaseRow).where(ReleaseRow.status == CANARY).order_by(ReleaseRow.id)
@@ -67,7 +83,10 @@ _STATES = select(EndpointStateRow.endpoint_id, EndpointStateRow.state)
 
 
 class Tables(Struct):
-    """Rows. Prices by the moment from which they hold, rates by day; the last ones count."""
+    """Rows. Prices by the moment from which they hold, rates by day; the last ones count.
+
+    The columns of versions stand in the order in which `build` takes them.
+    """
 
     revision: int
     providers: Sequence[ProviderRow]

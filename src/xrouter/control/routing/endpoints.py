@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query, Response
 
+from xrouter.control.kit.etag import IfMatch, tagged
 from xrouter.control.kit.rooms import room
 from xrouter.control.kit.schemas import Deleted, Id, Page, PageQuery
+from xrouter.control.routing.prices import PriceService
 from xrouter.control.routing.schemas import (
     PriceIn,
     PriceOut,
@@ -18,63 +20,74 @@ from xrouter.control.routing.schemas import (
     RouteOut,
     RoutePatch,
 )
-from xrouter.control.routing.service import RoutingService
+from xrouter.control.routing.service import RouteService
 
 router = APIRouter(tags=["routing"])
 
-Routing = Annotated[RoutingService, room(RoutingService)]
+Routes = Annotated[RouteService, room(RouteService)]
+Prices = Annotated[PriceService, room(PriceService)]
+PriceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 @router.get("/routes")
-async def list_routes(routing: Routing, query: Annotated[PageQuery, Query()]) -> Page[RouteOut]:
+async def list_routes(routes: Routes, query: Annotated[PageQuery, Query()]) -> Page[RouteOut]:
     """List routes by name."""
-    return await routing.routes(query)
+    return await routes.page(query)
 
 
 @router.post("/routes", status_code=201)
-async def create_route(given: RouteIn, routing: Routing) -> RouteOut:
+async def create_route(given: RouteIn, routes: Routes, response: Response) -> RouteOut:
     """Make a virtual model over targets."""
-    return await routing.create(given)
+    return tagged(response, await routes.create(given))
 
 
 @router.get("/routes/{route:path}")
-async def get_route(route: Id, routing: Routing) -> RouteOut:
+async def get_route(route: Id, routes: Routes, response: Response) -> RouteOut:
     """Show a route."""
-    return await routing.route(route)
+    return tagged(response, await routes.get(route))
 
 
 @router.patch("/routes/{route:path}")
-async def update_route(route: Id, patch: RoutePatch, routing: Routing) -> RouteOut:
+async def update_route(
+    route: Id, patch: RoutePatch, routes: Routes, response: Response, if_match: IfMatch = None
+) -> RouteOut:
     """Change a route, or switch it off and on."""
-    return await routing.update(route, patch)
+    return tagged(response, await routes.update(route, patch, if_match))
 
 
 @router.delete("/routes/{route:path}")
-async def delete_route(route: Id, routing: Routing) -> Deleted:
-    """Delete a route."""
-    await routing.delete(route)
+async def delete_route(route: Id, routes: Routes, if_match: IfMatch = None) -> Deleted:
+    """Delete a route that nobody refers to."""
+    await routes.delete(route, if_match)
     return Deleted(id=route)
 
 
 @router.get("/prices")
-async def list_prices(routing: Routing, query: Annotated[PriceQuery, Query()]) -> Page[PriceOut]:
+async def list_prices(prices: Prices, query: Annotated[PriceQuery, Query()]) -> Page[PriceOut]:
     """List prices, those that held, hold and will hold."""
-    return await routing.prices(query.model)
+    return await prices.prices(query.model)
 
 
 @router.post("/prices", status_code=201)
-async def create_price(given: PriceIn, routing: Routing) -> PriceOut:
+async def create_price(given: PriceIn, prices: Prices) -> PriceOut:
     """Let a price hold from a moment on; the same moment's price is replaced."""
-    return await routing.add_price(given)
+    return await prices.add(given)
+
+
+@router.delete("/prices/{price}")
+async def delete_price(price: PriceId, prices: Prices) -> Deleted:
+    """Delete a price that has not begun."""
+    await prices.delete(price)
+    return Deleted(id=str(price))
 
 
 @router.get("/rates")
-async def list_rates(routing: Routing) -> Page[RateOut]:
+async def list_rates(prices: Prices) -> Page[RateOut]:
     """List the latest exchange rates."""
-    return await routing.rates()
+    return await prices.rates()
 
 
 @router.put("/rates")
-async def put_rates(given: RatesIn, routing: Routing) -> Page[RateOut]:
+async def put_rates(given: RatesIn, prices: Prices) -> Page[RateOut]:
     """Take exchange rates over."""
-    return await routing.put_rates(given)
+    return await prices.put_rates(given)

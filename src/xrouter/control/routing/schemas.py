@@ -6,9 +6,10 @@ import re
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, field_validator
 
 from xrouter.control.catalog.schemas import PolicyIn
+from xrouter.control.kit.etag import TaggedOut
 from xrouter.control.kit.schemas import In, Moment, Name, Out, Title, Word, unset
 from xrouter.control.registry.schemas import RouteDoc, TargetDoc
 
@@ -29,6 +30,18 @@ AMOUNTS = ("input", "output", "cached_input", "cache_write", "reasoning", "reque
 """Fields of a price that are money."""
 
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
+def _not_rubles(currency: str) -> str:
+    if currency == "RUB":
+        raise ValueError("must be another currency: rates are in rubles")
+    return currency
+
+
+def _positive(amount: str) -> str:
+    if billionths(amount) == 0:
+        raise ValueError("must be above 0")
+    return amount
 
 
 def billionths(amount: str) -> int:
@@ -67,7 +80,7 @@ class TargetOut(Out):
     priority: int
 
 
-class RouteOut(Out):
+class RouteOut(TaggedOut):
     """A route. model: what callers write for it."""
 
     name: str
@@ -139,15 +152,22 @@ class PriceQuery(In):
 class Rate(In):
     """The Bank of Russia's rate of a day: rubles for one unit."""
 
-    currency: Currency
+    currency: Annotated[Currency, AfterValidator(_not_rubles)]
     day: date
-    rubles: Amount
+    rubles: Annotated[Amount, AfterValidator(_positive)]
 
 
 class RatesIn(In):
     """Rates; those of the same currency and day are replaced."""
 
     rates: Annotated[list[Rate], Field(min_length=1, max_length=10_000)]
+
+    @field_validator("rates")
+    @classmethod
+    def _distinct(cls, rates: list[Rate]) -> list[Rate]:
+        if len({(rate.currency, rate.day) for rate in rates}) < len(rates):
+            raise ValueError("two rates are of the same currency and day")
+        return rates
 
 
 class RateOut(Out):

@@ -1,175 +1,137 @@
-"""Routes, prices and rates. What is written goes through the registry: checked and remembered."""
+"""Routes: virtual models over targets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
-from sqlalchemy import delete, select
-from sqlalchemy.orm import selectinload
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from xrouter.control.catalog import repository
-from xrouter.control.db.changes import CREATE, UPDATE
+from xrouter.control.catalog import objects, removal
+from xrouter.control.catalog import repository as catalog
+from xrouter.control.catalog.objects import Document
+from xrouter.control.catalog.policies import Strategies
+from xrouter.control.db import changes
+from xrouter.control.db.changes import CREATE, DELETE, UPDATE
 from xrouter.control.db.engine import Database
-from xrouter.control.db.tables.base import utc_now
-from xrouter.control.db.tables.catalog import ModelRow
-from xrouter.control.db.tables.routing import PriceRow, RateRow, RouteRow
+from xrouter.control.db.tables.routing import RouteRow, RouteTargetRow
+from xrouter.control.kit import etag
 from xrouter.control.kit.schemas import Page, PageQuery
-from xrouter.control.registry.schemas import PriceDoc, PricesDoc, RegistryDoc, RouteDoc
-from xrouter.control.registry.service import RegistryService
-from xrouter.control.routing.schemas import (
-    AMOUNTS,
-    PriceIn,
-    PriceOut,
-    RateOut,
-    RatesIn,
-    RouteIn,
-    RouteOut,
-    RoutePatch,
-    billionths,
-    decimal,
-)
-from xrouter.domain.errors import Conflict, NotFound
+from xrouter.control.registry.schemas import RouteDoc, TargetDoc
+from xrouter.control.routing import repository
+from xrouter.control.routing.check import check
+from xrouter.control.routing.schemas import RouteIn, RouteOut, RoutePatch
+from xrouter.domain.errors import Conflict
 from xrouter.domain.routes import ROUTE
 
-_SHOWN_RATES = 1000
+KIND = "route"
 
 
-class RoutingService:
-    """Every method is one transaction."""
+class RouteService:
+    """Every method is one transaction. changed: called after each that wrote something.
+
+    Routes are named with or without `route/`. if_match: the header of a write that goes only where
+    the caller has seen (`kit.etag`).
+    """
 
     def __init__(
-        self, db: Database, registry: RegistryService, changed: Callable[[], None]
+        self, db: Database, changed: Callable[[], None], strategies: Strategies | None = None
     ) -> None:
         self._db = db
-        self._registry = registry
         self._changed = changed
+        self._strategies = strategies or {}
 
-    async def routes(self, query: PageQuery) -> Page[RouteOut]:
+    async def page(self, query: PageQuery) -> Page[RouteOut]:
         """Routes by name, behind the name `after`."""
-        wanted = select(RouteRow).options(selectinload(RouteRow.targets)).order_by(RouteRow.name)
-        if query.after is not None:
-            wanted = wanted.where(RouteRow.name > query.after)
         async with self._db.read() as session:
-            found = (await session.scalars(wanted.limit(query.limit + 1))).all()
+            found = await repository.routes(session, after=query.after, limit=query.limit + 1)
             data = [_out(row) for row in found[: query.limit]]
         return Page(data=data, next=data[-1].name if len(found) > query.limit else None)
 
-    async def route(self, name: str) -> RouteOut:
-        """One route, with or without `route/` before its name. Raises NotFound."""
-        short = name.removeprefix(ROUTE)
-        query = select(RouteRow).options(selectinload(RouteRow.targets))
+    async def get(self, name: str) -> RouteOut:
+        """One route. Raises NotFound."""
         async with self._db.read() as session:
-            row = await session.scalar(query.where(RouteRow.name == short))
-            if row is None:
-                raise NotFound(
-                    f"There is no route '{short}'.",
-                    param="route",
-                    code="route_not_found",
-                    hint="GET /control/v1/routes lists them.",
-                )
-            return _out(row)
+            return _out(await repository.route(session, name))
 
     async def create(self, given: RouteIn) -> RouteOut:
         """Make a route. Raises Conflict, InvalidRequest."""
+        fields = given.model_dump(exclude={"targets", "display_name"})
+        shown = given.display_name or given.name
+        row = RouteRow(**fields, display_name=shown, targets=_rows(given.targets))
         try:
-            await self.route(given.name)
-        except NotFound:
-            await self._put(given, CREATE)
-            return await self.route(given.name)
-        raise Conflict(
-            f"The route '{given.name}' exists already.",
-            param="name",
-            hint=f"PATCH /control/v1/routes/{given.name} changes it.",
-        )
-
-    async def update(self, name: str, patch: RoutePatch) -> RouteOut:
-        """Change a route. Raises NotFound, InvalidRequest."""
-        old = await self.route(name)
-        said = {field: getattr(patch, field) for field in patch.model_fields_set}
-        await self._put(RouteDoc.model_validate(_plain(old) | said), UPDATE)
-        return await self.route(old.name)
-
-    async def delete(self, name: str) -> None:
-        """Delete a route. Raises NotFound, and InvalidRequest when another one leads to it."""
-        found = await self.route(name)
-        await self._registry.remove("route", found.name)
-
-    async def prices(self, model: str | None) -> Page[PriceOut]:
-        """Prices by model and the moment from which they hold."""
-        order = (ModelRow.model_id, PriceRow.version, PriceRow.mode, PriceRow.effective_from)
-        query = select(ModelRow.model_id, PriceRow).join(
-            PriceRow, PriceRow.llm_model_id == ModelRow.id
-        )
-        if model is not None:
-            query = query.where(ModelRow.model_id == model)
-        async with self._db.read() as session:
-            if model is not None:
-                await repository.model(session, model)
-            found = (await session.execute(query.order_by(*order))).all()
-        now = utc_now()
-        begun = {_scope(name, row): row.id for name, row in found if row.effective_from <= now}
-        return Page(data=[_price(name, row, set(begun.values())) for name, row in found])
-
-    async def add_price(self, given: PriceIn) -> PriceOut:
-        """Let a price hold from a moment on. Raises ModelNotFound, InvalidRequest."""
-        async with self._db.read() as session:
-            await repository.model(session, given.model)
-        price = PriceDoc.model_validate(given.document())
-        document = RegistryDoc(prices=[PricesDoc(model_id=given.model, prices=[price])])
-        await self._registry.put(document, dry_run=False, prune=False, action=CREATE)
-        for made in (await self.prices(given.model)).data:
-            same = (made.version, made.mode, made.effective_from)
-            if same == (given.version, given.mode, given.effective_from):
-                return made
-        raise NotFound("The price was deleted meanwhile.")
-
-    async def rates(self) -> Page[RateOut]:
-        """The latest rates."""
-        query = select(RateRow).order_by(RateRow.day.desc(), RateRow.currency).limit(_SHOWN_RATES)
-        async with self._db.read() as session:
-            found = (await session.scalars(query)).all()
-        return Page(
-            data=[
-                RateOut(currency=row.currency, day=row.day, rubles=decimal(row.rubles))
-                for row in found
-            ]
-        )
-
-    async def put_rates(self, given: RatesIn) -> Page[RateOut]:
-        """Take rates over; those of the same day are replaced."""
-        async with self._db.write() as session:
-            for rate in given.rates:
-                same = (RateRow.currency == rate.currency, RateRow.day == rate.day)
-                await session.execute(delete(RateRow).where(*same))
-                amount = billionths(rate.rubles)
-                session.add(RateRow(currency=rate.currency, day=rate.day, rubles=amount))
+            async with self._db.write() as session:
+                await catalog.lock(session)
+                session.add(row)
+                await session.flush()
+                await check(session, given, self._strategies)
+                await _note(session, CREATE, row, None)
+        except IntegrityError:
+            raise Conflict(
+                f"The route '{given.name}' exists already.",
+                param="name",
+                hint=f"PATCH /control/v1/routes/{given.name} changes it.",
+            ) from None
         self._changed()
-        return await self.rates()
+        return await self.get(given.name)
 
-    async def _put(self, route: RouteDoc, action: str) -> None:
-        document = RegistryDoc(routes=[RouteDoc.model_validate(route.model_dump())])
-        await self._registry.put(document, dry_run=False, prune=False, action=action)
+    async def update(self, name: str, patch: RoutePatch, if_match: str | None = None) -> RouteOut:
+        """Change a route.
+
+        Raises NotFound, InvalidRequest, PreconditionFailed, and Conflict when somebody refers to an
+        alias that would be gone.
+        """
+        new = patch.sent()
+        targets = new.pop("targets", None)
+        async with self._db.write() as session:
+            row = await repository.route(session, name, lock=True)
+            before = objects.route(row)
+            etag.require(if_match, before)
+            await catalog.lock(session)
+            gone = set(row.aliases) - set(new.get("aliases", row.aliases))
+            await removal.of_names(session, row.name, gone)
+            for field, value in new.items():
+                setattr(row, field, value)
+            if targets is not None and _documents(targets) != before["targets"]:
+                row.targets.clear()
+                await session.flush()
+                row.targets.extend(_rows(targets))
+            await session.flush()
+            await check(session, RouteDoc.model_validate(objects.route(row)), self._strategies)
+            await _note(session, UPDATE, row, before)
+        self._changed()
+        return await self.get(name)
+
+    async def delete(self, name: str, if_match: str | None = None) -> None:
+        """Delete a route.
+
+        Raises NotFound, PreconditionFailed, and Conflict when somebody refers to it.
+        """
+        async with self._db.write() as session:
+            row = await repository.route(session, name, lock=True)
+            before = objects.route(row)
+            etag.require(if_match, before)
+            await catalog.lock(session)
+            await removal.of_names(session, row.name, {ROUTE + row.name, *row.aliases})
+            await session.delete(row)
+            await changes.record(session, DELETE, KIND, row.name, before=before, after=None)
+        self._changed()
 
 
-def _plain(route: RouteOut) -> dict[str, Any]:
-    """A route as it could be given anew."""
-    return route.model_dump(exclude={"model", "created_at", "updated_at"})
+async def _note(session: AsyncSession, action: str, row: RouteRow, before: Document | None) -> None:
+    """Write down what became of a route."""
+    after = objects.route(row)
+    await changes.record(session, action, KIND, row.name, before=before, after=after)
+
+
+def _documents(targets: Iterable[TargetDoc]) -> list[Document]:
+    return [target.model_dump() for target in targets]
+
+
+def _rows(targets: Iterable[TargetDoc]) -> list[RouteTargetRow]:
+    documents = enumerate(_documents(targets))
+    return [RouteTargetRow(**document, position=position) for position, document in documents]
 
 
 def _out(row: RouteRow) -> RouteOut:
-    return RouteOut.model_validate(row.__dict__ | {"model": ROUTE + row.name})
-
-
-def _scope(model: str, row: PriceRow) -> tuple[str, str | None, str]:
-    return model, row.version, row.mode
-
-
-def _price(model: str, row: PriceRow, in_force: set[int]) -> PriceOut:
-    amounts = {
-        name: None if value is None else decimal(value)
-        for name in AMOUNTS
-        for value in (getattr(row, name),)
-    }
-    said = row.__dict__ | amounts | {"model": model, "in_force": row.id in in_force}
-    return PriceOut.model_validate(said)
+    more = {"model": ROUTE + row.name, "etag": etag.etag(objects.route(row))}
+    return RouteOut.model_validate(row.__dict__ | more)
