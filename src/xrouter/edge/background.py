@@ -71,6 +71,14 @@ class Background:
         self._places[name] = _Place(holder, task, ends)
         task.add_done_callback(lambda done: self._over(name, done))
 
+    def running(self) -> list[tuple[str, str]]:
+        """Name and holder of each that runs for somebody."""
+        return [
+            (name, place.holder)
+            for name, place in self._places.items()
+            if place.holder and place.task is not None
+        ]
+
     async def cancel(self, name: str) -> None:
         """End it, if it runs here, and wait for its end for a bounded while."""
         place = self._places.get(name)

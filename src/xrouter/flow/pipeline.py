@@ -212,6 +212,10 @@ class Pipeline(Flow):
             answer = await self._gear.dispatcher.collect(deferred.reference, target, tally)
         except XRouterError as error:
             failure = error
+        except asyncio.CancelledError as cancelled:
+            if SERVER_SHUTDOWN not in cancelled.args:
+                self._gear.settler.settle(call, tally, _abandoned(cancelled))
+            raise
 
         async def work() -> Ending:
             if answer is None:

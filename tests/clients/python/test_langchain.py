@@ -323,7 +323,7 @@ def test_errors_are_the_clients_exceptions(
     sandbox.fault("rate_limited", OPENAI.simulator, retry_after=7)
     with pytest.raises(openai.RateLimitError):
         make(model=OPENAI.model, use_responses_api=responses).invoke("Hello")
-    sandbox.fault("server_error", OPENAI.simulator)
+    sandbox.fault("server_error", OPENAI.simulator, times=None)
     with pytest.raises(openai.InternalServerError):
         list(make(model=OPENAI.model, use_responses_api=responses).stream("Hello"))
 

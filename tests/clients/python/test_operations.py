@@ -170,7 +170,7 @@ def test_sound_that_is_refused(once: OpenAI, sandbox: SandboxControl) -> None:
     assert caught.value.param == "speed"
     with pytest.raises(openai.NotFoundError):
         once.audio.transcriptions.create(model="openai/nothing", file=SOUND)
-    sandbox.fault("server_error", OPENAI.simulator)
+    sandbox.fault("server_error", OPENAI.simulator, times=None)
     with pytest.raises(openai.InternalServerError):
         once.audio.transcriptions.create(model="openai/whisper-1", file=SOUND)
 

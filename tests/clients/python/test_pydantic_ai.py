@@ -211,7 +211,7 @@ async def test_errors(make: Make, sandbox: SandboxControl) -> None:
     with pytest.raises(ModelHTTPError) as unknown:
         await Agent(make("no/such")).run("Hello")
     assert unknown.value.status_code == 404
-    sandbox.fault("rate_limited", OPENAI.simulator)
+    sandbox.fault("rate_limited", OPENAI.simulator, times=None)
     with pytest.raises(ModelHTTPError) as limited:
         await Agent(make(OPENAI.model)).run("Hello")
     assert limited.value.status_code == 429

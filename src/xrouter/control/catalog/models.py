@@ -75,7 +75,7 @@ class ModelService:
         versions = given.versions or [VersionIn(label=DEFAULT_LABEL, upstream=name)]
         try:
             async with self._db.write() as session:
-                provider = await repository.provider(session, given.provider)
+                provider = await repository.provider(session, given.provider, lock=True)
                 adapter_class = given.adapter_class or provider.adapter_class
                 self._adapters.require(adapter_class)
                 row = ModelRow(

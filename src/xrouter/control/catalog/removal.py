@@ -24,6 +24,7 @@ _Who = tuple[str, str]
 async def of_provider(session: AsyncSession, row: ProviderRow) -> None:
     """Write down that a provider goes, with its models and their prices. Raises Conflict."""
     models = await repository.models(session, provider=row.name, lock=True)
+    await repository.lock_endpoints(session, row.name)
     await repository.lock(session)
     gone = {model.model_id for model in models}
     themselves = {(MODEL, name) for name in gone} | {(PROVIDER, row.name)}
@@ -63,6 +64,7 @@ async def of_endpoint(session: AsyncSession, provider: str, name: str) -> None:
         )
         .distinct()
     )
+    await repository.lock_endpoints(session, provider)
     await repository.lock(session)
     found = [ROUTE + route for route in await session.scalars(query)]
     _refuse_if(found, f"The endpoint '{provider}/{name}'")

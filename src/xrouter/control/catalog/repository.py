@@ -40,6 +40,12 @@ async def provider(session: AsyncSession, name: str, *, lock: bool = False) -> P
     return found[0]
 
 
+async def lock_endpoints(session: AsyncSession, provider: str) -> None:
+    """Let others who use the provider's endpoints wait until this transaction ends."""
+    query = select(EndpointRow.id).where(EndpointRow.provider == provider)
+    await session.execute(query.order_by(EndpointRow.id).with_for_update())
+
+
 def endpoint_of(row: ProviderRow, name: str) -> EndpointRow:
     """The endpoint of this name. Raises NotFound."""
     for found in row.endpoints:
@@ -96,7 +102,7 @@ async def revision(session: AsyncSession) -> int:
 async def lock(session: AsyncSession) -> None:
     """Let all others who write to the catalog wait until this transaction ends.
 
-    What it changes must be locked before: each change of a row takes this lock after the row's.
+    What it changes or refers to must be locked before: triggers take this lock after the row's.
     """
     await session.execute(select(CatalogState.id).with_for_update())
 

@@ -100,7 +100,7 @@ class SyncService:
         counts = {"added": 0, "updated": 0, "unchanged": 0, "vanished": 0}
         async with self._db.write() as session:
             await repository.provider(session, provider.name, lock=True)
-            known = await repository.models(session, provider=provider.name)
+            known = await repository.models(session, provider=provider.name, lock=True)
             before = {row.model_id: objects.model(row) for row in known}
             missing = dict(lists.models)
             for row in known:

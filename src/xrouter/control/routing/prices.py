@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.catalog import objects
@@ -118,12 +118,15 @@ class PriceService:
             known = {(row.currency, row.day): row for row in await session.scalars(query)}
             touched = [row for rate in given.rates if (row := known.get(_day(rate))) is not None]
             before = _rates(touched)
+            fresh = []
             for rate in given.rates:
-                row = known.get(_day(rate))
+                amount, row = billionths(rate.rubles), known.get(_day(rate))
                 if row is None:
-                    session.add(RateRow(**rate.model_dump() | {"rubles": billionths(rate.rubles)}))
+                    fresh.append(rate.model_dump() | {"rubles": amount})
                 else:
-                    row.rubles = billionths(rate.rubles)
+                    row.rubles = amount
+            if fresh:
+                await session.execute(insert(RateRow), fresh)
             after = _rates(given.rates)
             name = days[-1].isoformat()
             await changes.record(session, UPDATE, RATES, name, before=before, after=after)

@@ -30,7 +30,7 @@ from xrouter.domain.identity import Principal
 from xrouter.domain.ports import Deferred, Reply
 from xrouter.edge import background
 from xrouter.edge.background import Background
-from xrouter.edge.dialects.responses.jobs import Job
+from xrouter.edge.dialects.responses.jobs import Job, end_unwanted
 from xrouter.edge.voice import encode
 
 ASKED = {"model": "acme/one", "input": "Hi", "background": True}
@@ -296,16 +296,26 @@ async def test_what_another_process_has_ended_is_not_brought_back(how: str) -> N
         assert status == (how if how == "cancelled" else None)
 
 
-async def test_what_runs_elsewhere_can_be_cancelled() -> None:
+@pytest.mark.parametrize("method,end", [("POST", "/cancel"), ("DELETE", "")])
+async def test_what_runs_elsewhere_can_be_ended(method: str, end: str) -> None:
     store = KeptResponses()
     async with open_house(responses=store) as house:
         house.flow.script = hangs
         name = (await begun(house))["id"]
         await house.flow.entered.wait()
+        means = house.door._means
+        await end_unwanted(means)
+        assert means.background.running() == [(name, "default")]
         async with open_house(responses=store) as other:
-            answer = await other.call("POST", f"/v1/responses/{name}/cancel")
-            assert answer.json["status"] == "cancelled"
+            answer = await other.call(method, f"/v1/responses/{name}{end}")
+            assert answer.status == 200
             assert not store.jobs
+        await end_unwanted(means)
+        assert house.flow.reasons == ["cancelled"]
+        assert means.background.running() == []
+        left = store.kept.get(name)
+        assert (left is None) == (method == "DELETE")
+        assert left is None or msgspec.json.decode(left.body)["status"] == "cancelled"
 
 
 async def test_a_project_has_a_share_of_the_places(

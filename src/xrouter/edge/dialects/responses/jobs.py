@@ -179,9 +179,18 @@ async def revive(means: Means) -> None:
         try:
             for job in await means.responses.abandoned():
                 await _take_over(job, means)
+            await end_unwanted(means)
         except Exception:  # noqa: BLE001 - looking must go on: it also says that we are there
             _log.exception("abandoned work was not looked at")
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def end_unwanted(means: Means) -> None:
+    """End the work here on what was cancelled or deleted by way of another process."""
+    for name, project in means.background.running():
+        kept = await means.responses.find(name, project)
+        if kept is None or status_of(kept) == CANCELLED:
+            await means.background.cancel(name)
 
 
 async def _take_over(written: StoredJob, means: Means) -> None:
