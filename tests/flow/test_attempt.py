@@ -242,7 +242,8 @@ async def test_nothing_of_ours_goes_to_such_an_address(rig: Rig) -> None:
         reply = yield WireRequest("GET", rig.urls[0] + "/openai/v1/models", foreign=True)
         assert reply.status == 401
 
-    rig.client._accepts = lambda _address: True
+    anywhere = msgspec.structs.replace(rig.client._dialler, accepts=lambda _address: True)
+    rig.client._dialler = anywhere
     use(rig, before=before)
     assert (await rig.chat(MODEL)).error is None
     assert "authorization" not in rig.first.seen.report()[0]["headers"]

@@ -15,7 +15,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(params=[pytest.param(Client, id="aiohttp")])
+@pytest.fixture(params=[pytest.param(Client, id="own")])
 def make_client(request: pytest.FixtureRequest) -> Callable[..., Client]:
     """The implementations that have to keep the transport contract."""
     made: Callable[..., Client] = request.param

@@ -52,6 +52,15 @@ class Conn:
             request.body = await self.reader.readexactly(size)
         return request
 
+    async def has_request(self) -> bool:
+        """Whether one has begun to arrive within a moment; it is read."""
+        try:
+            async with asyncio.timeout(0.2):
+                await self.reader.readuntil(b"\r\n\r\n")
+        except TimeoutError:
+            return False
+        return True
+
     async def send(self, *pieces: bytes) -> None:
         for piece in pieces:
             self.writer.write(piece)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from xrouter.wire.connection import is_public
+from xrouter.wire.public import is_public
 
 
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1", "64:ff9b::5db8:d822"])

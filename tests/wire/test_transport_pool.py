@@ -18,6 +18,7 @@ from tests.wire.rawserver import (
 from tests.wire.talk import ROUTE, fetch, polite, post
 
 from xrouter.domain.errors import UpstreamError, UpstreamUnreachable
+from xrouter.wire import pool
 from xrouter.wire.client import Client
 from xrouter.wire.types import WireReply, WireRequest
 
@@ -139,6 +140,52 @@ async def test_the_second_try_is_the_last(client: Client, server: RawServer) -> 
         await task
     assert_no_secret(caught.value)
     assert len(server.conns) == 2
+
+
+async def test_the_second_try_is_on_a_fresh_connection(client: Client, server: RawServer) -> None:
+    both = [asyncio.create_task(fetch(client, server.url)) for _ in range(2)]
+    conns = [await server.accept(), await server.accept()]
+    for conn in conns:
+        await conn.request()
+        await conn.reply(b"one")
+    await asyncio.gather(*both)
+    third = asyncio.create_task(fetch(client, server.url))
+    used = [conn for conn in conns if await conn.has_request()]
+    used[0].finish()
+    next(conn for conn in conns if conn is not used[0]).finish()
+    fresh = await server.accept()
+    await fresh.request()
+    await fresh.reply(b"two")
+    assert (await third).body == b"two"
+
+
+async def test_an_answer_that_says_close_is_the_connections_last(
+    client: Client, server: RawServer
+) -> None:
+    for fields in (["connection: close"], []):
+        task = asyncio.create_task(fetch(client, server.url))
+        conn = await server.accept()
+        await conn.request()
+        await conn.send(
+            b"HTTP/1.%d 200 OK\r\n" % bool(fields)
+            + b"".join(b"%b\r\n" % field.encode() for field in fields)
+            + b"content-length: 2\r\n\r\nok"
+        )
+        assert (await task).body == b"ok"
+        await conn.gone()
+
+
+async def test_idle_connections_are_closed_after_a_while(
+    client: Client, server: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "KEEP_ALIVE_S", 0.05)
+    task = asyncio.create_task(fetch(client, server.url))
+    conn = await server.accept()
+    await conn.request()
+    await conn.reply(b"ok")
+    await task
+    await conn.gone()
+    assert not client._pool._idle
 
 
 @pytest.mark.parametrize(

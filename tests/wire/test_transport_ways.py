@@ -288,6 +288,35 @@ async def test_a_proxy_gets_its_own_credential(client: Client, proxy: Proxy, tru
         assert proxy.seen[0].headers["proxy-authorization"] == "Basic dXNlcjpwYXNz"
 
 
+async def test_a_proxy_gets_its_credential_for_plain_http_too(client: Client, proxy: Proxy) -> None:
+    with_user = proxy.url.replace("http://", "http://user:p%40ss@")
+    async with RawServer(polite).listening() as server:
+        assert (await fetch(client, server.url, Route(proxy=with_user))).body == b"1"
+    assert proxy.seen[0].headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
+    assert proxy.seen[0].headers["host"] == f"127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize("inner", ["http", "https"])
+async def test_a_proxy_may_speak_tls_itself(client: Client, trust: Trust, inner: str) -> None:
+    proxy = Proxy()
+    tls = trust.serving() if inner == "https" else None
+    async with proxy.listening(trust.serving()), RawServer(polite).listening(tls) as server:
+        route = Route(proxy=proxy.url, ca_bundle=trust.bundle)
+        assert (await fetch(client, server.url, route)).body == b"1"
+        assert (await fetch(client, server.url, route)).body == b"2"  # kept alive
+    assert proxy.seen[0].method == ("CONNECT" if inner == "https" else "POST")
+
+
+async def test_a_proxy_that_hangs_up(client: Client) -> None:
+    async def hang_up(conn: Conn) -> None:
+        await conn.head()
+        conn.finish()
+
+    async with RawServer(hang_up).listening() as proxy:
+        with pytest.raises(UpstreamUnreachable, match="proxy"):
+            await fetch(client, "https://provider.example", Route(proxy=proxy.url))
+
+
 async def test_a_proxy_that_refuses(client: Client, trust: Trust) -> None:
     refusing = Proxy(refuse="407 Proxy Authentication Required")
     async with refusing.listening(), RawServer(polite).listening(trust.serving()) as server:

@@ -1,170 +1,345 @@
-"""Connections: what aiohttp's own do not do, or do otherwise.
+"""One connection to a provider, and the answer that comes on it.
 
 - Closing is aborting. A polite close first waits until the other side has read what we still had
   to send, which a stuck provider never does; TLS would wait for a farewell, too. While an answer
   is due the connection is reset, so that the other side learns of it without reading anything.
-- A connection from the pool that dies before any byte of the answer is told apart
-  (`StaleConnection`), so that exactly this case, and no other, can be tried again.
-- A reset in the middle of a body is a reset, not a clean end, even where only the end of the
-  connection marks the end of the body.
-- Damaged framing in the middle of a body reaches its reader, who would otherwise wait for ever.
+- A kept connection that dies before any byte of the answer is told apart (`StaleConnection`), so
+  that exactly this case, and no other, can be tried again.
+- A body is whole when its framing says so, or, where there is none, when the other side ended the
+  connection properly: a reset is no end.
 - A connection on which bytes lie that nobody asked for is not used again.
 """
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import struct
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from socket import AF_INET, SO_LINGER, SOL_SOCKET, AddressFamily
+from socket import SO_LINGER, SOL_SOCKET
+from typing import cast
 
-import aiohttp
-from aiohttp.abc import ResolveResult
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import RawResponseMessage
+import httptools
+from msgspec import Struct
 from typing_extensions import override
 
-KEEP_ALIVE_S = 15.0
-FIRST_FINAL = 200
+from xrouter.domain.errors import XRouterError
+from xrouter.wire import errors
 
+READ_BUFFER = 64 << 10
+LARGE_BODY = 1 << 20
+FIRST_FINAL = 200
+NO_BODY = (204, 304)
+
+_PIECE = 256 << 10
 _RESET = struct.pack("ii", 1, 0)  # linger on, for no time: closing sends a reset
 
 
-_NAT64 = IPv6Network("64:ff9b::/96")
-_COMPATIBLE = IPv6Network("::/96")
-_SEGMENT_ROUTING = IPv6Network("5f00::/16")
+class Limits(Struct, frozen=True):
+    """Of an answer's head and of its trailers: fields, bytes of one, bytes of all."""
+
+    fields: int = 128
+    field: int = 16 << 10
+    head: int = 64 << 10
 
 
-class StaleConnection(aiohttp.ClientConnectionError):
-    """A connection from the pool was dropped before the answer's first byte."""
+class StaleConnection(Exception):
+    """A kept connection was dropped before the answer's first byte."""
 
 
-class Handler(ResponseHandler):
-    """The protocol of one connection."""
+class Connection(asyncio.Protocol):
+    """Carries one request at a time: `ask`, then `chunk` until b"", then `kept` tells what to do.
 
-    _requests = 0
-    _heard = False  # a byte has come since the last request was sent
-    _interim = False  # what was read last was a 1xx, so the answer is still to come
-    _paused_once = False  # reading was paused since the last request was sent
+    where: the origin, for hints. error: why no more will come. on_lost: called once, when the
+    connection is no more.
+    """
+
+    __slots__ = (
+        "_fields",
+        "_heard",
+        "_idle",
+        "_keeps",
+        "_limits",
+        "_loop",
+        "_on_lost",
+        "_parser",
+        "_parts",
+        "_paused",
+        "_quiet",
+        "_read",
+        "_sent",
+        "_size",
+        "_stale",
+        "_stuck",
+        "_to_the_end",
+        "_transport",
+        "_uses",
+        "_waiter",
+        "_where",
+        "answered",
+        "ended",
+        "error",
+        "headers",
+        "idle_since",
+        "status",
+    )
+
+    def __init__(
+        self, where: str, limits: Limits, on_lost: Callable[[Connection], None] | None = None
+    ) -> None:
+        self._where = where
+        self._limits = limits
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._uses = 0
+        self._idle = True  # no request is out
+        self._stuck = False  # the transport has enough to send
+        self._paused = False  # the transport must not read
+        self._keeps = True  # may carry another request
+        self._stale = False
+        self.error: XRouterError | None = None
+        self._parts: list[bytes] = []
+        self._renew()
+        self.idle_since = 0.0
+
+    def _renew(self) -> None:
+        """Forget the last answer."""
+        self._heard = False
+        self._fields = 0
+        self._quiet = 0
+        self._size = 0
+        self._to_the_end = False  # only the end of the connection ends the body
+        self._sent = True
+        self.answered = False
+        self.ended = False
+        self.status = 0
+        self.headers: dict[str, str] = {}
+
+    # --- for the client
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can carry a request now."""
+        return self._keeps and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """What carries it; only before it is lost."""
+        if self._transport is None:
+            raise errors.hung_up(None, self._where)
+        return self._transport
+
+    async def ask(self, head: bytes, body: bytes = b"") -> None:
+        """Send a request and wait for the answer's head: `status`, `headers`.
+
+        Raises UpstreamError, and StaleConnection where it may be sent again on another connection.
+        Whoever is cancelled must `abort`.
+        """
+        self._renew()
+        self._uses += 1
+        self._idle = False
+        transport = self._transport
+        if transport is not None and len(body) <= LARGE_BODY:
+            transport.write(head + body if body else head)
+        elif transport is not None:
+            transport.write(head)
+            await self._send(transport, memoryview(body))
+        while not self.answered:
+            if self._stale:
+                raise StaleConnection
+            if self.error is not None:
+                raise self.error
+            if self._transport is None:
+                self._lost(None)
+                continue
+            await self._wait()
+
+    async def chunk(self) -> bytes:
+        """The next bytes as soon as any have come, b"" at the proper end.
+
+        What came before a break is given first. Raises UpstreamMalformed, UpstreamUnreachable.
+        """
+        while True:
+            if self._parts:
+                return self._taken()
+            if self.ended:
+                return b""
+            if self.error is not None:
+                raise self.error
+            await self._wait()
+
+    def kept(self) -> bool:
+        """The answer was read. Whether the connection can carry another; else it is gone."""
+        transport = self._transport
+        whole = self.ended and self.usable and self._sent and not self._parts
+        if transport is not None and whole and not transport.get_write_buffer_size():
+            self._idle = True
+            return True
+        self.abort()
+        return False
+
+    def abort(self) -> None:
+        """Let go at once. Never waits; doing so twice is harmless."""
+        transport = self._transport
+        if transport is None:
+            return
+        due = not self._idle and not (self.ended and self._sent)
+        if due and not transport.is_closing():
+            socket = transport.get_extra_info("socket")
+            if socket is not None:
+                socket.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+        self._fail(errors.hung_up(None, self._where))
+        transport.abort()
+
+    def hand_over(self, transport: asyncio.Transport) -> None:
+        """What carries it was made by others: TLS within a tunnel."""
+        self._transport = transport
+
+    async def _send(self, transport: asyncio.Transport, body: memoryview) -> None:
+        """In pieces, so that others get their turn; no further when the answer is there."""
+        for at in range(0, len(body), _PIECE):
+            while self._stuck and not self.answered and self.error is None:
+                await self._wait()
+            if self.answered or self.error is not None:
+                self._sent = False
+                return
+            transport.write(body[at : at + _PIECE])
+
+    async def _wait(self) -> None:
+        """Until something has happened."""
+        self._waiter = waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _taken(self) -> bytes:
+        parts = self._parts
+        taken = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        self._size = 0
+        if self._paused:
+            self._paused = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+        return taken
+
+    def _fail(self, error: XRouterError) -> None:
+        self._keeps = False
+        if self.error is None and not self.ended:
+            self.error = error
+        self._wake()
+
+    # --- for the transport
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
 
     @override
     def data_received(self, data: bytes) -> None:
-        if data:
-            self._heard = True
-        super().data_received(data)
-        damage = self._exception
-        if damage is not None:
-            body = self._payload
-            if body is not None and not body.is_eof() and body.exception() is None:
-                body.set_exception(damage)
-
-    @override
-    async def read(self) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
-        """Wait for the head of an answer. Called when a request is on its way, before any byte."""
-        if not self._interim:
-            self._requests += 1
-            self._heard = False
-            self._paused_once = self._reading_paused
+        if self._idle:
+            self.abort()  # nobody asked
+            return
+        self._heard = True
+        self._read = False
         try:
-            answer = await super().read()
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if self._requests > 1 and not self._heard:
-                raise StaleConnection from None
-            raise
-        self._interim = answer[0].code < FIRST_FINAL
-        return answer
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._damaged()
+            return
+        if not self._read and not self.ended:
+            self._quiet += len(data)
+            if self._quiet > self._limits.head:
+                self._damaged()
+
+    def _damaged(self) -> None:
+        self._fail(errors.cut(self._where) if self.answered else errors.not_http(self._where))
+        if self._transport is not None:
+            self._transport.abort()
 
     @override
-    def pause_reading(self) -> None:
-        self._paused_once = True
-        super().pause_reading()
+    def pause_writing(self) -> None:
+        self._stuck = True
 
     @override
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Called after each piece that is read, and not free: skipped if nothing ever paused.
-
-        Once something has, the parser may stop later than it was told to, so it is always woken.
-        """
-        if self._paused_once:
-            super().resume_reading(resume_parser)
-
-    @override
-    def is_connected(self) -> bool:
-        return super().is_connected() and not self._buffer
+    def resume_writing(self) -> None:
+        self._stuck = False
+        self._wake()
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
-        body = self._payload
-        if exc is None or body is None or body.is_eof():
-            super().connection_lost(exc)
+        self._transport = None
+        self._lost(exc)
+        if self._on_lost is not None:
+            self._on_lost(self)
+
+    def _lost(self, exc: BaseException | None) -> None:
+        if not self._heard and self._uses > 1:
+            self._stale = True
+            self._wake()
+        elif exc is not None or not self.answered:
+            self._fail(errors.hung_up(exc, self._where))
+        elif self._to_the_end:
+            self.ended = True
+            self._wake()
+        else:
+            self._fail(errors.cut(self._where))
+
+    # --- for the parser
+
+    def on_message_begin(self) -> None:
+        """Bytes after the end of an answer are for nobody."""
+        if self.ended:
+            self._keeps = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Also in trailers."""
+        self._fields += 1
+        if self._fields > self._limits.fields or len(name) + len(value) > self._limits.field:
+            raise ValueError
+        if not self.answered:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; that of an interim answer is not the one we wait for."""
+        status = self._parser.get_status_code()
+        if status < FIRST_FINAL:
             return
-        reset = aiohttp.ClientOSError(*exc.args)
-        body.set_exception(reset)  # for a reader that waits now
-        super().connection_lost(exc)
-        body.set_exception(reset)  # for one that comes later, whatever the parser says of it
+        self._read = True
+        self.status = status
+        self.answered = True
+        framing = self.headers.get("transfer-encoding", "").lower()
+        framed = "content-length" in self.headers or framing.endswith("chunked")
+        self._to_the_end = not framed and status not in NO_BODY
+        self._wake()
 
-    @override
-    def close(self) -> None:
-        if self.transport is not None and super().is_connected() and self._answer_due():
-            socket = self.transport.get_extra_info("socket")
-            socket.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
-        self.abort()
+    def on_body(self, data: bytes) -> None:
+        """A piece of it."""
+        if self.ended:
+            return
+        self._read = True
+        self._quiet = 0
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > READ_BUFFER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
 
-    def _answer_due(self) -> bool:
-        """Whether a request is out whose answer has not come to its end."""
-        body = self._payload
-        return self._requests > 0 and not (self._heard and body is not None and body.is_eof())
-
-
-class PickyResolver(aiohttp.ThreadedResolver):
-    """Leaves out of its answers the addresses that may not be connected to."""
-
-    def __init__(self, accepts: Callable[[str], bool]) -> None:
-        super().__init__()
-        self._accepts = accepts
-
-    @override
-    async def resolve(
-        self, host: str, port: int = 0, family: AddressFamily = AF_INET
-    ) -> list[ResolveResult]:
-        found = await super().resolve(host, port, family)
-        allowed = [result for result in found if self._accepts(result["host"])]
-        if not allowed:
-            raise OSError(f"{host} has no address that may be connected to")
-        return allowed
-
-
-def is_public(address: str) -> bool:
-    """Whether the IP address is one of the internet's."""
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(ip, IPv6Address):
-        if ip.is_site_local or ip in _SEGMENT_ROUTING:
-            return False
-        inner = ip.ipv4_mapped or ip.sixtofour or _embedded(ip)
-        if inner is not None:
-            return inner.is_global and not inner.is_multicast
-    return ip.is_global and not ip.is_multicast
-
-
-def _embedded(ip: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that a translator would connect to."""
-    if ip in _NAT64 or ip in _COMPATIBLE:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    return None
-
-
-class Connector(aiohttp.TCPConnector):
-    """A pool without a limit: limits on concurrent calls are kept elsewhere, fair and visible.
-
-    accepts: which IP addresses may be connected to; None: all.
-    """
-
-    def __init__(self, accepts: Callable[[str], bool] | None = None) -> None:
-        resolver = None if accepts is None else PickyResolver(accepts)
-        super().__init__(limit=0, keepalive_timeout=KEEP_ALIVE_S, resolver=resolver)
-        kind: type[ResponseHandler] = Handler
-        self._factory = functools.partial(kind, loop=self._loop)
+    def on_message_complete(self) -> None:
+        """Of the answer, or of an interim one."""
+        if not self.answered:
+            self.headers = {}
+            return
+        if not self.ended:
+            self.ended = True
+            self._keeps = self._keeps and self._parser.should_keep_alive()
+            self._wake()

@@ -1,0 +1,66 @@
+"""Connections that wait for their next request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable
+
+from xrouter.wire.connection import Connection
+
+KEEP_ALIVE_S = 15.0
+
+
+class Pool:
+    """By where they lead. No limit: limits on concurrent calls are kept elsewhere, and visible."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Hashable, list[Connection]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def take(self, way: Hashable) -> Connection | None:
+        """The one that was used last, None where there is none."""
+        idle = self._idle.get(way)
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                return connection
+            connection.abort()
+        return None
+
+    def put(self, way: Hashable, connection: Connection) -> None:
+        """Keep it for a while."""
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        idle = self._idle.get(way)
+        if idle is None:
+            idle = self._idle[way] = []
+        idle.append(connection)
+        if self._sweep is None:
+            self._sweep = loop.call_later(KEEP_ALIVE_S, self._swept)
+
+    def close(self) -> None:
+        """Let all go."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.abort()
+        self._idle.clear()
+
+    def _swept(self) -> None:
+        """Close those that nobody needed, and forget those that others have closed."""
+        self._sweep = None
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - KEEP_ALIVE_S
+        for way, idle in list(self._idle.items()):
+            fresh = [each for each in idle if each.usable and each.idle_since > oldest]
+            for connection in idle:
+                if connection not in fresh:
+                    connection.abort()
+            if fresh:
+                self._idle[way] = fresh
+            else:
+                del self._idle[way]
+        if self._idle:
+            self._sweep = loop.call_later(KEEP_ALIVE_S / 2, self._swept)
