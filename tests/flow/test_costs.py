@@ -2,12 +2,22 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.flow.catalog import endpoint, model
 
-from xrouter.domain.catalog import Price
-from xrouter.flow.costs import BILLION, cost
+from xrouter.domain.abilities import Abilities, Degree
+from xrouter.domain.catalog import Price, Version
+from xrouter.domain.chat import ChatRequest, Message
+from xrouter.domain.errors import InvalidRequest
+from xrouter.domain.identity import Principal
+from xrouter.domain.plan import Target
+from xrouter.domain.routes import Policy
+from xrouter.flow import conditions
+from xrouter.flow.ask import Ask
+from xrouter.flow.costs import BILLION, cost, estimate
 
 AMOUNT = st.integers(0, 10**15)
 TOKENS = st.integers(0, 10**9)
@@ -65,3 +75,44 @@ def test_more_tokens_never_cost_less(
     assert before is not None
     assert after is not None
     assert before <= after
+
+
+def priced(n: Degree) -> Target:
+    version = Version(label="1", upstream="m", price=price(BILLION, 2 * BILLION, 7))
+    made = model("p/m", version, abilities=Abilities(features={"n": n}))
+    return Target(endpoint(1, "p"), made, version)
+
+
+def asking(n: int | None) -> Ask:
+    messages = [Message(role="user", content="x" * 40)]  # 10 tokens
+    request = ChatRequest(model="m", messages=messages, n=n)
+    return Ask(Principal(key_id="k", name="k"), request)
+
+
+@pytest.mark.parametrize("n,whole", [(None, 210_007), (1, 210_007), (3, 610_007)])
+def test_each_answer_costs_its_tokens(n: int | None, whole: int) -> None:
+    assert estimate(priced("native"), asking(n), 100) == whole
+
+
+def test_answers_by_several_calls_cost_as_many_prompts() -> None:
+    assert estimate(priced("emulated"), asking(3), 100) == 3 * 210_007
+
+
+def test_without_a_chat_there_is_one_answer() -> None:
+    assert estimate(priced("native"), Ask(Principal(key_id="k", name="k")), 100) == 200_007
+
+
+def test_several_answers_of_an_unknown_price_are_unknown() -> None:
+    target = priced("emulated")
+    free = msgspec.structs.replace(target.version, price=None)
+    assert estimate(msgspec.structs.replace(target, version=free), asking(2), 100) is None
+
+
+@pytest.mark.parametrize("n,fits", [(1, True), (2, False)])
+def test_the_cap_is_for_all_answers(n: int, fits: bool) -> None:
+    cap = Policy(max_price=conditions.price(priced("native"), asking(1)))
+    if fits:
+        assert conditions.allowed([priced("native")], asking(n), cap)
+        return
+    with pytest.raises(InvalidRequest, match="within the price"):
+        conditions.allowed([priced("native")], asking(n), cap)

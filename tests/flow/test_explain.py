@@ -9,6 +9,7 @@ from xrouter.domain.errors import UpstreamDenied
 from xrouter.domain.identity import KeyRecord, Principal
 from xrouter.domain.plan import Target
 from xrouter.domain.routes import Cache, Policy, Route, RouteTarget
+from xrouter.flow.ask import Ask
 from xrouter.flow.board import Board
 from xrouter.flow.explain import FlowExplainer
 from xrouter.flow.route import Router
@@ -84,3 +85,24 @@ def test_an_error_is_told_not_raised() -> None:
     told = explainer().explain("north/a", b"{", None, {})
     assert told.error is not None
     assert "cannot be read" in str(told.error["message"])
+
+
+def test_looking_takes_no_turn() -> None:
+    turns = Policy(strategy="round_robin")
+    pair = tuple(RouteTarget(model=name) for name in ("north/a", "west/c"))
+    source, board = MemorySnapshots(), Board()
+    routes = {"route/turns": Route(name="turns", targets=pair, policy=turns)}
+    source.replace(msgspec.structs.replace(STATE, routes=routes))
+    router = Router(board)
+    looks = FlowExplainer(source, router, board)
+
+    def looked() -> str:
+        return looks.explain("route/turns", b"", None, {}).targets[0].model
+
+    def sent() -> str:
+        plan = router.plan("route/turns", (), Ask(INSIDER), source.current)
+        return plan.targets[0].model.model_id
+
+    seen = [(looked(), looked(), sent()) for _ in range(4)]
+    assert [turn[2] for turn in seen] in (["north/a", "west/c"] * 2, ["west/c", "north/a"] * 2)
+    assert all(first == second == taken for first, second, taken in seen)

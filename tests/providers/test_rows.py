@@ -183,10 +183,16 @@ def test_what_a_template_does_not_take_is_told_in_the_server_s_own_words(
     assert (error.message, error.fallback) == (text, False)
 
 
-def test_a_template_s_complaint_with_a_404_keeps_its_words() -> None:
-    error = refusal("vllm", 404, NINE)
-    assert isinstance(error, ModelNotFound)
-    assert (error.message, error.fallback) == (NINE, True)
+@pytest.mark.parametrize("text", [NINE, ORDER, "Conversation roles must alternate user/assistant"])
+def test_a_template_s_complaint_with_a_404_is_no_missing_model(text: str) -> None:
+    """Else the target would be held back for everybody."""
+    error = refusal("vllm", 404, text)
+    assert isinstance(error, InvalidRequest)
+    assert (error.status, error.message, error.fallback) == (400, text, False)
+
+
+def test_a_404_about_a_model_is_a_missing_model() -> None:
+    assert isinstance(refusal("vllm", 404, "The model `x` does not exist."), ModelNotFound)
 
 
 def test_a_question_that_was_cut_away_is_the_server_s_fault() -> None:

@@ -194,10 +194,11 @@ async def test_a_stream_says_what_a_whole_answer_says(talk: Talk) -> None:
     whole = await talk.ask(late, "one two three four five six", late, "seven")
     deltas = await talk.stream(late, "one two three four five six", late, "seven")
     assert "".join(delta.text or "" for delta in deltas) == text_of(whole)
-    assert [delta.usage for delta in deltas if delta.usage] == [whole.usage]
+    assert whole.usage is not None
+    again = msgspec.structs.replace(whole.usage, cached_tokens=whole.usage.prompt_tokens)
+    assert [delta.usage for delta in deltas if delta.usage] == [again]
     assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["stop"]
     charge = talk.caller.bill[0]
-    assert whole.usage is not None
     assert whole.usage.prompt_tokens == charge.tokens_in
     assert whole.usage.completion_tokens == charge.tokens_out
 
@@ -207,6 +208,18 @@ async def test_the_cache_is_in_the_prompt(talk: Talk) -> None:
     assert usage is not None
     assert usage.cached_tokens == 2
     assert usage.prompt_tokens == talk.caller.bill[0].tokens_in
+
+
+async def test_a_conversation_goes_on_cheaper(talk: Talk) -> None:
+    begun = ("one two three", {"role": "assistant", "content": "yes"})
+    first = (await talk.ask(begun[0])).usage
+    later = (await talk.ask(*begun, "four")).usage
+    other = (await talk.ask("six two three", begun[1], "four")).usage
+    assert first is not None
+    assert later is not None
+    assert other is not None
+    assert (first.cached_tokens, other.cached_tokens) == (0, 0)
+    assert later.cached_tokens == first.prompt_tokens
 
 
 async def test_a_function_there_and_back(talk: Talk) -> None:

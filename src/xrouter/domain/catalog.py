@@ -87,8 +87,9 @@ class Version(Struct, frozen=True, kw_only=True):
     """What a model is at one time. `upstream` is the provider's own name for it.
 
     channel: moving name that leads here (`latest`, `rc`, `deprecated`), or None.
-    weight: its share where versions split the traffic. Dates: unix seconds. successor: the name to
-    ask for instead of a deprecated one. price: None when unknown.
+    weight: kept for people; a channel leads to one version, shares are of canaries and of routes.
+    Dates: unix seconds. successor: the name to ask for instead of a deprecated one. price: None when
+    unknown.
     """
 
     label: str

@@ -23,8 +23,12 @@ Headers = Mapping[bytes, bytes]
 
 
 class Ask:
-    """One request, as strategies and conditions see it. request: None for anything but a chat."""
+    """One request, as strategies and conditions see it. request: None for anything but a chat.
 
+    is_real: it will be sent; else somebody only looks where it would go, and takes no turn.
+    """
+
+    is_real = True
     __slots__ = ("_tokens", "headers", "principal", "rates", "request")
 
     def __init__(
@@ -127,3 +131,10 @@ class Ask:
         """A header of the request as text, None when it has none of this name."""
         raw = self.headers.get(name)
         return None if raw is None else raw.decode("latin-1")
+
+
+class Look(Ask):
+    """A request that is only asked about."""
+
+    __slots__ = ()
+    is_real = False

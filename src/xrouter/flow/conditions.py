@@ -8,7 +8,7 @@ from xrouter.domain.errors import Forbidden, InvalidRequest
 from xrouter.domain.plan import Target
 from xrouter.domain.routes import Policy
 from xrouter.flow.ask import Ask
-from xrouter.flow.costs import cost
+from xrouter.flow.costs import estimate
 
 OUTPUT_TOKENS = 1000
 """What an answer is taken to have when neither the caller nor the model sets a limit."""
@@ -72,7 +72,7 @@ def _within(targets: list[Target], ask: Ask, cap: int) -> list[Target]:
 def price(target: Target, ask: Ask) -> int | None:
     """The most that the request can cost, None when the price is unknown."""
     output = ask.output or target.model.abilities.max_output or OUTPUT_TOKENS
-    return cost(target.version.price, ask.rates, ask.tokens, output)
+    return estimate(target, ask, output)
 
 
 def _at_most(price: int | None, cap: int) -> bool:

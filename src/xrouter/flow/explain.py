@@ -17,7 +17,7 @@ from xrouter.domain.ports import Explainer, SnapshotSource
 from xrouter.domain.snapshot import Snapshot
 from xrouter.flow import conditions
 from xrouter.flow.able import check_able
-from xrouter.flow.ask import Ask
+from xrouter.flow.ask import Ask, Look
 from xrouter.flow.board import Board
 from xrouter.flow.cache import rule
 from xrouter.flow.route import Router
@@ -42,7 +42,7 @@ class FlowExplainer(Explainer):
             request = _request(name, body)
             who = _principal(key_id, snapshot)
             raw = {key.lower().encode(): value.encode() for key, value in headers.items()}
-            ask = Ask(who, request, raw, snapshot.rates)
+            ask = Look(who, request, raw, snapshot.rates)
             kinds: tuple[Kind, ...] = ("chat",) if request is not None else ()
             plan = self._router.plan(name, kinds, ask, snapshot)
             kept = rule(plan, raw)

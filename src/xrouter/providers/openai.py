@@ -20,7 +20,8 @@ from xrouter.domain.plan import Target
 from xrouter.domain.raw import RawRequest
 from xrouter.providers.base import ChatExchange, EnvironmentSpec
 from xrouter.providers.shapes.openai import OpenAILanguageAdapter
-from xrouter.providers.shapes.openai_body import without_thoughts
+from xrouter.providers.shapes.openai_body import chat_body, without_thoughts
+from xrouter.providers.shapes.openai_guests import GuestChat, lessen, without_guests
 from xrouter.providers.shapes.openai_models import described, listed, only_version
 from xrouter.providers.shapes.openai_pictures import pictures_of
 from xrouter.wire.types import Errand, WireReply, WireRequest
@@ -200,10 +201,12 @@ class OpenAIAdapter(_Operations):
     @override
     def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:
         """Thoughts of a history are refused there, and `max_tokens` by models that think."""
+        thinks = _THINKS.search(target.version.upstream) is not None
+        request, dropped = without_guests(request, thinks=thinks)
         fields, lost = request.fields, without_thoughts(request)
         if lost is not None:
             fields = fields | {"messages": lost}
-        thinks = _THINKS.search(target.version.upstream) is not None
+            dropped.append("messages.reasoning_content")
         if request.reasoning_effort == "none" and not thinks:  # it is the only way of these models
             fields = {name: raw for name, raw in fields.items() if name != "reasoning_effort"}
         limit = fields.get("max_tokens")
@@ -214,8 +217,8 @@ class OpenAIAdapter(_Operations):
         if fields is not request.fields:
             request = msgspec.structs.replace(request, fields=fields)
         exchange = super().encode_chat(request, target)
-        if lost is not None:
-            exchange.dropped = (*exchange.dropped, "messages.reasoning_content")
+        if dropped:
+            exchange.dropped = (*exchange.dropped, *dropped)
         return exchange
 
     @override
@@ -257,6 +260,21 @@ class GenericOpenAIAdapter(_Operations):
         if reply.status in (401, 403):
             return bool(body.get("error") or body.get("detail") or body.get("message"))
         return reply.status < 300 and isinstance(body.get("data"), list)  # noqa: PLR2004 - HTTP
+
+    @override
+    def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:
+        """As it is; without what the service then refuses of another API's fields."""
+
+        def asked(request: ChatRequest, lost: list[str]) -> GuestChat:
+            body, dropped = chat_body(request, target.version.upstream, self.habits)
+            wire = self.post("/chat/completions", body, stream=request.streaming)
+            return GuestChat(wire, self.reader, tuple(sorted([*dropped, *lost])), again)
+
+        def again(error: InvalidRequest) -> GuestChat | None:
+            lessened = lessen(request, error)
+            return None if lessened is None else asked(*lessened)
+
+        return asked(request, [])
 
     @override
     def decode_models(self, reply: WireReply) -> list[ModelDescription]:

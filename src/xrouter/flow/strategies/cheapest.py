@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xrouter.domain.plan import Target
 from xrouter.flow.ask import Ask
 from xrouter.flow.board import Board
-from xrouter.flow.costs import cost
+from xrouter.flow.costs import estimate
 from xrouter.flow.strategies import Options
 from xrouter.flow.strategy_options import number, only, whole_number
 
@@ -16,11 +16,10 @@ OUTPUT_TOKENS = 500
 
 def order(targets: Sequence[Target], ask: Ask, _board: Board, options: Options) -> list[Target]:
     """By the estimated cost; equal ones as they stand."""
-    tokens, rates = ask.tokens, ask.rates
     output = ask.output or int(number(options, "output_tokens", 0)) or OUTPUT_TOKENS
 
     def rank(target: Target) -> tuple[bool, int]:
-        found = cost(target.version.price, rates, tokens, output)
+        found = estimate(target, ask, output)
         return found is None, found or 0
 
     return sorted(targets, key=rank)

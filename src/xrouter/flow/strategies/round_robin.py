@@ -14,7 +14,7 @@ _Group = tuple[tuple[int, str, int], ...]
 _turns: dict[_Group, list[int]] = {}
 
 
-def order(targets: Sequence[Target], _ask: Ask, board: Board, _options: Options) -> list[Target]:
+def order(targets: Sequence[Target], ask: Ask, board: Board, _options: Options) -> list[Target]:
     """The next in turn first, then those after it; a weight of 0 is a last resort.
 
     Each turn everybody gains its weight and the richest pays for all (as nginx does it). Who is
@@ -25,16 +25,20 @@ def order(targets: Sequence[Target], _ask: Ask, board: Board, _options: Options)
     last: list[Target] = []
     for target in targets:
         (last if target.weight <= 0 else turn if board.is_well(target) else ill).append(target)
-    return (_next(turn) if len(turn) > 1 else turn) + ill + last
+    return (_next(turn, ask) if len(turn) > 1 else turn) + ill + last
 
 
-def _next(targets: list[Target]) -> list[Target]:
+def _next(targets: list[Target], ask: Ask) -> list[Target]:
     group = tuple((t.endpoint.id, t.version.upstream, t.weight) for t in targets)
     purses = _turns.get(group)
     if purses is None:
-        if len(_turns) >= _MAX_GROUPS:
-            _turns.clear()
-        purses = _turns[group] = [0] * len(targets)
+        purses = [0] * len(targets)
+        if ask.is_real:
+            if len(_turns) >= _MAX_GROUPS:
+                _turns.clear()
+            _turns[group] = purses
+    elif not ask.is_real:
+        purses = purses.copy()
     whole = 0
     for index, target in enumerate(targets):
         purses[index] += target.weight

@@ -29,6 +29,7 @@ from xrouter.providers.gigachat.files import (
 from xrouter.providers.gigachat.forms import Form, Way, ask, first_way, is_unknown_form, read_form
 from xrouter.providers.gigachat.media import check_together
 from xrouter.providers.gigachat.messages import History, note_unknown, read_history
+from xrouter.providers.gigachat.sessions import SESSION, session_of
 from xrouter.providers.gigachat.tools import Tooling, read_tools
 from xrouter.wire.types import Errand, WireRequest
 
@@ -54,7 +55,10 @@ class Memory:
 
 
 class Asked(Struct, kw_only=True):
-    """A request, translated but for the form of its answer. fields: of the body, but `messages`."""
+    """A request, translated but for the form of its answer. fields: of the body, but `messages`.
+
+    session: the name of the conversation.
+    """
 
     base_url: str
     model: str
@@ -66,6 +70,7 @@ class Asked(Struct, kw_only=True):
     reading: Reading
     streaming: bool
     copies: int
+    session: str
     memory: Memory
 
     def way_without_schema(self) -> Way:
@@ -88,7 +93,7 @@ class GigaChatChat(GigaChatExchange):
         wire = WireRequest(
             "POST",
             f"{asked.base_url}/chat/completions",
-            dict(_STREAM if asked.streaming else JSON),
+            {**(_STREAM if asked.streaming else JSON), SESSION: asked.session},
             msgspec.json.encode(self._body),
         )
         reading = msgspec.structs.replace(
@@ -143,6 +148,7 @@ def encode(
 
     fetch: whether images may be named by http address.
     """
+    request, lost = parameters.at_home(request)
     parameters.refuse_unsupported(request)
     history = read_history(request.messages, fetch_images=fetch)
     note_unknown(history, request.fields)
@@ -168,6 +174,7 @@ def encode(
         tooling=tooling,
         form=form,
         dropped=[
+            *lost,
             *parameters.given_up(request.fields),
             *parameters.outdone(request.fields),
             *effort_dropped,
@@ -181,6 +188,7 @@ def encode(
         ),
         streaming=request.streaming,
         copies=request.n or 1,
+        session=session_of(request, model, target.endpoint.id),
         memory=memory,
     )
     way = first_way(form, native=model not in memory.schemaless)

@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from xrouter.domain.chat import ChatRequest, Fields
 from xrouter.domain.errors import InvalidRequest
+from xrouter.providers.shapes import messages_fields
 
 MAPPED = frozenset(
     {
@@ -36,6 +37,7 @@ MAPPED = frozenset(
         "audio",
         "web_search_options",
         "additional_fields",
+        "prompt_cache_key",
     }
 )
 """Read one by one. parallel_tool_calls means nothing here: there is at most one call an answer."""
@@ -69,6 +71,10 @@ _MAX_STOPS = 16
 _MAX_STOP = 1024
 _MAX_DROPPED = 64
 _MAX_NAME = 64
+
+
+at_home = messages_fields.at_home
+"""What a fallback from another API brings along becomes ours, or is named as lost."""
 
 
 def refuse_unsupported(request: ChatRequest) -> None:

@@ -24,6 +24,7 @@ from xrouter.providers.mistral.models import models_of, shortens, thinks
 from xrouter.providers.mistral.parameters import parameters_of, reason
 from xrouter.providers.mistral.raw import MODERATIONS, PATHS, body_of, with_flags
 from xrouter.providers.mistral.tools import tooling_of
+from xrouter.providers.shapes.messages_fields import at_home
 from xrouter.providers.shapes.openai import OpenAILanguageAdapter
 from xrouter.providers.shapes.openai_body import drop
 from xrouter.providers.shapes.openai_embeddings import OpenAIEmbeddings
@@ -117,7 +118,8 @@ class MistralAdapter(OpenAILanguageAdapter):
 
     @override
     def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:
-        dropped: Dropped = set()
+        request, lost = at_home(request)
+        dropped: Dropped = set(lost)
         upstream = target.version.upstream
         reasons = thinks(target.model, upstream)
         tooling = tooling_of(request, dropped)

@@ -22,6 +22,7 @@ from msgspec import Raw, Struct
 from xrouter.domain.chat import ChatRequest, Fields
 from xrouter.domain.embeddings import EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest
+from xrouter.providers.shapes.messages_fields import at_home
 from xrouter.providers.shapes.openai_tools import narrow_tools, repair_tools
 
 _CHOICES = {
@@ -73,9 +74,9 @@ def chat_body(
     request: ChatRequest, upstream: str, habits: Habits
 ) -> tuple[dict[str, Any], list[str]]:
     """The body of a chat request, and the parameters given up. Values are still raw JSON."""
+    request, dropped = at_home(request)
     body: dict[str, Any] = dict(request.fields)
     body["model"] = upstream
-    dropped: list[str] = []
     if request.streaming:
         body["stream"] = True
         _ask_for_usage(body, habits)

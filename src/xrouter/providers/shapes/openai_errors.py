@@ -31,6 +31,13 @@ _TOO_LONG = re.compile(
     r"|exceeds? (?:\w+ ){0,4}context (?:size|window|length)",
     re.IGNORECASE,
 )
+_OF_TEMPLATE = re.compile(
+    r"tool call ids?\b|conversation roles|must alternate|system message must|chat[_ ]template"
+    r"|jinja",
+    re.IGNORECASE,
+)
+"""What chat templates say of a history that they do not take: some servers answer it with a 404."""
+
 _QUOTA = frozenset(
     {
         "insufficient_quota", "billing_hard_limit_reached", "billing_not_active",
@@ -160,7 +167,8 @@ def _by_status(status: int, problem: Problem) -> XRouterError:
             hint=_BASE_URL_HINT,
         )
     if status in (404, 410):
-        return _no_model(problem)
+        of_template = not problem.code and _OF_TEMPLATE.search(problem.text) is not None
+        return refused(problem) if of_template else _no_model(problem)
     if status == 413:  # noqa: PLR2004 - HTTP
         return PayloadTooLarge(_with("The request is larger than the provider accepts.", problem))
     if not problem.known and not problem.text:

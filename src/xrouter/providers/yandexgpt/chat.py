@@ -16,6 +16,7 @@ from xrouter.domain.counting import TokenCount
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.plan import Target
 from xrouter.providers.base import ChatExchange, Left
+from xrouter.providers.shapes.messages_fields import at_home
 from xrouter.providers.yandexgpt.choice import asked_tools
 from xrouter.providers.yandexgpt.compatible_decode import CompatibleChat
 from xrouter.providers.yandexgpt.compatible_encode import Shape, compatible_body
@@ -129,11 +130,12 @@ class Chats:
     def _exchange(
         self, request: ChatRequest, ref: str, way: Way, pictures: Pictures
     ) -> ChatExchange:
+        request, lost = at_home(request)
         api = api_for(ref, self._setting, request)
         own = is_own(ref)
         uri = chat_uri(ref, self._door.folder)
         kept = OWN_MESSAGE if own or api == "native" else OPEN_MESSAGE
-        dropped = lost_keys(request, kept)
+        dropped = lost_keys(request, kept).union(lost)
         counting = None
         if own:
             prompt = partial(native_body, request, ref, uri, set(), way)

@@ -12,6 +12,7 @@ from xrouter.domain.answer import ChatDelta
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.errors import InvalidRequest, UpstreamMalformed, XRouterError
 from xrouter.domain.plan import Target
+from xrouter.providers.gigachat import parameters
 from xrouter.providers.gigachat.decode import Reading
 from xrouter.providers.gigachat.encode import Memory
 from xrouter.providers.gigachat.files import as_part, attach, attach_known, download, is_lost_file
@@ -26,6 +27,7 @@ from xrouter.providers.gigachat.forms import (
 )
 from xrouter.providers.gigachat.media import check_together
 from xrouter.providers.gigachat.messages import History, note_unknown, read_history
+from xrouter.providers.gigachat.sessions import SESSION, session_of
 from xrouter.providers.gigachat.v2.decode import GigaChatV2Exchange
 from xrouter.providers.gigachat.v2.messages import group_sizes, wire_messages
 from xrouter.providers.gigachat.v2.parameters import Settings, read_settings
@@ -45,7 +47,10 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 class Asked(Struct, kw_only=True):
-    """A request, translated but for the form of its answer. sizes: see `wire_messages`."""
+    """A request, translated but for the form of its answer. sizes: see `wire_messages`.
+
+    session: the name of the conversation.
+    """
 
     place: Place
     model: str
@@ -57,6 +62,7 @@ class Asked(Struct, kw_only=True):
     reading: Reading
     streaming: bool
     copies: int
+    session: str
 
     def way_without_schema(self) -> Way:
         """Another way than `response_format`: a forced function, or words beside other tools."""
@@ -100,7 +106,7 @@ class GigaChatV2Chat(GigaChatV2Exchange):
         wire = WireRequest(
             "POST",
             asked.place.chats,
-            dict(_STREAM if asked.streaming else _JSON),
+            {**(_STREAM if asked.streaming else _JSON), SESSION: asked.session},
             msgspec.json.encode(asked.body(self._asking)),
         )
         dropped = (*asked.settings.dropped, *asked.tools.dropped, *asked.history.dropped)
@@ -155,7 +161,9 @@ def encode(request: ChatRequest, target: Target, place: Place, *, fetch: bool) -
 
     fetch: whether images may be named by http address.
     """
+    request, lost = parameters.at_home(request)
     settings = read_settings(request)
+    settings.dropped.extend(lost)
     history = read_history(request.messages, fetch_images=fetch)
     note_unknown(history, request.fields)
     check_together(history.media)
@@ -177,6 +185,7 @@ def encode(request: ChatRequest, target: Target, place: Place, *, fetch: bool) -
         ),
         streaming=request.streaming,
         copies=request.n or 1,
+        session=session_of(request, model, target.endpoint.id),
     )
     way = first_way(form, native=model not in place.memory.schemaless)
     if way == "function":

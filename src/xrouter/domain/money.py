@@ -1,0 +1,142 @@
+"""What a request costs. Money: billionths of a ruble, always integers.
+
+An amount of a price is billionths of its currency's unit for a million tokens, a rate billionths
+of a ruble for one unit; the product of both and a number of tokens is divided once, at the end,
+and rounded up to a whole billionth of a ruble: never in nobody's favour, never twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+
+from msgspec import Struct
+
+from xrouter.domain.answer import Usage
+from xrouter.domain.catalog import Price
+from xrouter.domain.limits import Tenant
+
+BILLION = 1_000_000_000
+MILLION = 1_000_000
+RUBLE = "RUB"
+SHARE = 10_000
+"""Hundredths of a percent in a whole."""
+
+MOST_TOKENS = 100_000_000
+"""No call uses more: what a provider says beyond that is not believed."""
+
+_MOST_DIGITS = 30
+
+
+class Charge(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one request costs its project.
+
+    cost: what the provider takes; margin, vat: put on it; total: the sum. currency, rate: by which
+    it was counted (billionths of a ruble for one unit), None where the price or the rate is
+    unknown, and all is 0. told: the provider named the cost itself.
+    """
+
+    cost: int = 0
+    margin: int = 0
+    vat: int = 0
+    total: int = 0
+    currency: str | None = None
+    rate: int | None = None
+    told: bool = False
+    is_estimated: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there was a price, and a rate for its currency."""
+        return self.rate is not None
+
+
+UNKNOWN = Charge()
+
+
+def rate_of(currency: str, rates: Mapping[str, int]) -> int | None:
+    """Billionths of a ruble for one unit of the currency, None where it is unknown."""
+    return BILLION if currency == RUBLE else rates.get(currency)
+
+
+def charge_of(
+    usage: Usage,
+    price: Price | None,
+    rates: Mapping[str, int],
+    tenant: Tenant | None = None,
+    *,
+    images: int = 0,
+    requests: int = 1,
+) -> Charge:
+    """What a request costs its project: UNKNOWN without a price or a rate.
+
+    usage: not believed where it makes no sense. images: pictures drawn. requests: calls that the
+    provider counts. What the provider itself says it charged goes before our price.
+    """
+    if price is None or (rate := rate_of(price.currency, rates)) is None:
+        return UNKNOWN
+    units = _told(usage.cost)
+    if units is None:
+        cost = _rounded_up(_amount(usage, price, images, requests) * rate, MILLION * BILLION)
+    else:
+        cost = _rounded_up(units * rate, BILLION)
+    margin, vat = on_top(cost, tenant)
+    return Charge(
+        cost=cost,
+        margin=margin,
+        vat=vat,
+        total=cost + margin + vat,
+        currency=price.currency,
+        rate=rate,
+        told=units is not None,
+        is_estimated=usage.estimated and units is None,
+    )
+
+
+def on_top(cost: int, tenant: Tenant | None) -> tuple[int, int]:
+    """Margin and VAT (on cost and margin) of a tenant, each rounded half up."""
+    if tenant is None:
+        return 0, 0
+    margin = (cost * tenant.margin + SHARE // 2) // SHARE
+    return margin, ((cost + margin) * tenant.vat + SHARE // 2) // SHARE
+
+
+def _amount(usage: Usage, price: Price, images: int, requests: int) -> int:
+    """Millionths of billionths of the currency's unit: amounts are for a million tokens."""
+    prompt, answer = _believed(usage.prompt_tokens), _believed(usage.completion_tokens)
+    cached = min(_believed(usage.cached_tokens), prompt)
+    written = min(_believed(usage.cache_write_tokens or 0), prompt - cached)
+    thought = min(_believed(usage.reasoning_tokens), answer)
+    return (
+        (prompt - cached - written) * price.input
+        + cached * _either(price.cached_input, price.input)
+        + written * _either(price.cache_write, price.input)
+        + (answer - thought) * price.output
+        + thought * _either(price.reasoning, price.output)
+        + (max(0, requests) * price.request + max(0, images) * (price.image or 0)) * MILLION
+    )
+
+
+def _either(special: int | None, usual: int) -> int:
+    return usual if special is None else special
+
+
+def _believed(tokens: int) -> int:
+    return max(0, min(tokens, MOST_TOKENS))
+
+
+def _told(cost: str | None) -> int | None:
+    """Billionths of the currency's unit that the provider says it charged; None without sense."""
+    if not cost or len(cost) > _MOST_DIGITS:
+        return None
+    try:
+        units = Decimal(cost) * BILLION
+    except InvalidOperation:
+        return None
+    if not units.is_finite() or units < 0 or units > MILLION * BILLION:
+        return None
+    return int(units.to_integral_value(rounding="ROUND_CEILING"))
+
+
+def _rounded_up(amount: int, whole: int) -> int:
+    return -(-amount // whole)
