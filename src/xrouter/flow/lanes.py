@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Hashable
+from functools import partial
+
+from typing_extensions import override
 
 from xrouter.domain.errors import UpstreamOverloaded
+from xrouter.domain.ports import SharedLanes
 from xrouter.providers.base import Lane
 
 _WAITING_PER_PLACE = 100
@@ -93,3 +97,38 @@ class Lanes:
             idle = [key for key, queue in self._queues.items() if not queue.running]
             for key in idle[: _MAX_IDLE // 2]:
                 del self._queues[key]
+
+
+class _SharedPlace(Place):
+    """A place here and one among all processes. The next in turn here waits for both."""
+
+    __slots__ = ("_holder", "_shared")
+
+    def __init__(self, lanes: Lanes, lane: Lane, shared: SharedLanes, holder: str) -> None:
+        super().__init__(lanes, lane)
+        self._shared = shared
+        self._holder = holder
+
+    @override
+    def leave(self) -> None:
+        lanes, self._lanes = self._lanes, None
+        if lanes is not None:
+            self._shared.give(self._holder, then=partial(lanes.leave, self._lane))
+
+
+class JointLanes(Lanes):
+    """Lanes of several processes: after a place here, wait for one among them all."""
+
+    def __init__(self, shared: SharedLanes) -> None:
+        super().__init__()
+        self._shared = shared
+
+    @override
+    async def enter(self, lane: Lane) -> Place:
+        place = await super().enter(lane)
+        try:
+            holder = await self._shared.take(lane.key, lane.width)
+        except BaseException:
+            place.leave()
+            raise
+        return _SharedPlace(self, lane, self._shared, holder)

@@ -108,13 +108,20 @@ def _lane(endpoint: Endpoint, account: Lane | None) -> Lane | None:
 
 
 class Upstreams:
-    """All endpoints in use; an endpoint whose row changed is brought to life anew."""
+    """All endpoints in use; an endpoint whose row changed is brought to life anew.
+
+    lanes: how many calls an account takes at a time; None for those of this process alone.
+    """
 
     def __init__(
-        self, build: Callable[[Endpoint], BaseAPIAdapter], client: Client, tokens: TokenBook
+        self,
+        build: Callable[[Endpoint], BaseAPIAdapter],
+        client: Client,
+        tokens: TokenBook,
+        lanes: Lanes | None = None,
     ) -> None:
         self._build = build
-        self._means = Means(client, tokens, Lanes())
+        self._means = Means(client, tokens, lanes or Lanes())
         self._alive: dict[int, Upstream] = {}
 
     @property

@@ -1,0 +1,188 @@
+-- Limits, all of one request at once. Money is kept by HINCRBY: exact beyond what a double holds.
+-- Times are microseconds of this server's clock; starts and ends of windows are unix seconds.
+--
+-- For each limit two KEYS: its state, and who holds how much of it until when.
+--   a rate:   state is the moment at which all of it is free again (GCRA); it has no holders
+--   a count:  state is a hash: s, e the window, u what is held or used in it
+--   holders:  "<hold>|<amount>|<window>" -> until when
+-- The last two KEYS: who is told of a hold's end (so that it ends once), and the live processes.
+--
+-- ARGV: take, hold, lease, process, force; for each limit: kind, limit, amount, b0, b1, b2, b3
+--         -> refused (0 for none), wait, processes; for each limit: remaining, reset, mark
+--            -1 for never. force: take it whatever is left, unless it is taken already.
+--       end, hold, keep; for each limit: kind, limit, held, actual, mark       -> 1 the first time
+--       look, '', 0, '', 0; as take                                             -> as take
+--       seed, amount, b0, b1, b2, b3                                            -> 1 if it was new
+local MINUTE = 60000000
+local SECOND = 1000000
+local DAY = 86400
+local MARGIN_MS = 3600000
+local ALIVE = 30 * SECOND
+local time = redis.call('TIME')
+local now = time[1] * SECOND + time[2]
+local now_s = tonumber(time[1])
+local what = ARGV[1]
+
+local function number(key)
+  return tonumber(redis.call('GET', key) or 0)
+end
+
+local function window(i)
+  local b = { tonumber(ARGV[i]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]) }
+  if b[2] == 0 then return 0, 0 end
+  if now_s < b[2] then return b[1], b[2] end
+  if now_s < b[3] then return b[2], b[3] end
+  return b[3], b[4]
+end
+
+-- Begin the window of now, unless the clock was only set back a little. Returns s, e, u.
+local function roll(state, holders, i)
+  local starts, ends = window(i)
+  local found = redis.call('HMGET', state, 's', 'e', 'u')
+  local s = tonumber(found[1])
+  if s == nil or s < starts then
+    redis.call('DEL', holders)
+    redis.call('HSET', state, 's', starts, 'e', ends, 'u', 0)
+    if ends > 0 then redis.call('EXPIREAT', state, ends + DAY) end
+    return starts, ends, 0
+  end
+  if s - starts > DAY then
+    redis.call('HSET', state, 's', starts, 'e', ends)
+    return starts, ends, tonumber(found[3])
+  end
+  return s, tonumber(found[2]), tonumber(found[3])
+end
+
+-- Free what is held for longer than its lease.
+local function lapse(state, holders, s)
+  local freed = false
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', holders, '-inf', now, 'LIMIT', 0, 100)) do
+    local amount, of = string.match(member, '^[^|]*|(%d+)|(%d+)$')
+    if tonumber(of) == s and amount ~= '0' then
+      redis.call('HINCRBY', state, 'u', '-' .. amount)
+      freed = true
+    end
+    redis.call('ZREM', holders, member)
+  end
+  return freed and tonumber(redis.call('HGET', state, 'u'))
+end
+
+local function text(n)
+  return string.format('%.0f', n)
+end
+
+if what == 'seed' then
+  local starts, ends = window(3)
+  local s = tonumber(redis.call('HGET', KEYS[1], 's'))
+  if s ~= nil and s >= starts then return 0 end
+  redis.call('HSET', KEYS[1], 's', starts, 'e', ends, 'u', ARGV[2])
+  if ends > 0 then redis.call('EXPIREAT', KEYS[1], ends + DAY) end
+  return 1
+end
+
+local finished = KEYS[#KEYS - 1]
+
+if what == 'end' then
+  if not redis.call('SET', finished, 1, 'NX', 'PX', ARGV[3]) then return 0 end
+  for n = 1, (#KEYS - 2) / 2 do
+    local state, holders, i = KEYS[2 * n - 1], KEYS[2 * n], 4 + (n - 1) * 5
+    local held, actual, mark = ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+    if ARGV[i] == 'rate' then
+      local step = MINUTE / tonumber(ARGV[i + 1])
+      local full, more = number(state), (tonumber(actual) - tonumber(held)) * step
+      if more >= 0 then
+        full = math.max(full, now) + more
+      else
+        full = full + math.max(more, -math.max(0, tonumber(mark) - now))
+      end
+      if full > now then
+        redis.call('SET', state, text(full), 'PX', math.ceil((full - now) / 1000) + 1000)
+      end
+    else
+      if redis.call('ZREM', holders, ARGV[2] .. '|' .. held .. '|' .. mark) == 0 then held = '0' end
+      if redis.call('HGET', state, 's') == mark then
+        redis.call('HINCRBY', state, 'u', actual)
+        redis.call('HINCRBY', state, 'u', held == '0' and '0' or '-' .. held)
+      end
+    end
+  end
+  return 1
+end
+
+local force = ARGV[5] == '1'
+if what == 'take' and redis.call('EXISTS', finished) == 1 then return { -1 } end
+
+local alive = KEYS[#KEYS]
+if what == 'take' then
+  redis.call('ZADD', alive, now, ARGV[4])
+  redis.call('ZREMRANGEBYSCORE', alive, '-inf', now - ALIVE)
+  redis.call('PEXPIRE', alive, ALIVE / 1000)
+end
+local told = { 0, '0', redis.call('ZCARD', alive) }
+local states = {}
+
+for n = 1, (#KEYS - 2) / 2 do
+  local state, holders, i = KEYS[2 * n - 1], KEYS[2 * n], 6 + (n - 1) * 7
+  local kind, limit, amount = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local least = math.max(amount, 1)
+  local wait = 0
+  if kind == 'rate' then
+    local full = math.max(number(state), now)
+    if least > limit then
+      wait = -1
+    else
+      wait = math.max(0, full + least * MINUTE / limit - now - MINUTE)
+    end
+    states[n] = { full }
+  else
+    local s, e, u = roll(state, holders, i + 3)
+    u = lapse(state, holders, s) or u
+    if u + least > limit then
+      if kind == 'now' then
+        wait = SECOND
+      elseif e > 0 and amount <= limit then
+        wait = math.max(1, e * SECOND - now)
+      else
+        wait = -1
+      end
+    end
+    states[n] = { s, e, u }
+  end
+  if wait ~= 0 and wait < 1 and wait > 0 then wait = 0 end
+  if wait ~= 0 and told[1] == 0 and not force and what == 'take' then
+    told[1], told[2] = n, text(wait)
+  end
+end
+
+for n = 1, (#KEYS - 2) / 2 do
+  local state, holders, i = KEYS[2 * n - 1], KEYS[2 * n], 6 + (n - 1) * 7
+  local limit, amount = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local granted = what == 'take' and told[1] == 0
+  if ARGV[i] == 'rate' then
+    local full = states[n][1]
+    if granted and limit > 0 then
+      full = full + amount * MINUTE / limit
+      if full > now then
+        redis.call('SET', state, text(full), 'PX', math.ceil((full - now) / 1000) + 1000)
+      end
+    end
+    local left = math.floor((MINUTE - (full - now)) * limit / MINUTE + 0.000001)
+    told[#told + 1] = text(math.max(0, left))
+    told[#told + 1] = text(full - now)
+    told[#told + 1] = text(full)
+  else
+    local s, e, u = states[n][1], states[n][2], states[n][3]
+    if granted then
+      local member = ARGV[2] .. '|' .. ARGV[i + 2] .. '|' .. text(s)
+      if redis.call('ZADD', holders, 'NX', now + tonumber(ARGV[3]), member) == 1 then
+        redis.call('HINCRBY', state, 'u', ARGV[i + 2])
+        u = u + amount
+      end
+      redis.call('PEXPIRE', holders, math.ceil(tonumber(ARGV[3]) / 1000) + MARGIN_MS)
+    end
+    told[#told + 1] = text(math.max(0, limit - u))
+    told[#told + 1] = ARGV[i] == 'now' and '0' or e == 0 and '-1' or text(math.max(0, e * SECOND - now))
+    told[#told + 1] = text(s)
+  end
+end
+return told
