@@ -100,5 +100,7 @@ def test_what_cannot_be_read(empty_place: Place, tmp_path: Path) -> None:
     assert "model_list" in run("registry", "litellm", str(file))
     file.write_text('{"routes": [{"name": "a", "targets": [{"model": "no/thing"}]}]}')
     assert "routes[a].targets[0].model" in run("registry", "import", str(file))
-    assert "yq" in run("registry", "litellm", "config.yaml")
+    file.write_text("model_list: &all []\nrouter_settings: *all\n")
+    assert "yq" in run("registry", "litellm", str(file))
+    assert "could not be read" in run("registry", "litellm", "config.yaml")
     assert "revision" in run("registry", "restore", "999999999", "--yes")

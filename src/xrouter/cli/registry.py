@@ -11,8 +11,9 @@ import typer
 
 from xrouter.cli.control import call
 from xrouter.cli.output import fail, print_json
+from xrouter.control.registry import litellm_file
 from xrouter.control.registry.litellm import translate
-from xrouter.domain.errors import InvalidRequest
+from xrouter.domain.errors import XRouterError
 from xrouter.flow.strategies import strategies
 from xrouter.providers import factory
 from xrouter.settings import provider_environment
@@ -24,7 +25,7 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")]
 File = Annotated[Path, typer.Argument(help="A JSON file, - for standard input.")]
-_YAML = (".yaml", ".yml")
+Config = Annotated[Path, typer.Argument(help="A YAML or JSON file, - for standard input.")]
 _WIDE = 120
 
 
@@ -64,13 +65,15 @@ def import_(
 
 
 @app.command("litellm")
-def litellm(file: File, dry_run: DryRun = False, as_json: Json = False) -> None:
-    """Take over the configuration of a LiteLLM proxy; tell what could not be taken over."""
+def litellm(file: Config, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Take over the configuration of a LiteLLM proxy; tell what could not be taken over.
+
+    Variables that it names are looked up in the environment of this command.
+    """
     try:
-        taken = translate(
-            _read(file), provider_environment(), factory.providers(), list(strategies())
-        )
-    except InvalidRequest as error:
+        config = litellm_file.read(_bytes(file))
+        taken = translate(config, provider_environment(), factory.providers(), list(strategies()))
+    except XRouterError as error:
         raise fail(error.message, error.hint) from None
     for note in taken.notes:
         typer.secho(note, fg="yellow", err=True)
@@ -119,18 +122,17 @@ def _put(document: Any, *, dry_run: bool, prune: bool, as_json: bool) -> None:
 
 
 def _read(file: Path) -> Any:
-    if file.suffix.lower() in _YAML:
-        raise fail(
-            f"{file} is YAML, which is not read here.",
-            "Make JSON of it: `yq -o json config.yaml > config.json`.",
-        )
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        return json.loads(text)
-    except OSError as error:
-        raise fail(f"{file} could not be read: {error.strerror}") from None
+        return json.loads(_bytes(file))
     except (ValueError, RecursionError) as error:
         raise fail(f"{file} is not JSON: {error}") from None
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise fail(f"{file} could not be read: {error.strerror}") from None
 
 
 def _tell(done: dict[str, Any], *, as_json: bool) -> None:

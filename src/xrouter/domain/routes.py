@@ -9,6 +9,9 @@ from msgspec import Struct
 ROUTE = "route/"
 """What names of routes begin with."""
 
+DEEPEST = 5
+"""Routes that a request can go through, one in the other."""
+
 CHAIN = ("rc", "latest", "deprecated")
 """Channels, each with those behind it that may answer in its place."""
 

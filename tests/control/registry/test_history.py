@@ -79,7 +79,7 @@ async def test_a_revision_comes_back(api: RegistryApi, changes: list[None]) -> N
     assert done["changed"] == told["changed"]
     assert await api.export() == before
     page = await api.ask("GET", "/changes?limit=1")
-    assert page["data"][0]["action"] == "restore"
+    assert (page["data"][0]["action"], page["data"][0]["author"]) == ("restore", "admin")
     assert (await api.restore(revision))["changed"] == [], "once more is nothing"
 
 

@@ -48,6 +48,11 @@ class Adapters:
             )
         return found
 
+    @property
+    def known(self) -> Mapping[str, KnownProvider]:
+        """Providers that ship with us, by name."""
+        return self._known()
+
     def home(self, provider: str) -> str | None:
         """The usual base URL of a provider, None when only the operator can know it."""
         known = self._known().get(provider)

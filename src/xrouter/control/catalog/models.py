@@ -137,6 +137,7 @@ class ModelService:
         Raises ModelNotFound, PreconditionFailed, and Conflict when somebody refers to it.
         """
         async with self._db.write() as session:
+            await repository.lock_releases(session, ModelRow.model_id == model_id)
             row = await repository.model(session, model_id, lock=True)
             etag.require(if_match, objects.model(row))
             await removal.of_model(session, row)

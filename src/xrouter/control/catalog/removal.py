@@ -23,6 +23,7 @@ _Who = tuple[str, str]
 
 async def of_provider(session: AsyncSession, row: ProviderRow) -> None:
     """Write down that a provider goes, with its models and their prices. Raises Conflict."""
+    await repository.lock_releases(session, ModelRow.provider == row.name)
     models = await repository.models(session, provider=row.name, lock=True)
     await repository.lock_endpoints(session, row.name)
     await repository.lock(session)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ScalarSelect, Select, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
 from xrouter.control.db.tables.catalog import CatalogState, EndpointRow, ModelRow, ProviderRow
+from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.domain.errors import ModelNotFound, NotFound
 
 
@@ -44,6 +45,15 @@ async def lock_endpoints(session: AsyncSession, provider: str) -> None:
     """Let others who use the provider's endpoints wait until this transaction ends."""
     query = select(EndpointRow.id).where(EndpointRow.provider == provider)
     await session.execute(query.order_by(EndpointRow.id).with_for_update())
+
+
+async def lock_releases(session: AsyncSession, *of: ColumnElement[bool]) -> None:
+    """Let others who use releases of these models wait until this transaction ends.
+
+    To be taken before the models themselves: whoever ends a release locks it first.
+    """
+    query = select(ReleaseRow.id).join(ModelRow, ModelRow.id == ReleaseRow.llm_model_id).where(*of)
+    await session.execute(query.order_by(ReleaseRow.id).with_for_update(of=ReleaseRow))
 
 
 def endpoint_of(row: ProviderRow, name: str) -> EndpointRow:

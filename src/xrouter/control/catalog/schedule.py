@@ -40,12 +40,22 @@ class SyncSchedule:
 
     async def run(self) -> None:
         """Until cancelled. Failures are logged and tried again at the next time."""
+        try:
+            await self._go_on()
+        finally:
+            if self._lease is not None:
+                await self._lease.leave()
+
+    async def _go_on(self) -> None:
+        look_s = LOOK_S if self._lease is None else min(LOOK_S, self._lease.often_s)
         while True:
             try:
                 await self.turn()
             except (XRouterError, SQLAlchemyError, OSError) as error:
                 log.error("sync_failed", error=str(error) or type(error).__name__)
-            await asyncio.sleep(LOOK_S)
+            except Exception:  # noqa: BLE001 - a defect must not end the job
+                log.exception("sync_defect")
+            await asyncio.sleep(look_s)
 
     async def turn(self) -> list[str]:
         """Sync those whose time has come; their names. Raises DatabaseError."""

@@ -73,20 +73,23 @@ class PolicyFields(In):
     cache: CacheIn | None = None
 
 
-class _AsSent:
-    """Checked as PolicyFields; the value is a dict of what was sent."""
+class AsSent:
+    """Checked as these fields; the value is a dict of what was sent."""
+
+    def __init__(self, fields: type[In]) -> None:
+        self._fields = fields
 
     def __get_pydantic_core_schema__(
         self, _source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
         return core_schema.no_info_after_validator_function(
             _sent,
-            handler.generate_schema(PolicyFields),
+            handler.generate_schema(self._fields),
             serialization=core_schema.plain_serializer_function_ser_schema(_itself),
         )
 
 
-def _sent(given: PolicyFields) -> dict[str, Any]:
+def _sent(given: In) -> dict[str, Any]:
     return given.model_dump(exclude_unset=True)
 
 
@@ -94,7 +97,7 @@ def _itself(policy: dict[str, Any]) -> dict[str, Any]:
     return policy
 
 
-PolicyIn = Annotated[dict[str, Any], _AsSent()]
+PolicyIn = Annotated[dict[str, Any], AsSent(PolicyFields)]
 """What is said of a policy: what is absent has the default, or the word of who stands above."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -11,9 +11,9 @@ from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.objects import Document
 from xrouter.control.registry.documents import Key
 from xrouter.domain.errors import InvalidRequest
-from xrouter.domain.routes import CHAIN, ROUTE
+from xrouter.domain.routes import CHAIN, DEEPEST, ROUTE
 
-_DEEPEST = 16
+_SHOWN = 10
 _CHAINS = ("fallbacks", "on_overflow", "on_refusal")
 
 
@@ -29,25 +29,34 @@ Strategies = Mapping[str, Callable[[Mapping[str, Any]], None]]
 
 
 def check(
+    now: Mapping[Key, Document],
     world: Mapping[Key, Document],
-    given: set[Key],
     adapters: Adapters,
     strategies: Strategies | None = None,
-) -> None:
-    """Look at the objects that are given, in the world that there will be.
+) -> list[str]:
+    """Look at the world that there will be, in place of the one that there is now.
 
-    Raises InvalidRequest with the first problem; its hint has the others.
+    Raises InvalidRequest with the first problem that is new; its hint has the others. Problems that
+    are there already are no fault of this change: they are returned as warnings.
     """
-    found = list(_Checker(world, adapters, strategies or {}).problems(given))
-    if not found:
-        return
-    others = "; ".join(f"{each.place}: {each.what}" for each in found[1:10])
+    known = set(_Checker(now, adapters, strategies or {}).problems())
+    found = list(_Checker(world, adapters, strategies or {}).problems())
+    fresh = [each for each in found if each not in known]
+    if not fresh:
+        return _warnings(found)
+    others = "; ".join(f"{each.place}: {each.what}" for each in fresh[1:_SHOWN])
     raise InvalidRequest(
-        f"Invalid value for '{found[0].place}': {found[0].what}.",
-        param=found[0].place,
+        f"Invalid value for '{fresh[0].place}': {fresh[0].what}.",
+        param=fresh[0].place,
         code="invalid_registry",
-        hint=f"{len(found) - 1} more: {others}." if others else None,
+        hint=f"{len(fresh) - 1} more: {others}." if others else None,
     )
+
+
+def _warnings(problems: Sequence[Problem]) -> list[str]:
+    told = [f"Wrong before already: {each.place}: {each.what}." for each in problems[:_SHOWN]]
+    more = len(problems) - _SHOWN
+    return [*told, f"Wrong before already: {more} more."] if more > 0 else told
 
 
 class _Checker:
@@ -69,18 +78,17 @@ class _Checker:
                     self._twice.setdefault(name, []).append(alias)
                 self._names.setdefault(alias, name)
 
-    def problems(self, given: set[Key]) -> Iterator[Problem]:
+    def problems(self) -> Iterator[Problem]:
         for name, doc in self._providers.items():
-            if ("provider", name) in given:
-                yield from self._provider(name, doc)
+            yield from self._provider(name, doc)
         for name, doc in self._models.items():
-            yield from self._model(name, doc, given=("model", name) in given)
+            yield from self._model(name, doc)
         for name in self._prices:
             if name not in self._models:
                 yield Problem(f"prices[{name}].model_id", "there is no such model")
         for name, doc in self._routes.items():
             yield from self._route(name, doc)
-        yield from self._circles()
+        yield from self._depths()
 
     def _provider(self, name: str, doc: Document) -> Iterator[Problem]:
         yield from self._adapter(f"providers[{name}]", doc.get("adapter_class"))
@@ -90,17 +98,16 @@ class _Checker:
             yield from self._adapter(place, endpoint.get("adapter_class"))
             if names.count(endpoint["name"]) > 1:
                 yield Problem(place, "two endpoints have this name")
+        yield from self._policy(f"providers[{name}].settings", _dict(doc.get("settings")))
 
     def _adapter(self, place: str, path: str | None) -> Iterator[Problem]:
         if path is not None and path not in self._adapters.classes:
             yield Problem(f"{place}.adapter_class", f"'{path}' is not a supported adapter class")
 
-    def _model(self, name: str, doc: Document, *, given: bool) -> Iterator[Problem]:
+    def _model(self, name: str, doc: Document) -> Iterator[Problem]:
         place, owner = f"models[{name}]", doc.get("provider", "")
         if owner not in self._providers:
             yield Problem(f"{place}.provider", f"there is no provider '{owner}'")
-        if not given:
-            return
         if not name.startswith(owner + "/") or name == owner + "/":
             yield Problem(f"{place}.model_id", f"it must be '{owner}/<name>'")
         yield from self._adapter(place, doc.get("adapter_class"))
@@ -127,10 +134,12 @@ class _Checker:
             yield Problem(f"{place}.endpoint", f"the provider has no endpoint '{endpoint}'")
 
     def _policy(self, place: str, doc: Document) -> Iterator[Problem]:
-        yield from self._strategy(place, doc.get("policy", {}))
+        policy = _dict(doc.get("policy"))
+        yield from self._strategy(place, policy)
         for chain in _CHAINS:
-            for number, name in enumerate(doc.get("policy", {}).get(chain) or ()):
-                if not self._known(name):
+            given = policy.get(chain)
+            for number, name in enumerate(given if isinstance(given, list) else ()):
+                if isinstance(name, str) and not self._known(name):
                     where = f"{place}.policy.{chain}[{number}]"
                     yield Problem(where, f"there is no '{name}'")
 
@@ -146,7 +155,7 @@ class _Checker:
             )
             return
         try:
-            look(policy.get("options") or {})
+            look(_dict(policy.get("options")))
         except InvalidRequest as error:
             yield Problem(f"{place}.{error.param}", error.message)
 
@@ -165,25 +174,29 @@ class _Checker:
         said = {v["label"] for v in versions} | {v.get("channel") for v in versions} | set(CHAIN)
         return model if suffix in said else None
 
-    def _circles(self) -> Iterator[Problem]:
-        """Routes that lead to themselves."""
-        done: set[str] = set()
-        for name in self._routes:
-            way = self._circle(name, (), done)
-            if way:
-                what = "routes lead to themselves, or too deep into each other: "
-                yield Problem(f"routes[{name}].targets", what + " -> ".join(way))
-                return
+    def _depths(self) -> Iterator[Problem]:
+        """Routes that lead to themselves, or more than DEEPEST of them into each other."""
+        inner: dict[str, list[str]] = {}
+        for name, doc in self._routes.items():
+            found = (self._names.get(target["model"]) for target in doc.get("targets", ()))
+            inner[name] = [each for each in found if each is not None]
+        levels = [set(inner)]
+        """Those that so many further routes, and more, can follow."""
+        for _ in range(DEEPEST):
+            levels.append({name for name in inner if not levels[-1].isdisjoint(inner[name])})
+        for name in sorted(levels[-1]):
+            way = [name]
+            for level in reversed(levels[:-1]):
+                following = next(each for each in inner[way[-1]] if each in level)
+                way.append(following)
+                if way.count(following) > 1:
+                    break
+            what = f"more than {DEEPEST} routes lead into each other"
+            if way.count(way[-1]) > 1:
+                what = "routes lead to themselves"
+            yield Problem(f"routes[{name}].targets", f"{what}: {' -> '.join(way)}")
 
-    def _circle(self, name: str, above: tuple[str, ...], done: set[str]) -> tuple[str, ...]:
-        if name in above or len(above) > _DEEPEST:
-            return (*above, name)
-        if name in done:
-            return ()
-        for target in self._routes[name].get("targets", ()):
-            inner = self._names.get(target["model"])
-            way = self._circle(inner, (*above, name), done) if inner is not None else ()
-            if way:
-                return way
-        done.add(name)
-        return ()
+
+def _dict(value: Any) -> dict[str, Any]:
+    """What other writers have made of a column may be anything."""
+    return value if isinstance(value, dict) else {}

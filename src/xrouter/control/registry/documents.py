@@ -10,7 +10,8 @@ from sqlalchemy.orm import selectinload
 from xrouter.control.catalog import objects
 from xrouter.control.catalog import repository as catalog
 from xrouter.control.catalog.objects import Document
-from xrouter.control.db.tables.catalog import ModelRow, ProviderRow
+from xrouter.control.db.tables.catalog import EndpointRow, ModelRow, ProviderRow
+from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.control.db.tables.routing import PriceRow, RouteRow
 
 Key = tuple[str, str]
@@ -36,6 +37,22 @@ class Rows(Struct):
         found |= {("prices", n): objects.prices(n, rows) for n, rows in self.prices.items()}
         found |= {("route", n): objects.route(row) for n, row in self.routes.items()}
         return found
+
+
+_ORDER = (
+    *(ProviderRow.name, ReleaseRow.id, ModelRow.model_id, EndpointRow.id),
+    RouteRow.name,
+)
+
+
+async def lock(session: AsyncSession) -> None:
+    """Let all others who write to the catalog wait until this transaction ends.
+
+    Row by row, in the order in which every service takes them, then what rises with each of them.
+    """
+    for key in _ORDER:
+        await session.execute(select(key).order_by(key).with_for_update())
+    await catalog.lock(session)
 
 
 async def load(session: AsyncSession) -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 
 from xrouter.control.kit.rooms import room
 from xrouter.control.kit.schemas import Page
@@ -12,6 +12,7 @@ from xrouter.control.registry.history import HistoryService
 from xrouter.control.registry.schemas import (
     ChangeOut,
     ChangeQuery,
+    DryRunQuery,
     ExportQuery,
     ImportQuery,
     OutcomeOut,
@@ -24,6 +25,7 @@ router = APIRouter(tags=["registry"])
 
 Registry = Annotated[RegistryService, room(RegistryService)]
 History = Annotated[HistoryService, room(HistoryService)]
+_YAML_BODY = {"required": True, "content": {"application/yaml": {}, "application/json": {}}}
 Revision = Annotated[int, Path(ge=0, le=2**62)]
 
 
@@ -55,3 +57,15 @@ async def import_registry(
 ) -> OutcomeOut:
     """Make the catalog what a document says; with `dry_run` only tell what that would change."""
     return await registry.put(given, dry_run=query.dry_run, prune=query.prune)
+
+
+@router.post("/registry/litellm", openapi_extra={"requestBody": _YAML_BODY})
+async def import_litellm(
+    request: Request, registry: Registry, query: Annotated[DryRunQuery, Query()]
+) -> OutcomeOut:
+    """Take over the configuration of a LiteLLM proxy, YAML or JSON as it stands in the file.
+
+    Variables that it names are looked up in its `environment_variables`, never in the server's
+    environment: what is not there is told in the warnings.
+    """
+    return await registry.take(await request.body(), dry_run=query.dry_run)

@@ -70,6 +70,7 @@ class HistoryService:
         return outcome
 
     async def _restore(self, session: AsyncSession, revision: int) -> OutcomeOut:
+        await documents.lock(session)
         current = await catalog.revision(session)
         if revision > current:
             raise NotFound(

@@ -31,6 +31,9 @@ _WILDCARD = "*"
 _TAKEN = frozenset(
     {"model", "api_base", "base_url", "api_key", "weight", "order", "custom_llm_provider"}
 )
+_TEXTS = frozenset({"model", "api_base", "base_url", "api_key", "custom_llm_provider"})
+"""Settings that may name a variable of the environment."""
+
 _LIMITS = frozenset({"rpm", "tpm", "max_parallel_requests"})
 _KINDS = {
     "chat": "chat",
@@ -101,15 +104,25 @@ def translate(
         raise InvalidRequest(
             "This is no LiteLLM configuration: it has no 'model_list'.", param="model_list"
         )
-    more = config.get("environment_variables") or {}
-    environ = {**environ, **{name: str(value) for name, value in more.items()}}
-    reader = _Reader(environ, known)
+    reader = _Reader({**environ, **_variables(config, environ)}, known)
     for number, item in enumerate(config["model_list"][:_MOST]):
         reader.take(f"model_list[{number}]", item)
+    if len(config["model_list"]) > _MOST:
+        reader.note(f"model_list: only the first {_MOST} are taken over.")
     for part in sorted(config.keys() - _TOP):
         reader.note(f"{part}: not taken over.")
     policies(config, reader.groups, strategies, reader.note)
     return Taken(reader.document(), reader.notes)
+
+
+def _variables(config: Json, environ: Mapping[str, str]) -> dict[str, str]:
+    """Those that the configuration sets itself; also from others."""
+    given = config.get("environment_variables")
+    found = {}
+    for name, value in (given if isinstance(given, dict) else {}).items():
+        other = _VARIABLE.match(str(value))
+        found[name] = str(value) if other is None else environ.get(other[1], "")
+    return found
 
 
 class _Reader:
@@ -132,6 +145,10 @@ class _Reader:
         if not isinstance(params, dict) or not isinstance(params.get("model"), str):
             self.note(f"{place}: has no litellm_params.model; left out.")
             return
+        for name in sorted(_TEXTS & params.keys()):
+            params = {**params, name: self._value(f"{place}.{name}", params[name])}
+        if not params["model"]:
+            return
         found = self._party(place, params)
         if found is None:
             return
@@ -139,7 +156,7 @@ class _Reader:
         provider = self._provider(place, known, params)
         if provider is None:
             return
-        endpoint = self._endpoint(place, provider, known, params)
+        endpoint = self._endpoint(provider, known, params)
         if _WILDCARD in upstream:
             self.note(
                 f"{place}: '{params['model']}' means all models of {provider.name}: "
@@ -147,7 +164,7 @@ class _Reader:
             )
             return
         model_id = f"{provider.name}/{upstream}"
-        self._model(place, model_id, provider, item.get("model_info") or {})
+        self._model(place, model_id, provider, item.get("model_info"))
         self._leave(place, params)
         name = str(item.get("model_name") or model_id)
         group = self.groups.setdefault(name, Group(name))
@@ -234,14 +251,14 @@ class _Reader:
         return None
 
     def _provider(self, place: str, known: KnownProvider, params: Json) -> _Provider | None:
-        given = self._value(place, params.get("api_base") or params.get("base_url"))
+        given: str = params.get("api_base") or params.get("base_url") or ""
         spec = known.environment
         if not given and spec is not None and spec.base_url is not None:
             given = self._environ.get(spec.base_url, "")
         home = known.default_base_url.rstrip("/")
         base = (given or home).rstrip("/")
-        if not base:
-            self.note(f"{place}: {known.name} needs an api_base; left out.")
+        if not _is_address(base):
+            self.note(f"{place}: {known.name} needs the address of a server as api_base; left out.")
             return None
         found = self._providers.get((known.name, base))
         if found is None:
@@ -253,9 +270,9 @@ class _Reader:
             self._providers[known.name, base] = found
         return found
 
-    def _endpoint(self, place: str, provider: _Provider, known: KnownProvider, params: Json) -> str:
+    def _endpoint(self, provider: _Provider, known: KnownProvider, params: Json) -> str:
         credential: Json = {}
-        key = self._value(place, params.get("api_key"))
+        key = params.get("api_key")
         if key:
             credential = {"api_key": key}
         elif known.environment is not None:
@@ -269,23 +286,31 @@ class _Reader:
         return "primary" if number == 0 else f"standby-{number}"
 
     def _value(self, place: str, given: Any) -> str:
-        """A setting, also one that names a variable of the environment."""
+        """A setting, also one that names a variable of the environment; '' for none."""
+        if isinstance(given, int) and not isinstance(given, bool):
+            return str(given)
         if not isinstance(given, str):
+            if given is not None:
+                self.note(f"{place}: is no text; left out.")
             return ""
         found = _VARIABLE.match(given)
         if found is None:
             return given.strip()
         value = self._environ.get(found[1], "").strip()
         if not value:
-            self.note(f"{place}: the variable {found[1]} is not set: give it and import again.")
+            self.note(
+                f"{place}: the variable {found[1]} is not set: give it, here or under "
+                "environment_variables, and import again."
+            )
         return value
 
-    def _model(self, place: str, model_id: str, provider: _Provider, info: Json) -> None:
+    def _model(self, place: str, model_id: str, provider: _Provider, given: Any) -> None:
         document = self._models.setdefault(
             model_id, {"model_id": model_id, "provider": provider.name}
         )
+        info: Json = given if isinstance(given, dict) else {}
         mode = info.get("mode")
-        if mode in _KINDS:
+        if isinstance(mode, str) and mode in _KINDS:
             document["kind"] = _KINDS[mode]
         elif mode is not None:
             self.note(f"{place}: model_info.mode '{mode}' is not known here.")
@@ -309,6 +334,13 @@ def _slug(name: str) -> str:
     """A name as routes and providers have it."""
     text = re.sub(r"[^a-z0-9._-]+", "-", name.lower())
     return re.sub(r"^[^a-z0-9]+", "", text)[:60].rstrip("-") or "route"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return urlsplit(text).port != 0 and bool(urlsplit(text).hostname)
+    except ValueError:
+        return False
 
 
 def _host(base_url: str) -> str:

@@ -7,7 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, JsonValue, SecretStr, field_validator
 
 from xrouter.control.catalog.objects import unpacked
-from xrouter.control.catalog.schemas import Calls, Country, PolicyIn, TimeoutsIn, Tokens
+from xrouter.control.catalog.schemas import (
+    AsSent,
+    Calls,
+    Country,
+    PolicyIn,
+    ProviderSettings,
+    TimeoutsIn,
+    Tokens,
+)
 from xrouter.control.kit.schemas import (
     MAX_PAGE,
     BaseUrl,
@@ -72,7 +80,7 @@ class ProviderDoc(In):
     adapter_class: Dotted
     is_enabled: bool = True
     country: Country | None = None
-    settings: dict[str, Any] = Field(default={})
+    settings: Annotated[dict[str, Any], AsSent(ProviderSettings)] = Field(default={})
     endpoints: list[EndpointDoc] = Field(default=[], max_length=_MOST_INSIDE)
 
 
@@ -180,10 +188,15 @@ class ExportQuery(In):
     secrets: Literal["none", "sealed"] = "none"
 
 
-class ImportQuery(In):
-    """dry_run: only tell. prune: delete what the document does not have."""
+class DryRunQuery(In):
+    """dry_run: only tell."""
 
     dry_run: bool = False
+
+
+class ImportQuery(DryRunQuery):
+    """prune: delete what the document does not have."""
+
     prune: bool = False
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,10 +16,13 @@ from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.objects import Document
 from xrouter.control.db import changes
 from xrouter.control.db.engine import Database
+from xrouter.control.kit.errors import invalid
 from xrouter.control.registry import documents
 from xrouter.control.registry.check import Strategies, check
 from xrouter.control.registry.diff import differences
 from xrouter.control.registry.documents import KINDS, Key, Rows
+from xrouter.control.registry.litellm import translate
+from xrouter.control.registry.litellm_file import read
 from xrouter.control.registry.place import Placer
 from xrouter.control.registry.schemas import (
     FORMAT,
@@ -80,19 +85,6 @@ class RegistryService:
         }
         return {"format": FORMAT, **parts}
 
-    async def remove(self, kind: str, name: str) -> OutcomeOut:
-        """Delete one object. Raises InvalidRequest when another one needs it."""
-        async with self._db.write() as session:
-            rows = await documents.load(session)
-            plan = Plan(rows.documents())
-            plan.delete.append((kind, name))
-            del plan.world[kind, name]
-            check(plan.world, set(), self._adapters, self._strategies)
-            placer = self._placer(session, rows, prune=False)
-            outcome = await apply(session, rows, plan, placer, changes.DELETE)
-        self._changed()
-        return outcome
-
     async def put(
         self, given: RegistryDoc, *, dry_run: bool, prune: bool, action: str = "import"
     ) -> OutcomeOut:
@@ -100,12 +92,14 @@ class RegistryService:
         wanted = given.model_dump(exclude_unset=True)
         try:
             async with self._db.write() as session:
+                await documents.lock(session)
                 rows = await documents.load(session)
-                plan = _plan(rows.documents(), wanted, prune=prune)
-                check(plan.world, set(plan.put), self._adapters, self._strategies)
-                outcome = await apply(
-                    session, rows, plan, self._placer(session, rows, prune=prune), action
-                )
+                now = rows.documents()
+                plan = _plan(now, wanted, prune=prune)
+                warnings = check(now, plan.world, self._adapters, self._strategies)
+                placer = Placer(session, rows, self._vault, self._adapters, prune=prune)
+                outcome = await apply(session, rows, plan, placer, action)
+                outcome.warnings += warnings
                 if dry_run:
                     raise Undone(outcome)
         except Undone as undone:
@@ -118,8 +112,21 @@ class RegistryService:
         self._changed()
         return outcome
 
-    def _placer(self, session: AsyncSession, rows: Rows, *, prune: bool) -> Placer:
-        return Placer(session, rows, self._vault, self._adapters, prune=prune)
+    async def take(self, raw: bytes, *, dry_run: bool) -> OutcomeOut:
+        """Take over the text of a LiteLLM configuration; what was left out is in the warnings.
+
+        Variables are those of the text: whoever sends it has no right to the server's environment.
+        Raises InvalidRequest, PayloadTooLarge, Conflict.
+        """
+        config = await asyncio.to_thread(read, raw)
+        taken = translate(config, {}, self._adapters.known, list(self._strategies))
+        try:
+            given = RegistryDoc.model_validate(taken.document)
+        except ValidationError as error:
+            raise invalid(error.errors()) from None
+        outcome = await self.put(given, dry_run=dry_run, prune=False)
+        outcome.warnings[:0] = taken.notes
+        return outcome
 
     def _names(self, row: Any) -> list[str] | None:
         try:

@@ -12,10 +12,7 @@ from xrouter.control.catalog.policies import Strategies
 from xrouter.control.registry.schemas import RouteDoc, TargetDoc
 from xrouter.control.routing import repository
 from xrouter.domain.errors import InvalidRequest
-from xrouter.domain.routes import ROUTE
-
-DEEPEST = 5
-"""Routes that a request can go through, one in the other."""
+from xrouter.domain.routes import DEEPEST, ROUTE
 
 
 async def check(session: AsyncSession, route: RouteDoc, strategies: Strategies) -> None:
