@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import (
 from xrouter.control.db.errors import DatabaseError
 from xrouter.control.db.lock import WAIT_S, WriterLock
 from xrouter.control.db.url import database_url, is_sqlite, sqlite_file
+from xrouter.domain.errors import Conflict
 
 READERS = 4
 CONNECTIONS = 8
@@ -30,6 +31,9 @@ CONNECT_S = 5.0
 POOL_WAIT_S = 10.0
 STATEMENT_S = 30.0
 _SHOWN = 300
+_LOST = frozenset({"40001", "40P01"})
+"""SQLSTATEs of a transaction that lost against another one: serialization failure, deadlock."""
+
 _READER = ("PRAGMA busy_timeout = 5000", "PRAGMA temp_store = MEMORY", "PRAGMA query_only = ON")
 _WRITER = (
     "PRAGMA busy_timeout = 5000",
@@ -79,7 +83,10 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
-        """A session whose changes are committed at the exit, or all undone by an exception."""
+        """A session whose changes are committed at the exit, or all undone by an exception.
+
+        Raises Conflict when it lost against another writer: nothing was written, try again.
+        """
         with _Translated():
             if self._lock is not None:
                 await self._lock.acquire()
@@ -95,12 +102,22 @@ class Database:
 
 
 class _Translated:
-    """Turns "cannot be reached" into an error of ours; no statement or parameter is shown."""
+    """Turns "cannot be reached" and "lost against another" into errors of ours.
+
+    No statement or parameter is shown.
+    """
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _LOST:
+            raise Conflict(
+                "Somebody else changed the same things at the same moment; nothing was written.",
+                code="conflict",
+                hint="Try again.",
+                retry_after=1.0,
+            ) from error
         if isinstance(error, OSError | PoolTimeout) or _is_away(error):
             cause = getattr(error, "orig", None) or error
             raise DatabaseError(

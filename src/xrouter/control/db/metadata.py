@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from sqlalchemy import MetaData
 
-from xrouter.control.db.tables import catalog, health, identity, releases, routing, usage
+from xrouter.control.db.tables import (
+    billing,
+    catalog,
+    health,
+    identity,
+    oauth,
+    people,
+    releases,
+    routing,
+    usage,
+)
 from xrouter.control.db.tables.base import Base
 
 WATCHED = (
@@ -19,6 +29,11 @@ WATCHED = (
     routing.RateRow.__tablename__,
     releases.ReleaseRow.__tablename__,
     health.EndpointStateRow.__tablename__,
+    people.OrganizationRow.__tablename__,
+    people.ProjectRow.__tablename__,
+    oauth.GrantRow.__tablename__,
+    oauth.RevokedRow.__tablename__,
+    billing.LimitRow.__tablename__,
 )
 """Tables whose every change raises the catalog's revision."""
 

@@ -12,6 +12,8 @@ from sqlalchemy import Connection, text
 
 _EVENTS = ("insert", "update", "delete")
 _BUMP = "UPDATE catalog_state SET revision = revision + 1"
+_CHANGES = ("update", "delete")
+_REFUSE = "xrouter_append_only"
 _FUNCTION = "xrouter_catalog_changed"
 
 CHANNEL = "xrouter_catalog"
@@ -59,6 +61,40 @@ def unwatch(connection: Connection, table: str) -> None:
         return
     for what in _EVENTS:
         connection.execute(text(f"DROP TRIGGER {_name(table)}_{what}"))
+
+
+def forbid_changes(connection: Connection, table: str) -> None:
+    """Let rows come, and never change or go."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            text(
+                f"CREATE OR REPLACE FUNCTION {_REFUSE}() RETURNS trigger LANGUAGE plpgsql AS $$ "
+                "BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$"
+            )
+        )
+        connection.execute(
+            text(
+                f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE "
+                f"ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {_REFUSE}()"
+            )
+        )
+        return
+    for what in _CHANGES:
+        connection.execute(
+            text(
+                f"CREATE TRIGGER {table}_append_only_{what} BEFORE {what} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+        )
+
+
+def allow_changes(connection: Connection, table: str) -> None:
+    """The reverse of `forbid_changes`."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"DROP TRIGGER {table}_append_only ON {table}"))
+        return
+    for what in _CHANGES:
+        connection.execute(text(f"DROP TRIGGER {table}_append_only_{what}"))
 
 
 def _name(table: str) -> str:

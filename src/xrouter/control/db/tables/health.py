@@ -64,6 +64,23 @@ class IncidentRow(Base):
     saved: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 
+class AttemptCountRow(Base):
+    """How many attempts at an endpoint ended alike in ten seconds.
+
+    bucket: tens of seconds since 1970. code: of the error, '' for answered. saved: requests that
+    failed here so and were answered by another target.
+    """
+
+    __tablename__ = "attempt_counts"
+
+    bucket: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    endpoint: Mapped[str] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(primary_key=True)
+    attempts: Mapped[int] = mapped_column(BigInteger)
+    saved: Mapped[int] = mapped_column(BigInteger)
+
+
 class LeaseRow(Base):
     """Who does a job that only one process may do. token: rises with every new holder."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, Double, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from xrouter.control.db.tables.base import Base, Dated
@@ -39,10 +39,16 @@ class ReleaseRow(Dated, Base):
 
 
 class BuildRow(Base):
-    """A build that has answered for a version of a model; a new one behind a name is drift."""
+    """A build that has answered for a version of a model; a new one behind a name is drift.
+
+    noted: whether the one who tells of drift has seen the row.
+    """
 
     __tablename__ = "builds"
-    __table_args__ = (UniqueConstraint("model_id", "version", "endpoint", "build"),)
+    __table_args__ = (
+        UniqueConstraint("model_id", "version", "endpoint", "build"),
+        Index(None, "noted"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     model_id: Mapped[str]
@@ -53,6 +59,7 @@ class BuildRow(Base):
     first_seen: Mapped[float] = mapped_column(Double)
     last_seen: Mapped[float] = mapped_column(Double)
     answers: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    noted: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class ChangeRow(Base):

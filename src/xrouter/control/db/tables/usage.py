@@ -21,7 +21,7 @@ class UsageRow(Base):
     )
 
     event_id: Mapped[str] = mapped_column(primary_key=True)
-    request_id: Mapped[str] = mapped_column(index=True)
+    request_id: Mapped[str]
     at: Mapped[float] = mapped_column(Double)
     operation: Mapped[str]
     key_id: Mapped[str | None]
