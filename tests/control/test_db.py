@@ -14,6 +14,7 @@ from tests.services.postgres import Postgres
 from xrouter.control.catalog import repository
 from xrouter.control.db.engine import Database
 from xrouter.control.db.errors import DatabaseError
+from xrouter.domain.errors import Conflict
 
 PROVIDER = "INSERT INTO providers (name, display_name, adapter_class) VALUES (:n, 'X', 'a.B')"
 
@@ -266,6 +267,47 @@ async def test_a_connection_cut_in_a_transaction_is_an_error_of_ours(
     with pytest.raises(DatabaseError):
         await write()
     assert await revision(db) == 0
+    await db.close()
+
+
+async def test_of_two_who_wait_for_each_other_one_is_told_to_try_again(postgres_url: str) -> None:
+    db = Database(postgres_url)
+    for name in ("p", "q"):
+        await run(db, PROVIDER, n=name)
+    both = asyncio.Barrier(2)
+
+    async def write(first: str, second: str) -> None:
+        async with db.write() as session:
+            lock = text("SELECT id FROM providers WHERE name = :n FOR UPDATE")
+            await session.execute(lock, {"n": first})
+            await both.wait()
+            await session.execute(lock, {"n": second})
+            await session.execute(text("UPDATE providers SET country = 'RU'"))
+
+    before = await revision(db)
+    ends = await asyncio.gather(write("p", "q"), write("q", "p"), return_exceptions=True)
+    (lost,) = [end for end in ends if end is not None]
+    assert isinstance(lost, Conflict)
+    assert (lost.status, lost.code, lost.retry_after) == (409, "conflict", 1.0)
+    assert "again" in (lost.hint or "")
+    assert "FOR UPDATE" not in lost.message
+    assert await revision(db) == before + 1, "the other one got through"
+    await db.close()
+
+
+async def test_a_state_that_others_changed_meanwhile_is_a_conflict(postgres_url: str) -> None:
+    db = Database(postgres_url)
+    await run(db, PROVIDER, n="p")
+
+    async def write() -> None:
+        async with db.write() as session:
+            await session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+            await session.execute(text("SELECT * FROM providers"))
+            await run(db, "UPDATE providers SET country = 'RU'")
+            await session.execute(text("UPDATE providers SET country = 'KZ'"))
+
+    with pytest.raises(Conflict):
+        await write()
     await db.close()
 
 

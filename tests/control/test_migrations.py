@@ -61,6 +61,25 @@ async def test_up_down_and_up_again_with_data(empty_url: str) -> None:
     await run(empty_url, *DATA)
 
 
+async def test_builds_that_were_told_of_are_not_told_of_again(empty_url: str) -> None:
+    build = (
+        "INSERT INTO builds "
+        "(model_id, version, provider, endpoint, build, first_seen, last_seen, answers) "
+        "VALUES ('m', 'v', 'p', 'e', '{}', 1, 1, 1)"
+    )
+    await upgrade(empty_url)
+    await run(empty_url, build.format("young"))
+    await downgrade(empty_url, "0004")
+    assert "attempt_counts" not in await tables(empty_url)
+    await upgrade(empty_url)
+    await run(empty_url, build.format("new"))
+    db = Database(empty_url)
+    async with db.read() as session:
+        found = await session.execute(text("SELECT build, noted FROM builds ORDER BY id"))
+        assert [(name, bool(noted)) for name, noted in found] == [("young", True), ("new", False)]
+    await db.close()
+
+
 async def test_the_code_knows_the_tables_that_migrations_make(empty_url: str) -> None:
     await upgrade(empty_url)
 

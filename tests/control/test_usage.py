@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncSession
 from tests.control.conftest import Api
 from tests.services.postgres import Postgres
 from typing_extensions import override
@@ -15,13 +16,15 @@ from typing_extensions import override
 from xrouter.control.db.engine import Database
 from xrouter.control.db.errors import DatabaseError
 from xrouter.control.db.tables.usage import UsageRow
-from xrouter.control.drain import Drain
+from xrouter.control.drain import Drain, Taker
 from xrouter.domain.usage import Tried, UsageEvent, new_id
 from xrouter.stores.journal.reader import JournalReader
 from xrouter.stores.journal.writer import JournalWriter
 from xrouter.telemetry.logs import log
 
 DAY = 86400
+TAKEN = {"charge", "end_user"}
+"""Fields that are stored by takers alone."""
 NOON = 1_767_355_200.0
 """2026-01-02 12:00 UTC."""
 
@@ -61,7 +64,7 @@ async def stored(db: Database) -> int:
 
 async def test_the_table_has_every_field_of_an_event() -> None:
     fields = {field.name for field in msgspec.structs.fields(UsageEvent)}
-    assert set(UsageRow.__table__.columns.keys()) == fields
+    assert set(UsageRow.__table__.columns.keys()) == fields - TAKEN
 
 
 async def test_events_reach_the_database_as_they_were(
@@ -95,7 +98,8 @@ async def test_events_reach_the_database_as_they_were(
 
 
 def _whole(event: UsageEvent) -> dict[str, Any]:
-    return msgspec.structs.asdict(event) | {"tried": list(msgspec.to_builtins(event.tried))}
+    values = msgspec.structs.asdict(event) | {"tried": list(msgspec.to_builtins(event.tried))}
+    return {name: value for name, value in values.items() if name not in TAKEN}
 
 
 async def test_an_event_read_twice_counts_once(
@@ -226,6 +230,143 @@ async def test_an_event_the_database_refuses_does_not_hold_up_the_others(
     assert await stored(db) == 2
     lost = [entry["lost"] for entry in logs if entry["event"] == "usage_event_refused"]
     assert [row["operation"] for row in lost] == ["bad"]
+
+
+class Notes(Taker):
+    """Writes down whom it was given; fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.failure: BaseException | None = None
+
+    @override
+    async def take(self, session: AsyncSession, events: Sequence[UsageEvent]) -> None:
+        for item in events:
+            await session.execute(text("INSERT INTO notes VALUES (:id)"), {"id": item.event_id})
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.fixture
+async def notes(db: Database) -> Notes:
+    async with db.write() as session:
+        await session.execute(text("CREATE TABLE notes (id text)"))
+    return Notes()
+
+
+async def noted(db: Database) -> list[str]:
+    async with db.read() as session:
+        return sorted(await session.scalars(text("SELECT id FROM notes")))
+
+
+async def test_takers_see_each_event_once_whatever_is_read_again(
+    db: Database, notes: Notes, journal: JournalWriter, tmp_path: Path
+) -> None:
+    """A server that starts again reads the whole open segment, in several batches."""
+    events = [happened() for _ in range(7)]
+    for item in events[:5]:
+        journal.append(item)
+    folder = tmp_path / "journal"
+    drains = [Drain(db, JournalReader(folder), takers=[notes], limit=each) for each in (99, 2, 3)]
+    for drain in drains:
+        while await drain.drain_once():
+            pass
+        assert await noted(db) == sorted(item.event_id for item in events[:5])
+    for item in events[5:]:
+        journal.append(item)
+        assert await drains[-1].drain_once() == 1
+    assert await noted(db) == sorted(item.event_id for item in events)
+    journal.close()
+
+
+async def test_takers_after_a_crash_and_after_a_failure(
+    db: Database, notes: Notes, journal: JournalWriter, tmp_path: Path
+) -> None:
+    class Crashing(JournalReader):
+        crashes = 0
+
+        @override
+        def commit(self, position: dict[Path, int]) -> None:
+            self.crashes -= 1
+            if not self.crashes:
+                raise OSError("no")
+            super().commit(position)
+
+    reader = Crashing(tmp_path / "journal")
+    drain = Drain(db, reader, takers=[notes])
+    events = [happened() for _ in range(6)]
+    for item in events[:2]:
+        journal.append(item)
+        await drain.drain_once()
+    journal.append(events[2])
+    reader.crashes = 1
+    with pytest.raises(OSError, match="no"):
+        await drain.drain_once()
+    journal.append(events[3])
+    assert await drain.drain_once() == 2
+    journal.append(events[4])
+    notes.failure = KeyError("defect")
+    with pytest.raises(KeyError):
+        await drain.drain_once()
+    assert await stored(db) == 4
+    notes.failure = None
+    journal.append(events[5])
+    assert await drain.drain_once() == 2
+    assert await noted(db) == sorted(item.event_id for item in events)
+    assert await stored(db) == 6
+    journal.close()
+
+
+async def test_takers_are_not_told_of_what_the_database_refuses(
+    db: Database, notes: Notes, journal: JournalWriter, tmp_path: Path
+) -> None:
+    unique = "CREATE UNIQUE INDEX one_of_each ON usage_events (operation)"
+    async with db.write() as session:
+        await session.execute(text(unique))
+    drain = Drain(db, JournalReader(tmp_path / "journal"), takers=[notes])
+    events = [happened(operation=name) for name in ("a", "b", "a", "c")]
+    for item in events:
+        journal.append(item)
+    with log.captured():
+        assert await drain.drain_once() == 4
+    assert await noted(db) == sorted(events[n].event_id for n in (0, 1, 3))
+    journal.close()
+
+
+async def test_an_event_that_the_database_has_after_all_counts_once(
+    db: Database, notes: Notes, journal: JournalWriter, tmp_path: Path
+) -> None:
+    """Not what happens, but what must not count twice."""
+    drain = Drain(db, JournalReader(tmp_path / "journal"), takers=[notes])
+    known, new = happened(), happened()
+    for batch in ([], [known], [known, new]):
+        for item in batch:
+            journal.append(item)
+        with log.captured():
+            await drain.drain_once()
+    assert await noted(db) == sorted([known.event_id, new.event_id])
+    assert await stored(db) == 2
+    journal.close()
+
+
+async def test_a_defect_does_not_end_the_draining(
+    db: Database, notes: Notes, journal: JournalWriter, tmp_path: Path
+) -> None:
+    drain = Drain(db, JournalReader(tmp_path / "journal"), takers=[notes], every_s=0.01)
+    notes.failure = KeyError("defect")
+    journal.append(happened())
+    with log.captured() as logs:
+        task = asyncio.create_task(drain.run())
+        async with asyncio.timeout(30):
+            while not logs:
+                await asyncio.sleep(0.01)
+            notes.failure = None
+            while not await noted(db):
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    journal.close()
+    assert logs[0]["event"] == "drain_defect"
+    assert len(await noted(db)) == 1
 
 
 async def fill(drain: Drain, journal: JournalWriter, *events: UsageEvent) -> None:

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xrouter.domain.usage import UsageEvent, new_id
+from xrouter.stores.journal import reader as journal_reader
 from xrouter.stores.journal.frames import SUFFIX, frame, read_frame
 from xrouter.stores.journal.reader import JournalReader
 from xrouter.stores.journal.writer import MAX_WAITING, JournalWriter
@@ -45,6 +47,34 @@ def test_what_is_appended_can_be_read_at_once(tmp_path: Path) -> None:
         writer.append(each)
     assert drain(reader) == events
     assert drain(reader) == []
+
+
+def test_a_batch_tells_whether_more_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_reader, "READ_BYTES", 1000)
+    writer, reader = JournalWriter(tmp_path), JournalReader(tmp_path)
+    assert reader.batch(10).whole
+    for _ in range(3):
+        writer.append(event())
+    assert reader.batch(10).whole
+    assert not reader.batch(3).whole
+    for _ in range(20):
+        writer.append(event())
+    assert not reader.batch(100).whole
+    drain(reader)
+    assert reader.batch(100).whole
+
+
+@pytest.mark.parametrize("name, odd", [("a\x00b", True), ("a b", False)])
+def test_a_batch_tells_of_odd_texts(tmp_path: Path, name: str, odd: bool) -> None:
+    writer, reader = JournalWriter(tmp_path), JournalReader(tmp_path)
+    writer.append(msgspec.structs.replace(event(), model_requested=name))
+    batch = reader.batch(10)
+    assert batch.odd is odd
+    reader.commit(batch.position)
+    writer.append(event())
+    assert not reader.batch(10).odd
 
 
 def test_a_batch_that_was_not_committed_comes_again(tmp_path: Path) -> None:

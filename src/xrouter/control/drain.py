@@ -3,40 +3,73 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.usage import UsageRow
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.usage import UsageEvent
-from xrouter.stores.journal.reader import JournalReader
+from xrouter.stores.journal.reader import Batch, JournalReader
 from xrouter.telemetry.logs import log
 
-LIMIT = 500
-EVERY_S = 0.2
+LIMIT = 1000
+EVERY_S = 1.0
+"""Between two batches that are not full: an event is safe in the journal meanwhile."""
+
 MOST_S = 5.0
 _MAX_INT = 2**31 - 1
 _FIELDS = UsageEvent.__struct_fields__
+_NOT_KEPT = ("charge", "end_user")
+"""Fields that takers alone take in."""
+_COLUMNS = tuple(name for name in _FIELDS if name not in _NOT_KEPT)
+_KEPT = slice(len(_COLUMNS) - 1)
+_TOKENS = slice(_FIELDS.index("tokens_in"), _FIELDS.index("tokens_reasoning") + 1)
 
 Values = tuple[Any, ...]
 
 
+class Taker(ABC):
+    """Takes in what events tell, in the transaction that stores them: each event once.
+
+    Several processes do it at once: rows must be written in an order that all of them keep.
+    """
+
+    @abstractmethod
+    async def take(self, session: AsyncSession, events: Sequence[UsageEvent]) -> None:
+        """Nothing of it may be taken for granted before the transaction is committed."""
+
+
 class Drain:
-    """Moves events in batches: first the database commits, then the journal may forget."""
+    """Moves events in batches: first the database commits, then the journal may forget.
+
+    What was committed but not forgotten is read again after a failure or a restart: until all that
+    is there has come through, the database is asked which events it has.
+    """
 
     def __init__(
-        self, db: Database, reader: JournalReader, *, limit: int = LIMIT, every_s: float = EVERY_S
+        self,
+        db: Database,
+        reader: JournalReader,
+        *,
+        takers: Sequence[Taker] = (),
+        limit: int = LIMIT,
+        every_s: float = EVERY_S,
     ) -> None:
         self._db = db
         self._reader = reader
+        self._takers = takers
         self._limit = limit
         self._every_s = every_s
         self._statement = _statement(db.dialect)
         self._one_at_a_time = asyncio.Lock()
+        self._all_new = False
 
     async def run(self) -> None:
         """Until cancelled. Failures are logged once and tried again, ever more slowly."""
@@ -47,6 +80,11 @@ class Drain:
             except (XRouterError, SQLAlchemyError, OSError) as error:
                 if not failing:
                     log.error("usage_not_drained", error=str(error) or type(error).__name__)
+                failing, moved = True, 0
+                wait_s = min(wait_s * 2, MOST_S)
+            except Exception:  # noqa: BLE001 - a defect must not end the job
+                if not failing:
+                    log.exception("drain_defect")
                 failing, moved = True, 0
                 wait_s = min(wait_s * 2, MOST_S)
             else:
@@ -60,61 +98,86 @@ class Drain:
         """Move one batch; the number of events in it. Raises DatabaseError, OSError."""
         async with self._one_at_a_time:
             batch = await asyncio.to_thread(self._reader.batch, self._limit)
-            if batch.events:
-                await self._store(batch.events)
-            await asyncio.to_thread(self._reader.commit, batch.position)
+            if batch.position:
+                all_new, self._all_new = self._all_new, False
+                if batch.events:
+                    await self._store(batch, all_new=all_new)
+                await asyncio.to_thread(self._reader.commit, batch.position)
+                self._all_new = all_new or batch.whole
             return len(batch.events)
 
-    async def _store(self, events: Sequence[UsageEvent]) -> None:
-        rows = [_row(event) for event in events]
+    async def _store(self, batch: Batch, *, all_new: bool) -> None:
+        events: Sequence[UsageEvent] = batch.events
+        if batch.odd:
+            events = [_storable(event) if _is_odd(event) else event for event in events]
         try:
-            await self._write(rows)
+            await self._write(events, all_new=all_new)
         except DBAPIError as error:
-            log.error("usage_batch_refused", error=str(error.orig), events=len(rows))
-            await self._store_singly(rows)
+            log.error("usage_batch_refused", error=str(error.orig), events=len(events))
+            await self._store_singly(events)
 
-    async def _store_singly(self, rows: list[Values]) -> None:
+    async def _store_singly(self, events: Sequence[UsageEvent]) -> None:
         """One event must not hold up all others: what the database refuses goes to the log."""
-        for row in rows:
+        for event in events:
             try:
-                await self._write([row])
+                await self._write([event], all_new=False)
             except DBAPIError as error:
                 log.error(
                     "usage_event_refused",
                     error=str(error.orig),
-                    lost=dict(zip(_FIELDS, row, strict=True)),
+                    lost=msgspec.to_builtins(event),
                 )
 
-    async def _write(self, rows: list[Values]) -> None:
+    async def _write(self, events: Sequence[UsageEvent], *, all_new: bool) -> None:
         async with self._db.write() as session:
+            new = events if all_new else await _missing(session, events)
+            if not new:
+                return
+            rows = [_row(event) for event in new]
             await (await session.connection()).exec_driver_sql(self._statement, rows)
+            for taker in self._takers:
+                await taker.take(session, new)
+
+
+async def _missing(session: AsyncSession, events: Sequence[UsageEvent]) -> Sequence[UsageEvent]:
+    """The events that the database has not, each once."""
+    by_id = {event.event_id: event for event in events}
+    query = select(UsageRow.event_id).where(UsageRow.event_id.in_(list(by_id)))
+    for event_id in await session.scalars(query):
+        del by_id[event_id]
+    return list(by_id.values())
 
 
 def _statement(dialect: str) -> str:
     """Written out, for the driver itself: building it for each row costs more than the row."""
-    marks = [f"${n}" if dialect == "postgresql" else "?" for n in range(1, len(_FIELDS) + 1)]
+    marks = [f"${n}" if dialect == "postgresql" else "?" for n in range(1, len(_COLUMNS) + 1)]
     return (
-        f"INSERT INTO {UsageRow.__tablename__} ({', '.join(_FIELDS)}) "  # noqa: S608 - our names
-        f"VALUES ({', '.join(marks)}) ON CONFLICT (event_id) DO NOTHING"
+        f"INSERT INTO {UsageRow.__tablename__} ({', '.join(_COLUMNS)}) "  # noqa: S608 - our names
+        f"VALUES ({', '.join(marks)})"
     )
 
 
 def _row(event: UsageEvent) -> Values:
+    """The values of an event, in the order of its columns; `tried` is the last."""
+    values = msgspec.structs.astuple(event)
+    if max(values[_TOKENS]) > _MAX_INT or min(values[_TOKENS]) < -_MAX_INT:
+        values = msgspec.structs.astuple(_storable(event))
+    tried = msgspec.json.encode(event.tried).decode() if event.tried else "[]"
+    return (*values[_KEPT], tried)
+
+
+def _is_odd(event: UsageEvent) -> bool:
+    values = msgspec.structs.astuple(event)
+    return any(type(value) is str and "\x00" in value for value in values)
+
+
+def _storable(event: UsageEvent) -> UsageEvent:
     """The event with values that both databases take: no NUL in text, numbers in range."""
-    values = (*msgspec.structs.astuple(event)[:-1], msgspec.json.encode(event.tried).decode())
-    if all(map(_fits, values)):
-        return values
-    return tuple(_storable(value) for value in values)
+    odd = {name: _fitting(getattr(event, name)) for name in _FIELDS}
+    return msgspec.structs.replace(event, **odd)
 
 
-def _fits(value: Any) -> bool:
-    kind = type(value)
-    if kind is str:
-        return "\x00" not in value
-    return kind is not int or -_MAX_INT <= value <= _MAX_INT
-
-
-def _storable(value: Any) -> Any:
+def _fitting(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd")
     if isinstance(value, int) and not isinstance(value, bool):

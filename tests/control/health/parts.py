@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import insert, select
 from tests.control.fakes import path_of
 
@@ -13,14 +14,16 @@ from xrouter.control.catalog.repository import revision
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.health import CheckRow, EndpointStateRow, IncidentRow
 from xrouter.control.db.tables.usage import UsageRow
-from xrouter.control.health.attempts import first_id
 from xrouter.control.health.checker import Checker
+from xrouter.control.health.counting import AttemptCounter
 from xrouter.control.health.events import Events
 from xrouter.control.health.herald import Herald
-from xrouter.control.health.prober import LEASE, LEASE_S, Prober, ProberOptions
+from xrouter.control.health.prober import LEASE, Prober, ProberOptions
 from xrouter.control.health.roster import Roster
 from xrouter.control.kit.lease import Lease
+from xrouter.control.releases.tail import stamp
 from xrouter.domain.secret import Secret
+from xrouter.domain.usage import UsageEvent
 from xrouter.stores.vault import Vault
 from xrouter.wire.client import Client
 from xrouter.wire.tokens import TokenBook
@@ -77,7 +80,7 @@ class Watch:
         vault, adapters, client, tokens, usual = self._parts
         return Prober(
             self.db,
-            Lease(self.db, LEASE, holder, LEASE_S, clock=self.clock),
+            Lease(self.db, LEASE, holder, 30.0, clock=self.clock),
             Roster(self.db, vault, adapters),
             Checker(client, tokens, 5.0, lambda: 0.0),
             Herald(self.db, events or Events()),
@@ -114,7 +117,7 @@ async def rows_of(db: Database, kind: Any) -> list[Any]:
 def asked(at: float, **more: Any) -> dict[str, Any]:
     """A request that acme's primary endpoint answered at this time."""
     given: dict[str, Any] = {
-        "event_id": f"{first_id(at)}{next(_numbers):016d}",
+        "event_id": f"{stamp(at)}{next(_numbers):016d}",
         "request_id": "req",
         "at": at,
         "operation": "chat",
@@ -156,3 +159,5 @@ def _tried(endpoint: str, code: str | None) -> dict[str, Any]:
 async def store(db: Database, *events: dict[str, Any]) -> None:
     async with db.write() as session:
         await session.execute(insert(UsageRow), list(events))
+        told = [msgspec.convert(event, UsageEvent) for event in events]
+        await AttemptCounter().take(session, told)

@@ -139,7 +139,7 @@ async def test_what_callers_see_makes_an_incident(
     )
     await watch.turns(1, 0.0)
     assert list((await watch.states()).values()) == ["down"]
-    await store(db, failed(at + 10, saved_by="standby"), failed(at - 100))
+    await store(db, failed(at + 5, saved_by="standby"), failed(at - 100))
     await watch.turns(2, 15.0)
     (found,) = (await health.ask("GET", "/health/incidents", params={"open": True}))["data"]
     assert found == {

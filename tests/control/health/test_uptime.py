@@ -10,9 +10,8 @@ from tests.control.health.parts import NOON, Clock, asked, failed, store
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.health import CheckRow
 from xrouter.control.db.tables.usage import UsageRow
-from xrouter.control.health.attempts import FAILURES, attempts, first_id
+from xrouter.control.health.attempts import FAILURES, attempts
 from xrouter.control.health.uptime import MAX_HOURS, Sums, Uptime, _pieces
-from xrouter.domain.usage import new_id
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -36,14 +35,6 @@ async def probed(db: Database, endpoint_id: int, *results: tuple[float, bool], *
                     error_code=None if ok else "upstream_timeout",
                 )
             )
-
-
-def test_ids_of_events_are_ordered_by_time() -> None:
-    made = new_id()
-    assert first_id(0) == "0000000000"
-    assert first_id(NOON - 1) < first_id(NOON) < first_id(NOON + 0.001) < made
-    assert made < first_id(NOON + 100 * 365 * DAY)
-    assert len(first_id(NOON)) == 10
 
 
 def test_the_codes_of_failures() -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from sqlalchemy import insert
 from tests.control.conftest import ADMIN, Api
@@ -12,11 +13,13 @@ from tests.control.conftest import ADMIN, Api
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.usage import UsageRow
 from xrouter.control.kit.rooms import Rooms
+from xrouter.control.releases.builds import BuildKeeper
 from xrouter.control.releases.job import ReleaseJob
 from xrouter.control.releases.service import ReleaseService
 from xrouter.control.releases.tail import stamp
 from xrouter.control.server import Services, create_app
 from xrouter.domain.secret import Secret
+from xrouter.domain.usage import UsageEvent
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 VERSIONS = [
@@ -79,12 +82,15 @@ class Events:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._number = 0
+        self._keeper = BuildKeeper()
 
     async def add(self, number: int, seconds: float = 0, **more: Any) -> None:
         at = START.timestamp() + seconds
         rows = [self._row(at, more) for _ in range(number)]
         async with self._db.write() as session:
             await session.execute(insert(UsageRow), rows)
+            told = [msgspec.convert(row, UsageEvent) for row in rows]
+            await self._keeper.take(session, told)
 
     def _row(self, at: float, more: dict[str, Any]) -> dict[str, Any]:
         self._number += 1
@@ -108,7 +114,7 @@ class Events:
             "tokens_estimated": False,
             "queue_ms": 5.0,
             "first_token_ms": 105.0,
-            "total_ms": 200.0,
+            "total_ms": 1000.0,
             "tried": [],
             "cached": False,
         }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ from tests.control.conftest import Api
 from tests.control.releases.conftest import Clock
 
 from xrouter.control.kit.lease import Lease
-from xrouter.control.releases.job import ReleaseJob
+from xrouter.control.releases import job as job_module
+from xrouter.control.releases.job import EVERY_S, IDLE_S, ReleaseJob
 from xrouter.telemetry.logs import log
 
 Json = dict[str, Any]
@@ -197,6 +199,44 @@ async def test_a_model_never_loses_its_last_active_version(
         "v2": ("latest", "active"),
         "v1": (None, "retired"),
     }
+
+
+async def test_it_rests_until_something_is_due(
+    api: Api, model: str, job: ReleaseJob, clock: Clock
+) -> None:
+    async def rest() -> float:
+        await job.turn()
+        return job._pause_s
+
+    assert await rest() == IDLE_S
+    canary = {"share": 0.1, "min_requests": 1}
+    await plan(api, model, clock.after(hours=1), canary=canary, canary_from=clock.after(seconds=8))
+    assert await rest() == IDLE_S
+    clock.turn_to(seconds=5)
+    assert await rest() == 3.0
+    clock.turn_to(seconds=7.8)
+    assert await rest() == EVERY_S
+    for seconds in (8, 9, 20):
+        clock.turn_to(seconds=seconds)
+        assert await rest() == EVERY_S, "a canary is watched"
+
+
+async def test_what_is_written_wakes_it(
+    api: Api, model: str, job: ReleaseJob, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "IDLE_S", 3600.0)
+    task = asyncio.create_task(job.run())
+    try:
+        async with asyncio.timeout(30):
+            while job._pause_s != 3600.0:
+                await asyncio.sleep(0.01)
+            made = await plan(api, model, clock.after())
+            job.poke()
+            while await status(api, made) != "done":
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_who_does_not_hold_the_lease_does_nothing(

@@ -1,12 +1,12 @@
 """What became of the callers' requests, attempt by attempt, as the usage events tell it.
 
 An event lists its attempts in `tried` where any has failed; else the event itself is the one.
-Ids of events begin with the time when the request ended: ranges of ids are ranges of time that the
-primary key finds.
+Of the last day `counting` has counted them; longer times are read from the events themselves.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import Any
 
@@ -17,17 +17,15 @@ from sqlalchemy import (
     Subquery,
     TableValuedAlias,
     and_,
-    case,
     cast,
-    distinct,
     func,
-    literal,
     or_,
     select,
     true,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from xrouter.control.db.tables.health import AttemptCountRow
 from xrouter.control.db.tables.usage import UsageRow
 from xrouter.control.health.machine import Window
 from xrouter.domain.errors import (
@@ -57,8 +55,9 @@ _KINDS: tuple[type[XRouterError], ...] = (
 FAILURES = tuple(sorted({kind.default_code for kind in _KINDS if kind.default_code}))
 """Codes of errors that are the endpoint's. A caller's mistake says nothing of the endpoint."""
 
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_TIME_CHARACTERS = 10
+BUCKET_S = 10
+ANSWERED = ""
+"""The code of an attempt that was answered."""
 
 
 class Counts(Struct, frozen=True):
@@ -66,15 +65,6 @@ class Counts(Struct, frozen=True):
 
     failed: int = 0
     saved: int = 0
-
-
-def first_id(at: float) -> str:
-    """Ids of events that ended at this time (unix seconds) or later are not smaller."""
-    number, text = max(0, int(at * 1000)), ""
-    for _ in range(_TIME_CHARACTERS):
-        number, digit = divmod(number, len(_ALPHABET))
-        text = _ALPHABET[digit] + text
-    return text
 
 
 def attempts(dialect: str, *period: ColumnElement[bool]) -> Subquery:
@@ -112,30 +102,41 @@ def attempts(dialect: str, *period: ColumnElement[bool]) -> Subquery:
 
 
 async def windows(session: AsyncSession, since: float) -> dict[tuple[str, str], Window]:
-    """What was seen since then (unix seconds), by provider and endpoint."""
-    each = attempts(_dialect(session), UsageRow.event_id >= first_id(since))
-    code = case((each.c.answered, literal(None)), else_=each.c.code)
-    query = select(each.c.provider, each.c.endpoint, code, func.count()).group_by(
-        each.c.provider, each.c.endpoint, code
+    """What was counted since then (unix seconds), by provider and endpoint; whole buckets."""
+    row = AttemptCountRow
+    query = (
+        select(row.provider, row.endpoint, row.code, func.sum(row.attempts))
+        .where(row.bucket >= int(since // BUCKET_S))
+        .group_by(row.provider, row.endpoint, row.code)
     )
-    found: dict[tuple[str, str], dict[str | None, int]] = defaultdict(dict)
-    for provider, endpoint, failure, number in (await session.execute(query)).all():
-        found[provider, endpoint][failure] = int(number)
+    found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for provider, endpoint, code, number in (await session.execute(query)).all():
+        found[provider, endpoint][code] = int(number)
     return {where: _window(numbers) for where, numbers in found.items()}
 
 
 async def counts(
     session: AsyncSession, provider: str, endpoint: str, since: float, until: float
 ) -> Counts:
-    """What failed there in a time, and how many requests another target answered."""
-    period = (UsageRow.event_id >= first_id(since), UsageRow.event_id < first_id(until))
-    each = attempts(_dialect(session), *period)
-    saved = case((each.c.outcome == "ok", each.c.event_id))
-    query = select(func.count(), func.count(distinct(saved))).where(
-        each.c.provider == provider, each.c.endpoint == endpoint, ~each.c.answered
+    """What failed there in a time, and how many requests another target answered.
+
+    Buckets that have begun before `until` are counted whole, so is that of `since`.
+    """
+    row = AttemptCountRow
+    query = select(func.sum(row.attempts), func.sum(row.saved)).where(
+        row.bucket >= int(since // BUCKET_S),
+        row.bucket < math.ceil(until / BUCKET_S),
+        row.provider == provider,
+        row.endpoint == endpoint,
+        row.code != ANSWERED,
     )
-    failed, answered = (await session.execute(query)).one()
-    return Counts(int(failed), int(answered))
+    failed, saved = (await session.execute(query)).one()
+    return Counts(int(failed or 0), int(saved or 0))
+
+
+def bucket_of(at: float) -> float:
+    """When the bucket of a moment began (unix seconds)."""
+    return at // BUCKET_S * BUCKET_S
 
 
 def minute_of(session: AsyncSession, at: ColumnElement[float]) -> ColumnElement[int]:
@@ -155,11 +156,11 @@ def _dialect(session: AsyncSession) -> str:
     return session.get_bind().dialect.name
 
 
-def _window(numbers: dict[str | None, int]) -> Window:
-    failures = {code: number for code, number in numbers.items() if code is not None}
+def _window(numbers: dict[str, int]) -> Window:
+    failures = {code: number for code, number in numbers.items() if code != ANSWERED}
     failed = sum(failures.values())
     cause = max(failures, key=lambda code: (failures[code], code), default=None)
-    return Window(failed + numbers.get(None, 0), failed, cause)
+    return Window(failed + numbers.get(ANSWERED, 0), failed, cause)
 
 
 def _items(dialect: str) -> tuple[TableValuedAlias, Any]:

@@ -50,7 +50,7 @@ class Ledger:
                 row.ended_at = moment
             elif health.state == "down":
                 row.state = "down"
-            until = now if health is None else now - SETTLING_S
+            until = now if health is None else attempts.bucket_of(now - SETTLING_S)
             await self._count(session, row, until)
             counted[row.id] = until
         for (provider, endpoint), health in ill.items():
@@ -69,14 +69,22 @@ class Ledger:
         """The transaction is committed."""
         self._counted = dict(counted)
 
+    async def needs_from(self, session: AsyncSession, before: float) -> int:
+        """The first bucket that open incidents need, no later than that of a moment."""
+        began = await repository.first_open(session)
+        if began is not None:
+            before = min(before, began.timestamp() - BEFORE_S)
+        return int(before // attempts.BUCKET_S)
+
     async def _count(self, session: AsyncSession, row: IncidentRow, until: float) -> None:
         """Add what is new; count from the beginning what another process has begun."""
         since = self._counted.get(row.id)
+        again = since is None
         if since is None:
-            since, row.failed, row.saved = row.started_at.timestamp() - BEFORE_S, 0, 0
+            since = row.started_at.timestamp() - BEFORE_S
         found = await attempts.counts(session, row.provider, row.endpoint, since, until)
-        row.failed += found.failed
-        row.saved += found.saved
+        row.failed = max(row.failed, found.failed) if again else row.failed + found.failed
+        row.saved = max(row.saved, found.saved) if again else row.saved + found.saved
 
 
 async def _write_states(

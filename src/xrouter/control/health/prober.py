@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from random import uniform
 
 from msgspec import Struct
@@ -27,15 +26,14 @@ from xrouter.domain.errors import XRouterError
 from xrouter.telemetry.logs import log
 
 LEASE = "probes"
-LEASE_S = 30.0
 TICK_S = 5.0
 WINDOW_S = 60.0
 COUNT_EVERY_S = 30.0
 FORGET_EVERY_S = 600.0
 KEEP_S = 30 * 86400.0
+COUNTS_KEEP_S = 86400.0
 _BATCH = 500
 _BATCHES = 20
-_LEAVE_S = 2.0
 _JITTER = 0.1
 
 Places = dict[tuple[str, str], Window]
@@ -94,12 +92,10 @@ class Prober:
         try:
             while True:
                 await self.turn()
-                await asyncio.sleep(TICK_S)
+                await asyncio.sleep(min(TICK_S, self._lease.often_s))
         finally:
             self._stand_by()
-            with suppress(XRouterError, SQLAlchemyError, OSError, TimeoutError):
-                async with asyncio.timeout(_LEAVE_S):
-                    await self._lease.release()
+            await self._lease.leave()
 
     async def turn(self) -> None:
         """Look once. Failures are logged, once, not raised."""
@@ -109,7 +105,8 @@ class Prober:
             else:
                 self._stand_by()
             await self._herald.tell()
-        except LeaseLost:
+        except LeaseLost as error:
+            log.warning("health_left", error=str(error))
             self._stand_by()
         except (XRouterError, SQLAlchemyError, OSError) as error:
             self._failed(error)
@@ -241,14 +238,17 @@ class Prober:
             _tell(seats[id_], before[id_], after[id_])
 
     async def _forget(self) -> None:
-        """Delete old checks, few at a time: others want to write, too."""
+        """Delete old checks and counts, few at a time: others want to write, too."""
         now = self._clock()
         if now < self._forget_at:
             return
         for _ in range(_BATCHES):
             async with self._db.write() as session:
                 await self._lease.guard(session)
-                if await repository.forget_checks(session, now - KEEP_S, _BATCH) < _BATCH:
+                needed = await self._ledger.needs_from(session, now - COUNTS_KEEP_S)
+                counts = await repository.forget_counts(session, needed, _BATCH)
+                checks = await repository.forget_checks(session, now - KEEP_S, _BATCH)
+                if max(counts, checks) < _BATCH:
                     break
         self._forget_at = now + FORGET_EVERY_S
 

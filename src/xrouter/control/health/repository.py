@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.db.tables.catalog import EndpointRow, ProviderRow
-from xrouter.control.db.tables.health import CheckRow, EndpointStateRow, IncidentRow
+from xrouter.control.db.tables.health import (
+    AttemptCountRow,
+    CheckRow,
+    EndpointStateRow,
+    IncidentRow,
+)
 from xrouter.control.health.schemas import IncidentQuery
 
 RECENT_S = 3600.0
@@ -90,6 +96,23 @@ async def incidents(session: AsyncSession, wanted: IncidentQuery) -> Sequence[In
     if wanted.after is not None:
         query = query.where(IncidentRow.id < wanted.after)
     return (await session.scalars(query)).all()
+
+
+async def first_open(session: AsyncSession) -> datetime | None:
+    """When the oldest incident that lasts began; None without any."""
+    return await session.scalar(
+        select(func.min(IncidentRow.started_at)).where(IncidentRow.ended_at.is_(None))
+    )
+
+
+async def forget_counts(session: AsyncSession, before: int, limit: int) -> int:
+    """Delete counts of attempts in buckets before this one, the oldest first; how many."""
+    key = list(AttemptCountRow.__table__.primary_key)
+    oldest = select(*key).where(AttemptCountRow.bucket < before).order_by(*key).limit(limit)
+    found = [tuple(place) for place in await session.execute(oldest)]
+    if found:
+        await session.execute(delete(AttemptCountRow).where(tuple_(*key).in_(found)))
+    return len(found)
 
 
 async def forget_checks(session: AsyncSession, before: float, limit: int) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 
 from msgspec import ValidationError
@@ -24,6 +25,10 @@ from xrouter.domain.errors import XRouterError
 from xrouter.telemetry.logs import log
 
 EVERY_S = 1.0
+"""While a canary runs, or something has just been done or has failed."""
+
+IDLE_S = 5.0
+"""Else, unless something is due earlier or somebody pokes."""
 
 Step = Callable[[AsyncSession, ReleaseRow, ModelRow, datetime], Awaitable[None]]
 
@@ -48,14 +53,29 @@ class ReleaseJob:
         self._lease = lease
         self._now = now
         self._every_s = every_s
+        self._pause_s = every_s
+        self._poked = asyncio.Event()
         self._drift = DriftWatch(db, lease)
         self._watches: dict[int, Watch] = {}
         self._kept: set[tuple[str, str]] = set()
 
+    def poke(self) -> None:
+        """Look at once: something was written."""
+        self._poked.set()
+
     async def run(self) -> None:
         """Until cancelled. Failures are logged once and tried again."""
+        try:
+            await self._go_on()
+        finally:
+            if self._lease is not None:
+                await self._lease.leave()
+
+    async def _go_on(self) -> None:
         failing = False
         while True:
+            self._poked.clear()
+            self._pause_s = self._every_s
             try:
                 await self.turn()
             except (XRouterError, SQLAlchemyError, OSError) as error:
@@ -68,7 +88,15 @@ class ReleaseJob:
                 failing = True
             else:
                 failing = False
-            await asyncio.sleep(self._every_s)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        pause_s = self._pause_s
+        if self._lease is not None:
+            pause_s = min(pause_s, self._lease.often_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._poked.wait()
 
     async def turn(self) -> None:
         """Do what is due, where this is the process that does it. Raises DatabaseError."""
@@ -79,7 +107,7 @@ class ReleaseJob:
         except LeaseLost as error:
             log.warning("releases_left", error=str(error))
         self._watches.clear()
-        self._drift.forget()
+        self._pause_s = IDLE_S
 
     async def _turn(self) -> None:
         now = self._now()
@@ -95,6 +123,16 @@ class ReleaseJob:
         if wrote:
             self._changed()
         await self._drift.look(now.timestamp())
+        self._pause_s = self._every_s if wrote else self._until_due((row for row, _ in live), now)
+
+    def _until_due(self, live: Iterable[ReleaseRow], now: datetime) -> float:
+        """Seconds until there is something to look at."""
+        left = IDLE_S
+        for row in live:
+            if row.status == "canary":
+                return self._every_s
+            left = min(left, ((row.canary_from or row.at) - now).total_seconds())
+        return max(self._every_s, left)
 
     async def _release(self, row: ReleaseRow, model: ModelRow, now: datetime) -> bool:
         """One release, as far as it goes now; whether something was written."""

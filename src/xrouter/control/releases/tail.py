@@ -54,14 +54,3 @@ def stamp(at: float) -> str:
         text = _ALPHABET[left & 31] + text
         left >>= 5
     return text
-
-
-def moment(event_id: str) -> float:
-    """When the request of an event ended, unix seconds; 0 for an id of another make."""
-    number = 0
-    for character in event_id[:_STAMP]:
-        digit = _ALPHABET.find(character)
-        if digit < 0:
-            return 0.0
-        number = number << 5 | digit
-    return number / 1000

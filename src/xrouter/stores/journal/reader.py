@@ -16,15 +16,21 @@ from xrouter.domain.usage import UsageEvent
 from xrouter.stores.journal.frames import MAX_EVENT, SUFFIX, next_frame, read_frame
 from xrouter.telemetry.logs import log
 
+_NUL = b"\\u0000"
 READ_BYTES = 1 << 20
 """Read at once from a segment: more than the largest event, so that each reading moves on."""
 
 
 class Batch(Struct, frozen=True):
-    """Events and, for `commit`, where each segment has been read to."""
+    """Events and, for `commit`, where each segment has been read to.
+
+    odd: some text may have a NUL in it, which not every database takes. whole: no more was there.
+    """
 
     events: list[UsageEvent]
     position: dict[Path, int]
+    odd: bool = False
+    whole: bool = False
 
 
 class JournalReader:
@@ -34,16 +40,18 @@ class JournalReader:
         self._folder = folder
         self._read_to: dict[Path, int] = {}
         self._unreadable: dict[Path, bytes] = {}
+        self._odd = self._whole = False
 
     def batch(self, limit: int) -> Batch:
         """Up to `limit` events that were not committed yet; none when all are drained."""
         events: list[UsageEvent] = []
         position: dict[Path, int] = {}
+        self._odd, self._whole = False, True
         for path in sorted(self._folder.glob("*" + SUFFIX)):
             if len(events) >= limit:
                 break
             position[path] = self._read(path, limit, events)
-        return Batch(events, position)
+        return Batch(events, position, self._odd, self._whole and len(events) < limit)
 
     def commit(self, position: dict[Path, int]) -> None:
         """The events of a batch are safe; segments that are over and drained are deleted."""
@@ -64,6 +72,8 @@ class JournalReader:
             return at
         if self._unreadable.get(path) == data:
             return at
+        self._odd = self._odd or _NUL in data
+        self._whole = self._whole and len(data) < READ_BYTES
         offset = 0
         while len(events) < limit:
             try:

@@ -75,6 +75,11 @@ class JournalWriter(Journal):
         while self._waiting and self._write(self._waiting[0]):
             self._waiting.popleft()
 
+    @property
+    def unsynced(self) -> bool:
+        """Whether something was written since the last `sync`."""
+        return self._dirty
+
     def sync(self) -> None:
         """Force what was written to the disk; takes milliseconds, call it in a thread."""
         if self._dirty and self._fd >= 0:
