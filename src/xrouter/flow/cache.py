@@ -22,6 +22,7 @@ from xrouter.domain.plan import Plan
 from xrouter.domain.ports import AnswerStore, Reply, Served
 from xrouter.domain.routes import Cache
 from xrouter.flow.fold import deltas_of, folded
+from xrouter.flow.savings import Savings
 from xrouter.flow.tally import Tally
 from xrouter.telemetry.logs import log
 from xrouter.telemetry.metrics import Meters
@@ -83,8 +84,9 @@ def rule(plan: Plan, headers: Mapping[bytes, bytes]) -> Cache | None:
 class AnswerCache:
     """Looks answers up, and keeps new ones."""
 
-    def __init__(self, store: AnswerStore, meters: Meters) -> None:
+    def __init__(self, store: AnswerStore, meters: Meters, savings: Savings | None = None) -> None:
         self._store = store
+        self._savings = savings
         self._looked = meters.counter("xrouter_cache", "Requests that may be cached", ("result",))
         self._saved = meters.counter(
             "xrouter_cache_saved_tokens", "Tokens not asked for", ("model",)
@@ -139,6 +141,8 @@ class AnswerCache:
         if answer.usage is not None:
             tokens = answer.usage.prompt_tokens + answer.usage.completion_tokens
             self._saved.labels(served.model).inc(tokens)
+        if self._savings is not None:
+            self._savings.kept(served, answer.usage)
         if not job.request.streaming:
             return partial(reply.answer, answer, served)
         await reply.start(served)
