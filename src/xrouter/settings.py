@@ -11,8 +11,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,8 +22,12 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from xrouter.domain.bounds import Network, compact
+from xrouter.domain.secret import Secret
+
 PREFIX = "XROUTER_"
 FILE = "xrouter.toml"
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 class SettingsError(Exception):
@@ -38,16 +43,25 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535)
     data_dir: Path = Path("var")
     database_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     access_log: bool = True
+    public_status: bool = True
+    trusted_proxies: str = ""
     sandbox: Literal["auto", "on", "off"] = "auto"
     max_body: int = Field(64 << 20, ge=1024)
     max_running: int = Field(2000, ge=1)
+    max_bodies: int = Field(512 << 20, ge=1024)
+    max_lag: float = Field(0.25, gt=0)
     body_timeout: float = Field(60.0, gt=0)
     grace: float = Field(25.0, ge=0)
     journal_max_bytes: int = Field(2 << 30, ge=1 << 20)
     probe_every: float = Field(15.0, ge=0.5, le=3600)
     probe_token_every: float = Field(0.0, ge=0, le=86400)
+    lease: float = Field(30.0, ge=1, le=3600)
+    public_url: str | None = None
+    token_life: float = Field(365 * 86400.0, ge=60, le=10 * 365 * 86400.0)
+    token_algorithm: Literal["ES256", "RS256"] = "ES256"  # noqa: S105 - no secret
 
     @classmethod
     @override
@@ -61,12 +75,58 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
+    @field_validator("public_url")
+    @classmethod
+    def _is_public(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        local = parts.hostname in ("127.0.0.1", "::1", "localhost")
+        if parts.scheme != "https" and not (parts.scheme == "http" and local):
+            raise ValueError("must begin with https://, or be http on this machine")
+        if not parts.hostname or "@" in parts.netloc or "?" in url or "#" in url:
+            raise ValueError("must be an address without user, '?' and '#'")
+        return url.rstrip("/")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(REDIS_SCHEMES):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_ranges(cls, text: str) -> str:
+        for each in _listed(text):
+            compact(each)
+        return text
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Whose word on where a request comes from is taken."""
+        return tuple(map(compact, _listed(self.trusted_proxies)))
+
+    @property
+    def redis(self) -> Secret | None:
+        """Where processes share state, None for one that shares nothing."""
+        return None if self.redis_url is None else Secret(self.redis_url.get_secret_value())
+
+    @property
+    def issuer(self) -> str:
+        """Who signs access tokens: our public address, never what a request says."""
+        return self.public_url or f"http://127.0.0.1:{self.port}"
+
     @property
     def database(self) -> str:
         """The database's URL: as set, else SQLite in the data folder."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite+aiosqlite:///{(self.data_dir / 'xrouter.db').resolve()}"
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def load() -> Settings:

@@ -78,7 +78,7 @@ async def test_one_that_stays_behind_is_told_of_once(
         await beats(clock, 1, one, two)
         assert await behind(one) == {"one": False, "two": False}
         assert logs == []
-        await beats(clock, 5, one)
+        await beats(clock, 2, one)
         await beats(clock, 1, two, one)
         assert await behind(one) == {"one": False, "two": True}
         await beats(clock, 5, two, one)
@@ -116,11 +116,63 @@ async def test_a_start_is_no_disagreement(db: Database, clock: Clock, one: Proce
         assert [each["event"] for each in logs] == ["revision_disagreement"]
 
 
+async def test_a_change_of_this_moment_is_no_reproach(
+    db: Database, clock: Clock, one: Process
+) -> None:
+    one.revision = 3
+    await catalog(db, 3)
+    await beats(clock, 1, one)
+    clock.now += EVERY_S - 1
+    await catalog(db, 4)
+    assert await behind(one) == {"one": False}
+    await beats(clock, 1, one)
+    assert await behind(one) == {"one": False}
+    await beats(clock, 1, one)
+    assert await behind(one) == {"one": True}
+
+
 async def test_who_only_looks_knows_no_grace(db: Database, clock: Clock, one: Process) -> None:
     await catalog(db, 5)
     await beats(clock, 1, one)
     (found,) = (await Instances(db, clock).all()).data
     assert found.behind
+
+
+async def test_one_that_falls_silent_is_told_of_once(
+    db: Database, clock: Clock, one: Process
+) -> None:
+    two = Process(db, clock, "two")
+    one.revision = two.revision = 3
+    await catalog(db, 3)
+    await beats(clock, 1, one, two)
+    with log.captured() as logs:
+        await beats(clock, 3, one)
+        assert logs == []
+        await beats(clock, 3, one)
+        assert {each.instance_id: each.silent for each in (await one.instances.all()).data} == {
+            "one": False,
+            "two": True,
+        }
+        assert [(each["event"], each["instance"]) for each in logs] == [("instance_silent", "two")]
+        await beats(clock, 1, two, one)
+    told = {(each["event"], each["instance"]) for each in logs[1:]}
+    assert ("instance_heard_again", "two") in told
+
+
+async def test_a_goodbye_that_fails_holds_nobody_up(db: Database, clock: Clock) -> None:
+    def refuse(*_: object) -> None:
+        raise ConnectionResetError("gone")
+
+    process = Process(db, clock)
+    task = asyncio.create_task(process.beat.run())
+    async with asyncio.timeout(20):
+        while not (await process.instances.all()).data:
+            await asyncio.sleep(0.01)
+    event.listen(db._writer.sync_engine, "commit", refuse)
+    task.cancel()
+    (ended,) = await asyncio.gather(task, return_exceptions=True)
+    event.remove(db._writer.sync_engine, "commit", refuse)
+    assert isinstance(ended, asyncio.CancelledError)
 
 
 async def test_the_dead_are_forgotten(db: Database, clock: Clock, one: Process) -> None:
@@ -149,10 +201,16 @@ async def test_failures_are_told_once(db: Database, clock: Clock, one: Process) 
 
 async def test_run_beats(db: Database) -> None:
     instances = Instances(db)
-    beat = Beat(db, instances, "one", "all", lambda: 0)
+    revision = 0
+    beat = Beat(db, instances, "one", "all", lambda: revision)
     task = asyncio.create_task(beat.run())
     async with asyncio.timeout(20):
         while not (await instances.all()).data:
             await asyncio.sleep(0.01)
+    revision = 1
+    async with asyncio.timeout(EVERY_S - 1):  # it does not wait for its next time
+        while (await instances.all()).data[0].revision != 1:
+            await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    assert (await instances.all()).data == []  # it said goodbye: nobody misses it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -84,8 +85,8 @@ def test_what_is_done_here_may_end_before_the_server_leaves(servers: Servers) ->
     assert events(again)[0]["outcome"] == "ok"
 
 
-def test_what_does_not_end_then_is_told_as_it_is(servers: Servers) -> None:
-    server = servers().start()
+def test_what_does_not_end_within_the_grace_is_told_as_it_is(servers: Servers) -> None:
+    server = servers(XROUTER_GRACE="0.5").start()
     key = server.key
     servers.sandbox.fault("hang_before_headers", times=None)
     body = {"model": "openai/gpt-4o-mini", "input": "Hi", "background": True}
@@ -101,3 +102,25 @@ def test_what_does_not_end_then_is_told_as_it_is(servers: Servers) -> None:
     (event,) = events(again)
     assert event["outcome"] != "ok"
     assert event["error_code"] == "server_shutdown"
+
+
+def test_a_stop_takes_no_longer_than_the_grace_and_without_work_none_of_it(
+    servers: Servers,
+) -> None:
+    server = servers(XROUTER_GRACE="1").start()
+    servers.sandbox.fault("hang_before_headers", times=None)
+    body = {"model": "openai/gpt-4o-mini", "input": "Hi", "background": True}
+    assert server.ask("POST", "/v1/responses", body, server.key).json["status"] == "queued"
+    until(lambda: len(servers.sandbox.seen) == 1, "the provider is asked")
+    with_work = _stop(server)
+    idle = servers(XROUTER_GRACE="30").start()
+    assert with_work >= 1
+    assert _stop(idle) < 15
+    assert with_work < 15  # what a slow machine needs for the rest
+
+
+def _stop(server: Server) -> float:
+    """Seconds that it took."""
+    began = time.monotonic()
+    assert server.stop() == 0
+    return time.monotonic() - began

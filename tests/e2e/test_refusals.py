@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.fixtures import Servers
@@ -135,15 +137,22 @@ def test_a_lost_master_key_is_not_replaced_in_silence(servers: Servers) -> None:
 
 
 def test_another_master_key_than_the_databases(servers: Servers) -> None:
-    """The file was lost and a new one made: say so, do not forget everything in silence."""
+    """The file was lost and a new one made: nothing is sealed anew that the old one could open."""
     server = servers().start()
     server.stop()
     (server.data / "master.key").write_bytes(os.urandom(32))
     (server.data / "snapshot.sealed").unlink()
-    server.start(wait=False)
-    until(lambda: "master key" in server.err, "it is reported")
-    server.wait_ready(said=False)  # it says so before it listens
-    assert server.chat("openai/gpt-4o-mini", key=server.key).status != 200
+    before = _credentials(server)
+    assert "filled with another master key" in _does_not_start(server)
+    assert _credentials(server) == before
+    done = server.command("providers", "list")
+    assert done.returncode == 1
+    assert "filled with another master key" in done.stderr
+
+
+def _credentials(server: Server) -> list[Any]:
+    with closing(sqlite3.connect(server.data / "xrouter.db")) as db:
+        return db.execute("SELECT id, credential FROM provider_endpoints ORDER BY id").fetchall()
 
 
 def test_a_database_of_a_newer_version(servers: Servers) -> None:

@@ -353,7 +353,7 @@ class Wire:
 
     async def answer(self, method: str = "GET") -> Answer:
         status, headers = await self.head()
-        if method == "HEAD" or status in {100, 204}:
+        if method == "HEAD" or status in {100, 204, 304}:
             return Answer(status, headers, b"", whole=True)
         async with asyncio.timeout(PATIENCE):
             if "content-length" in headers:

@@ -8,6 +8,7 @@ import platform
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -25,15 +26,20 @@ from xrouter.domain.errors import XRouterError
 from xrouter.telemetry.logs import log
 
 EVERY_S = 5.0
+LOOK_S = 0.5
 GRACE_S = 5.0
+SILENT_S = 15.0
 FORGET_S = 600.0
 _REMEMBERED = 1000
+_LEAVE_S = 2.0
+_ALARMS = ("revision_disagreement", "instance_silent")
 
 
 class InstanceOut(Out):
     """A process. revision: that it runs, -1 before the first. Times: unix seconds.
 
-    behind: it should have had a newer revision for more than five seconds.
+    behind: it should have had a newer revision for more than five seconds. silent: it has not been
+    heard for more than fifteen, and has not said that it leaves.
     """
 
     instance_id: str
@@ -42,6 +48,7 @@ class InstanceOut(Out):
     role: str
     revision: int
     behind: bool
+    silent: bool
     started_at: float
     seen_at: float
 
@@ -59,18 +66,25 @@ class Instances:
         async with self._db.read() as session:
             newest = await repository.revision(session)
             rows = await _rows(session)
-        return Page(data=[self._out(row, newest) for row in rows])
+            now = await database_now(session, self._clock)
+        if self._appeared:  # else this process only looks, and knows of no change when it came
+            self._remember(newest, now)
+        return Page(data=[self._out(row, newest, now) for row in rows])
 
     async def note(self, session: AsyncSession, now: float) -> list[InstanceOut]:
         """All of them, after a look at the catalog's revision: when it came is remembered."""
         newest = await repository.revision(session)
-        if not self._appeared or self._appeared[-1][0] != newest:
-            self._appeared.append((newest, now))
-        return [self._out(row, newest) for row in await _rows(session)]
+        self._remember(newest, now)
+        return [self._out(row, newest, now) for row in await _rows(session)]
 
-    def _out(self, row: InstanceRow, newest: int) -> InstanceOut:
+    def _remember(self, newest: int, now: float) -> None:
+        if not self._appeared or self._appeared[-1][0] < newest:
+            self._appeared.append((newest, now))
+
+    def _out(self, row: InstanceRow, newest: int, now: float) -> InstanceOut:
         fields = {c.key: getattr(row, c.key) for c in InstanceRow.__table__.columns}
-        return InstanceOut(**fields, behind=self._is_behind(row, newest))
+        silent = row.seen_at < now - SILENT_S
+        return InstanceOut(**fields, behind=self._is_behind(row, newest), silent=silent)
 
     def _is_behind(self, row: InstanceRow, newest: int) -> bool:
         """A revision that appeared a moment before the process was last seen is no reproach."""
@@ -81,7 +95,10 @@ class Instances:
 
 
 class Beat:
-    """Says every five seconds that this process lives. revision: gives the one that it runs."""
+    """Says every five seconds, and soon when it runs another revision, that this process lives.
+
+    revision: gives the one that it runs.
+    """
 
     def __init__(
         self,
@@ -101,16 +118,31 @@ class Beat:
         self._clock = clock
         self._started_at = (clock or time.time)()
         self._behind: set[str] = set()
+        self._silent: set[str] = set()
+        self._said = -1
         self._failing = False
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await self.turn()
-            await asyncio.sleep(EVERY_S)
+        """Until cancelled; then it is not missed."""
+        try:
+            while True:
+                await self.turn()
+                await self._rest()
+        finally:
+            with suppress(XRouterError, SQLAlchemyError, OSError, TimeoutError):
+                async with asyncio.timeout(_LEAVE_S), self._db.write() as session:
+                    ours = delete(InstanceRow).where(InstanceRow.instance_id == self._id)
+                    await session.execute(ours)
+
+    async def _rest(self) -> None:
+        for _ in range(round(EVERY_S / LOOK_S)):
+            await asyncio.sleep(LOOK_S)
+            if self._revision() != self._said:
+                return
 
     async def turn(self) -> None:
         """Once. Failures are logged, once, not raised."""
+        self._said = self._revision()
         try:
             async with self._db.write() as session:
                 now = await database_now(session, self._clock)
@@ -141,14 +173,19 @@ class Beat:
         await session.flush()
 
     def _compare(self, listed: Sequence[InstanceOut]) -> None:
-        behind = {each.instance_id for each in listed if each.behind}
+        """Tell of each once when something is wrong with it, and once when it is well again."""
         for each in listed:
-            if (each.instance_id in behind) == (each.instance_id in self._behind):
-                continue
-            tell = log.error if each.behind else log.info
-            event = "revision_disagreement" if each.behind else "revision_agreement"
-            tell(event, instance=each.instance_id, host=each.host, revision=each.revision)
-        self._behind = behind
+            if each.behind != (each.instance_id in self._behind):
+                _tell("revision_disagreement" if each.behind else "revision_agreement", each)
+            if each.silent != (each.instance_id in self._silent):
+                _tell("instance_silent" if each.silent else "instance_heard_again", each)
+        self._behind = {each.instance_id for each in listed if each.behind}
+        self._silent = {each.instance_id for each in listed if each.silent}
+
+
+def _tell(event: str, each: InstanceOut) -> None:
+    tell = log.error if event in _ALARMS else log.info
+    tell(event, instance=each.instance_id, host=each.host, revision=each.revision)
 
 
 async def _rows(session: AsyncSession) -> Sequence[InstanceRow]:

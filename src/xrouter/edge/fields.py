@@ -12,6 +12,9 @@ from xrouter.edge.asgi import Header
 
 _MAX_VALUE = 2000
 _FINAL_TYPES = ("insufficient_quota",)
+_UNKNOWN, _NOT_ALLOWED = 401, 403
+_CHALLENGED = (_UNKNOWN, _NOT_ALLOWED)
+_TOLD = ("invalid_token", "insufficient_scope")
 _MS = 1000
 _MINUTE = 60
 
@@ -62,11 +65,12 @@ def _deprecation(notice: Notice) -> list[Header]:
 
 
 def allowance(state: Allowance) -> list[Header]:
-    """The request limit, the way clients of OpenAI read it."""
+    """The limit of requests or of tokens, the way clients of OpenAI read it."""
+    meter = state.meter.encode()
     return [
-        (b"x-ratelimit-limit-requests", b"%d" % state.limit),
-        (b"x-ratelimit-remaining-requests", b"%d" % max(0, state.remaining)),
-        (b"x-ratelimit-reset-requests", go_duration(state.reset_s).encode()),
+        (b"x-ratelimit-limit-" + meter, b"%d" % state.limit),
+        (b"x-ratelimit-remaining-" + meter, b"%d" % max(0, state.remaining)),
+        (b"x-ratelimit-reset-" + meter, go_duration(state.reset_s).encode()),
     ]
 
 
@@ -80,7 +84,16 @@ def error(reason: XRouterError) -> list[Header]:
         headers.append((b"retry-after-ms", b"%d" % math.ceil(wait * _MS)))
     if reason.type in _FINAL_TYPES:
         headers.append((b"x-should-retry", b"false"))
+    if reason.status in _CHALLENGED:
+        headers += _challenge(reason)
     return headers
+
+
+def _challenge(reason: XRouterError) -> list[Header]:
+    """RFC 6750: how to ask, and what was wrong with a token."""
+    if reason.code in _TOLD:
+        return [(b"www-authenticate", b'Bearer error="%b"' % reason.code.encode())]
+    return [(b"www-authenticate", b"Bearer")] if reason.status == _UNKNOWN else []
 
 
 def go_duration(seconds: float) -> str:

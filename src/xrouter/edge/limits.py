@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from xrouter.domain.bounds import Network
+
 
 class DoorLimits(Struct, frozen=True):
     """Sizes in bytes, times in seconds.
 
     max_body: of a request, as it came and as it inflates. body_timeout: for all of the body.
-    heartbeat: silence after which an open stream gets a comment.
+    heartbeat: silence after which an open stream gets a comment. proxies: whose word on where a
+    request comes from is taken.
 
     From where on requests are refused for a while: max_running of them are being answered, their
     bodies have max_body_bytes_in_flight, the event loop is max_lag late. See `shed`.
@@ -21,6 +24,7 @@ class DoorLimits(Struct, frozen=True):
     max_running: int = 2000
     max_body_bytes_in_flight: int = 512 << 20
     max_lag: float = 0.25
+    proxies: tuple[Network, ...] = ()
 
 
 class GuardLimits(Struct, frozen=True):

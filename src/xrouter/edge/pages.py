@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from xrouter.domain.status import PublicStatus
 from xrouter.edge.health import Health
 from xrouter.edge.openapi import document, merge
 from xrouter.edge.outlet import JSON
 from xrouter.edge.routes import Route
+from xrouter.edge.status import StatusPages
 from xrouter.edge.visit import Visit
 from xrouter.edge.voice import encode
 
@@ -38,6 +40,7 @@ class Pages:
     """Serves what is not a model request.
 
     metrics_text: takes milliseconds, so it runs in a thread. hot: the routes to be documented.
+    status: of the models, None where it is nobody's business.
     """
 
     def __init__(
@@ -46,11 +49,13 @@ class Pages:
         metrics_text: Callable[[], bytes],
         hot: list[Route],
         other_openapi: Callable[[], dict[str, Any]] | None,
+        status: PublicStatus | None = None,
     ) -> None:
         self._health = health
         self._metrics_text = metrics_text
         self._hot = hot
         self._other = other_openapi
+        self._status = StatusPages(status) if status is not None else None
         self._openapi: bytes | None = None
 
     def routes(self) -> list[Route]:
@@ -65,7 +70,7 @@ class Pages:
         found = [Route(method="GET", path=path, serve=serve) for path, serve in pages.items()]
         for path, (name, kind) in _FILES.items():
             found.append(Route(method="GET", path=path, serve=_file(_PAGE / name, kind)))
-        return found
+        return found + (self._status.routes() if self._status is not None else [])
 
     async def _root(self, visit: Visit) -> None:
         about = {

@@ -27,9 +27,10 @@ _LOOK_S = 0.05
 class RunOptions(Struct, frozen=True, kw_only=True):
     """Where and how to serve. Times in seconds.
 
-    port: 0 for any free one. grace: how long running requests may take after the process was told
-    to stop; then they are cut. drain_delay: how long new ones are still accepted meanwhile, so
-    that a load balancer can look away. keep_alive: how long an idle connection stays open.
+    port: 0 for any free one. grace: how long running requests, and answers made in the background,
+    may take after the process was told to stop; then they are cut. drain_delay: how long new ones
+    are still accepted meanwhile, so that a load balancer can look away. keep_alive: how long an
+    idle connection stays open.
     """
 
     host: str = "127.0.0.1"
@@ -115,6 +116,7 @@ class DoorServer(uvicorn.Server):
             socket.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
+        self._door.leave()
         await self._until_idle(self._options.grace)
         self._hurried = False
         self._door.cut()
@@ -127,10 +129,10 @@ class DoorServer(uvicorn.Server):
         await self.lifespan.shutdown()
 
     async def _until_idle(self, seconds: float) -> None:
-        """Wait for the running requests, at most so long, or until a second signal."""
+        """Wait for all that runs, at most so long, or until a second signal."""
         ends_at = time.monotonic() + seconds
         state = self.server_state
-        while state.tasks or state.connections:
+        while state.tasks or state.connections or self._door.busy:
             if self._hurried or time.monotonic() >= ends_at:
                 return
             sweep(state.connections)

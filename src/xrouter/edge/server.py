@@ -16,6 +16,7 @@ from msgspec import structs
 from xrouter.domain.errors import InternalError, NotReady, XRouterError
 from xrouter.domain.history import ResponseStore
 from xrouter.domain.ports import SERVER_SHUTDOWN, Flow, KeyBook, SnapshotSource
+from xrouter.domain.status import PublicStatus
 from xrouter.domain.usage import new_id
 from xrouter.edge import cors, dialects
 from xrouter.edge.asgi import App, Message, Receive, Scope, Send
@@ -36,7 +37,17 @@ from xrouter.edge.routes import (
 from xrouter.edge.shed import Shed, ShedHealth
 from xrouter.edge.visit import Means, Visit
 
-_THEIRS = "/control/"
+_THEIRS = ("/control/", "/oauth/", "/.well-known/oauth-authorization-server")
+_THEIR_PAGES = frozenset(
+    {
+        "/auth",
+        "/api/v1/auth/keys",
+        "/api/v1/auth/key",
+        "/api/v1/key",
+        "/api/v1/credits",
+        "/api/v1/generation",
+    }
+)
 _NO_CONTENT = 204
 _LEAVING_RETRY_S = 1.0
 
@@ -49,8 +60,9 @@ class Door:
     """The ASGI application of the data plane.
 
     metrics_text: renders the metrics; called in a thread. fallback: gets what lies under
-    /control/. lifespan: entered before the first request, left after the last.
-    other_openapi: the fallback's document, to be merged into ours.
+    /control/, and what signs people and applications in. lifespan: entered before the first
+    request, left after the last.
+    other_openapi: the fallback's document, to be merged into ours. status: shown to everybody.
     """
 
     def __init__(
@@ -66,6 +78,7 @@ class Door:
         fallback: App | None = None,
         lifespan: Lifespan | None = None,
         other_openapi: Callable[[], dict[str, Any]] | None = None,
+        status: PublicStatus | None = None,
     ) -> None:
         limits = limits or DoorLimits()
         self.health = health
@@ -83,7 +96,7 @@ class Door:
         for route in routes:
             self._table.add(route, PREFIXES)
         told = ShedHealth(health, self.shed)
-        for page in Pages(told, metrics_text, routes, other_openapi).routes():
+        for page in Pages(told, metrics_text, routes, other_openapi, status).routes():
             self._table.add(structs.replace(page, vital=True))
 
     @property
@@ -91,10 +104,20 @@ class Door:
         """Requests that are being answered."""
         return len(self._visits)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something goes on in the background that a leaving server should wait for."""
+        return self._means.background.ending > 0
+
+    def leave(self) -> None:
+        """Begin nothing new in the background."""
+        self._means.background.leave()
+
     def cut(self) -> None:
-        """End all running requests: each is told that the server leaves, and settled."""
+        """End all that runs: each request is told that the server leaves, and settled."""
         for visit in list(self._visits):
             visit.cancellation.cancel(SERVER_SHUTDOWN)
+        self._means.background.cut()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the life of the process."""
@@ -107,7 +130,7 @@ class Door:
             return
         path: str = scope["path"]
         found = self._table.find(path)
-        if found is None and self._fallback is not None and path.startswith(_THEIRS):
+        if found is None and self._fallback is not None and _is_theirs(path):
             await self._fallback(scope, receive, _numbered(send))
             return
         visit = Visit(scope, receive, send, self._means)
@@ -198,6 +221,10 @@ class Door:
                 await send({"type": "lifespan.shutdown.failed", "message": str(error)})
                 return
             await send({"type": "lifespan.shutdown.complete"})
+
+
+def _is_theirs(path: str) -> bool:
+    return path.startswith(_THEIRS) or path in _THEIR_PAGES
 
 
 def _leaving() -> NotReady:

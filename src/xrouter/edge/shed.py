@@ -1,8 +1,9 @@
 """Load shedding: what is too much is refused at the door, early and cheaply.
 
-Three things are looked at: the requests being answered, the bytes of their bodies, and how late
-the event loop is. A caller says with `x-xrouter-priority` how much its request matters; the less,
-the earlier it is refused. What was let in once is never cut for another's sake.
+Three things are looked at: the requests being answered, those whose answers are made in the
+background among them, the bytes of their bodies, and how late the event loop is. A caller says
+with `x-xrouter-priority` how much its request matters; the less, the earlier it is refused. What
+was let in once is never cut for another's sake.
 """
 
 from __future__ import annotations
@@ -98,6 +99,12 @@ class Shed:
         self.running += 1
         return Place(self, bounds)
 
+    def occupy(self, size: int) -> Place:
+        """Take up a place for work that was let in before. size: bytes of its body."""
+        self.running += 1
+        self.held += size
+        return Place(self, self._by_name[_USUAL], size)
+
     def refuse(self, reason: str) -> Overloaded:
         """Count a refusal; what the caller is told."""
         self.refused[reason] += 1
@@ -154,10 +161,10 @@ class Place:
 
     __slots__ = ("_bounds", "_shed", "_size")
 
-    def __init__(self, shed: Shed, bounds: Bounds) -> None:
+    def __init__(self, shed: Shed, bounds: Bounds, size: int = 0) -> None:
         self._shed = shed
         self._bounds = bounds
-        self._size = 0
+        self._size = size
 
     def hold(self, size: int) -> None:
         """The body is, or will be, at least so large. Raises Overloaded.

@@ -9,8 +9,10 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from xrouter.domain.bounds import Scope as KeyScope
 from xrouter.domain.errors import ClientGone, InvalidRequest, Unauthenticated, XRouterError
 from xrouter.domain.history import ResponseStore
+from xrouter.domain.identity import Principal
 from xrouter.domain.ports import CallInfo, Flow, KeyBook, SnapshotSource
 from xrouter.domain.usage import new_id
 from xrouter.edge import fields
@@ -21,6 +23,7 @@ from xrouter.edge.credential import credential
 from xrouter.edge.disconnect import CLIENT_GONE, GONE, LEAVING, Cancellation, Leaving, watch
 from xrouter.edge.heartbeat import Heartbeat
 from xrouter.edge.limits import DoorLimits
+from xrouter.edge.origin import origin
 from xrouter.edge.outlet import JSON, Outlet
 from xrouter.edge.reply import HttpReply
 from xrouter.edge.shed import PRIORITY, Overloaded, Place, Shed
@@ -136,29 +139,37 @@ class Visit:
         """The caller's key. Raises InvalidRequest when there are two different ones."""
         return credential(self.headers)
 
-    def project(self) -> str:
-        """Whose the caller's key is. Raises Unauthenticated, or NotReady."""
-        key = self.credential()
-        if key is None:
-            raise Unauthenticated(_NO_KEY)
-        return self.means.keys.find(key, self.means.snapshots.current).project
+    def project(self, scope: KeyScope) -> str:
+        """Whose the caller's key is. Raises Unauthenticated, Forbidden, or NotReady."""
+        principal = self._principal()
+        if principal.bounds is not None:
+            principal.bounds.require_scope(scope)
+        return principal.project
+
+    @property
+    def client(self) -> str | None:
+        """The caller's address: of the connection, or what a proxy that is trusted says."""
+        address = self.scope.get("client")
+        direct: str | None = address[0] if address else None
+        if not self.means.limits.proxies:
+            return direct
+        return origin(direct, self.scope["headers"], self.means.limits.proxies)
 
     def info(self, operation: str) -> CallInfo:
-        """Who calls, for the records. `client` is the address of the connection."""
-        address = self.scope.get("client")
+        """Who calls, for the records."""
         return CallInfo(
             self.request_id,
             self.received_at,
             operation,
-            address[0] if address else None,
+            self.client,
             self.headers,
         )
 
     async def body(self) -> bytes:
-        """The whole request body. Raises what `read_body` raises, Unauthenticated, Overloaded."""
+        """The whole request body. Raises what `read_body` and `project` raise, Overloaded."""
         declared = declared_length(self.headers)
         if declared > STRANGERS_BODY or b"transfer-encoding" in self.headers:
-            self._turn_strangers_away()
+            self._principal()
             if declared <= self.means.limits.max_body:
                 self._hold(declared)
         body = await read_body(self._next, self.headers, self.means.limits)
@@ -276,11 +287,15 @@ class Visit:
         except TimeoutError:
             pass
 
-    def _turn_strangers_away(self) -> None:
+    def _principal(self) -> Principal:
+        """Who asks. Strangers are turned away, and keys from where they may not be used."""
         key = self.credential()
         if key is None:
             raise Unauthenticated(_NO_KEY)
-        self.means.keys.find(key, self.means.snapshots.current)
+        principal = self.means.keys.find(key, self.means.snapshots.current)
+        if principal.bounds is not None:
+            principal.bounds.require_address(self.client)
+        return principal
 
     def _gone(self) -> None:
         if not self.out.finished:

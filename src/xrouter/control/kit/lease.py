@@ -12,19 +12,25 @@ A holder that was asleep for too long finds out by the token: it rises with ever
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from sqlalchemy import Update, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.health import LeaseRow
+from xrouter.domain.errors import XRouterError
 
 Clock = Callable[[], float]
 """Unix seconds."""
 
 _NOBODY = ""
+_HOLDS = 3
+_LEAVE_S = 2.0
 _TAKE = text(
     "INSERT INTO leases (name, holder, token, expires_at) VALUES (:name, :holder, 1, :until) "
     "ON CONFLICT (name) DO UPDATE SET "
@@ -49,6 +55,8 @@ class Lease:
         self, db: Database, name: str, holder: str, ttl_s: float, *, clock: Clock | None = None
     ) -> None:
         self.name = name
+        self.often_s = ttl_s / _HOLDS
+        """Seconds: who does not hold it so often may lose it."""
         self.token: int | None = None
         self._db = db
         self._holder = holder
@@ -88,6 +96,12 @@ class Lease:
         async with self._db.write() as session:
             await session.execute(self._ours().values(holder=_NOBODY, expires_at=0.0))
         self.token = None
+
+    async def leave(self) -> None:
+        """As `release`, for a process that ends: bounded, and whatever fails the lease runs out."""
+        with suppress(XRouterError, SQLAlchemyError, OSError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_S):
+                await self.release()
 
     async def guard(self, session: AsyncSession) -> None:
         """In the transaction of every write: nobody else can take it before that is committed.

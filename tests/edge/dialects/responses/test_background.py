@@ -37,12 +37,6 @@ ASKED = {"model": "acme/one", "input": "Hi", "background": True}
 LEFT = Deferred("op-1", "acme/one", "1", "acme", "primary", Principal(key_id="k", name="n"), 1.0)
 
 
-@pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests leave work behind; nobody waits for it."""
-    monkeypatch.setattr(background, "PATIENCE_S", 0.0)
-
-
 async def begun(house: House, **more: Any) -> dict[str, Any]:
     answer = await house.call("POST", "/v1/responses", ASKED | more)
     assert answer.status == 200, answer.body
@@ -338,36 +332,3 @@ async def test_a_place_that_is_given_up_is_free(monkeypatch: pytest.MonkeyPatch)
     places.reserve("a", "p")
     places.release("a")
     places.reserve("b", "p")
-
-
-async def test_what_runs_may_end_when_the_server_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "PATIENCE_S", 20.0)
-    store, go_on = KeptResponses(), asyncio.Event()
-
-    async def waits(_request: ChatRequest, reply: Reply) -> None:
-        await go_on.wait()
-        await reply.answer(text_answer(), SERVED)
-
-    async with open_house(responses=store) as house:
-        house.flow.script = waits
-        name = (await begun(house))["id"]
-        await house.flow.entered.wait()
-        leaving = asyncio.create_task(house.door._means.background.close())
-        await asyncio.sleep(0)
-        go_on.set()
-        await leaving
-        assert msgspec.json.decode(store.kept[name].body)["status"] == "completed"
-        assert house.flow.reasons == []
-
-
-async def test_what_does_not_end_then_has_failed() -> None:
-    store = KeptResponses()
-    async with open_house(responses=store) as house:
-        house.flow.script = hangs
-        name = (await begun(house))["id"]
-        await house.flow.entered.wait()
-    told = msgspec.json.decode(store.kept[name].body)
-    assert (told["status"], told["error"]["code"]) == ("failed", "server_is_overloaded")
-    assert "stopped" in told["error"]["message"]
-    assert house.flow.reasons == ["server_shutdown"]
-    assert not store.jobs

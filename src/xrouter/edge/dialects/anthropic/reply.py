@@ -75,10 +75,11 @@ class Retelling(WholeReply):
 
 
 def _limit(state: Allowance) -> list[Header]:
-    """The request limit, the way clients of this API read it: the reset is a point in time."""
+    """A limit, the way clients of this API read it: the reset is a point in time."""
+    name = b"anthropic-ratelimit-" + state.meter.encode()
     reset = datetime.fromtimestamp(math.ceil(time.time() + max(0.0, state.reset_s)), UTC)
     return [
-        (b"anthropic-ratelimit-requests-limit", b"%d" % state.limit),
-        (b"anthropic-ratelimit-requests-remaining", b"%d" % max(0, state.remaining)),
-        (b"anthropic-ratelimit-requests-reset", reset.strftime("%Y-%m-%dT%H:%M:%SZ").encode()),
+        (name + b"-limit", b"%d" % state.limit),
+        (name + b"-remaining", b"%d" % max(0, state.remaining)),
+        (name + b"-reset", reset.strftime("%Y-%m-%dT%H:%M:%SZ").encode()),
     ]

@@ -48,13 +48,14 @@ async def _pass_json(visit: Visit, operation: str, default: Kind | None = None) 
     except DECODE_ERRORS as error:
         raise explain(error) from None
     if not model and default is not None:
+        visit.project("moderations")
         model = _first(visit, key, default)
     await _pass(visit, key, _request(operation, model, "application/json", body))
 
 
 async def _pass_form(visit: Visit, operation: str) -> None:
     key = visit.credential()
-    visit.project()  # a stranger is not told what is wrong with a form
+    visit.project("audio")  # a stranger is not told what is wrong with a form
     content_type = visit.headers.get(b"content-type", b"").decode("latin-1")
     boundary = boundary_of(content_type)
     if boundary is None:

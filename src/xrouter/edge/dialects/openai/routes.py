@@ -77,6 +77,7 @@ async def count_tokens(visit: Visit) -> None:
 
 async def models(visit: Visit) -> None:
     """GET /models."""
+    visit.project("models")
     found = visit.means.flow.models(visit.credential())
     body = encode(listed(found, visit.scope["query_string"]))
     await visit.out.whole(_OK, JSON, body)
@@ -84,6 +85,7 @@ async def models(visit: Visit) -> None:
 
 async def model(visit: Visit) -> None:
     """GET /models/{id}; ids contain slashes and colons."""
+    visit.project("models")
     found = visit.means.flow.model(visit.credential(), visit.rest)
     await visit.out.whole(_OK, JSON, encode(shown(found)))
 

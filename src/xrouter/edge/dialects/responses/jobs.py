@@ -1,8 +1,9 @@
 """Responses in the background: begun, gone on with after a restart, cancelled.
 
 With `service_tier: "flex"` a request is left with the provider where that answers later, and
-cheaper; such work survives a restart. Other work is done here: when the server leaves it has some
-time to end, and what has not ended then has failed, as it has after a crash.
+cheaper; such work survives a restart, and takes up next to nothing meanwhile. Other work is done
+here, and counts as a running request: when the server leaves it has the same grace to end, and
+what has not ended then has failed, as it has after a crash.
 """
 
 from __future__ import annotations
@@ -220,6 +221,17 @@ def _start(course: Course, work: Callable[[], Awaitable[None]]) -> None:
 
 async def _guarded(course: Course, work: Callable[[], Awaitable[None]]) -> None:
     """Whatever becomes of the work, its response does not stay unfinished."""
+    if course.job.deferred is not None:
+        await _to_its_end(course, work)
+        return
+    place = course.means.shed.occupy(len(course.job.body))
+    try:
+        await _to_its_end(course, work)
+    finally:
+        place.leave()
+
+
+async def _to_its_end(course: Course, work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
     except asyncio.CancelledError as gone:

@@ -43,7 +43,7 @@ async def create(visit: Visit) -> None:
     """POST /responses."""
     key = visit.credential()
     body = await visit.read(read_body)
-    project = visit.project()
+    project = visit.project("chat")
     before = await _complete(visit, body, project)
     if body.background:
         kept = await _begin(visit, body, before, project)
@@ -97,7 +97,7 @@ async def show(visit: Visit) -> None:
 
 async def delete(visit: Visit) -> None:
     """DELETE /responses/{id}."""
-    project = visit.project()
+    project = visit.project("chat")
     await _kept(visit).find(visit.rest)
     await jobs.forget(visit, visit.rest)
     if not await visit.means.responses.remove(visit.rest, project):
@@ -109,7 +109,7 @@ async def count(visit: Visit) -> None:
     """POST /responses/input_tokens."""
     key = visit.credential()
     body = await visit.read(read_body)
-    asked = translate(body, await _complete(visit, body, visit.project()))
+    asked = translate(body, await _complete(visit, body, visit.project("chat")))
     request = CountRequest(model=body.model, chat=asked.chat)
     reply = visit.answer_with(CountVoice(asked))
     await visit.means.flow.count(request, key, visit.info("count"), reply)
@@ -133,7 +133,7 @@ class CountVoice(Voice):
 
 
 def _kept(visit: Visit) -> Kept:
-    return Kept(visit.means.responses, visit.project())
+    return Kept(visit.means.responses, visit.project("chat"))
 
 
 async def _complete(visit: Visit, body: ResponsesBody, project: str) -> list[Item]:
