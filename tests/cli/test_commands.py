@@ -169,6 +169,8 @@ def test_a_sync_that_fails_in_part_says_so(place: Place) -> None:
 
 def test_keys(place: Place) -> None:
     before = place.json("keys", "list")
+    assert "xrouter projects" in place.refused("keys", "create", "mine", "--project", "demo")
+    place.out("projects", "add", "demo")
     out, err = place.run("keys", "create", "mine", "--project", "demo", "--rpm", "60")
     key = out.strip()
     assert re.fullmatch(r"sk-xr-[\w-]{48}", key), "only the key is on standard output"
@@ -188,6 +190,50 @@ def test_keys(place: Place) -> None:
     assert row["key_id"] in place.out("keys", "revoke", row["key_id"])
     rows = place.json("keys", "list")
     assert next(row for row in rows if row["name"] == "mine")["revoked_at"] is not None
+
+
+def test_keys_are_changed(place: Place) -> None:
+    place.out("projects", "add", "demo")
+    place.out("keys", "create", "mine", "--rpm", "60", "--group", "lab", "--expires", "2127-01-31")
+    key_id = next(row["key_id"] for row in place.json("keys", "list") if row["name"] == "mine")
+    out = place.out("keys", "set", key_id, "--name", "ours", "--project", "demo", "--rpm", "5")
+    assert "ours" in out
+    (row,) = place.json("keys", "set", key_id, "--group", "a", "--group", "b")
+    assert (row["name"], row["project"], row["rpm"]) == ("ours", "demo", 5)
+    assert (row["groups"], row["expires_at"]) == (["a", "b"], "2127-01-31T00:00:00Z")
+    (row,) = place.json("keys", "set", key_id, "--rpm", "0", "--group", "", "--expires", "never")
+    assert (row["rpm"], row["groups"], row["expires_at"]) == (None, [], None)
+    assert "nothing to change" in place.refused("keys", "set", key_id)
+    assert "expires_at" in place.refused("keys", "set", key_id, "--expires", "2001-01-01")
+    place.out("keys", "revoke", key_id)
+    assert "revoked" in place.refused("keys", "set", key_id, "--rpm", "7")
+    assert "key_none" in place.refused("keys", "set", "key_none", "--rpm", "7")
+
+
+def test_keys_are_held_to_what_they_may(place: Place) -> None:
+    place.out(
+        "keys", "create", "held", "--scope", "chat", "--model", "acme/*", "--ip", "10.1.2.3/8"
+    )
+    row = next(row for row in place.json("keys", "list") if row["name"] == "held")
+    held = {"scopes": ["chat"], "models": ["acme/*"], "ip_ranges": ["10.0.0.0/8"], "tags": []}
+    assert {name: row[name] for name in held} == held
+    (row,) = place.json("keys", "set", row["key_id"], "--scope", "", "--tag", "a", "--tag", "b")
+    assert (row["scopes"], row["models"], row["tags"]) == ([], ["acme/*"], ["a", "b"])
+    assert "scopes" in place.refused("keys", "create", "x", "--scope", "all")
+
+
+def test_keys_are_rotated_and_revoked_together(place: Place) -> None:
+    place.out("projects", "add", "leaky")
+    made = place.json("keys", "create", "mine", "--project", "leaky")
+    out, err = place.run("keys", "rotate", made["key_id"], "--grace", "60")
+    assert out.strip().startswith("sk-xr-")
+    assert out.strip() != made["key"]
+    assert made["key_id"] in err
+    assert "grace_seconds" in place.refused("keys", "rotate", made["key_id"], "--grace", "-1")
+    assert "1 keys" in place.out("keys", "revoke-all", "--project", "leaky", "--yes")
+    assert "0 keys" in place.out("keys", "revoke-all", "--project", "leaky", "--yes")
+    assert "project" in place.refused("keys", "revoke-all", "--project", "none", "--yes")
+    assert "revoked" in place.refused("keys", "rotate", made["key_id"])
 
 
 def test_keys_refusals(empty_place: Place) -> None:

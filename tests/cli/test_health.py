@@ -103,6 +103,7 @@ ANSWERS: dict[str, BaseModel] = {
                 role="all",
                 revision=7,
                 behind=True,
+                silent=False,
                 started_at=1.0,
                 seen_at=2.0,
             )

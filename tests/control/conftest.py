@@ -111,6 +111,10 @@ class Api:
         given = {"name": "acme", "base_url": "https://acme.test", "credential": {"api_key": "k"}}
         return await self.ask("POST", "/providers", json={**given, **more}, status=201)
 
+    async def project(self, slug: str) -> None:
+        given = {"slug": slug, "name": slug}
+        await self.ask("POST", "/organizations/default/projects", json=given, status=201)
+
     async def acme_model(self, name: str = "one", **more: Any) -> Any:
         given = {"model_id": f"acme/{name}", "provider": "acme", **more}
         return await self.ask("POST", "/models", json=given, status=201)

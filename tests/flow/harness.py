@@ -32,8 +32,10 @@ from xrouter.edge.dialects.openai.tokens import read_count
 from xrouter.flow.board import Board
 from xrouter.flow.cache import AnswerCache
 from xrouter.flow.dispatch import Dispatcher
+from xrouter.flow.limits.keeper import Keeper
 from xrouter.flow.pipeline import Gear, Pipeline
 from xrouter.flow.route import Router
+from xrouter.flow.savings import Savings
 from xrouter.flow.settle import Settler
 from xrouter.flow.upstreams import Upstreams
 from xrouter.providers import factory
@@ -41,7 +43,7 @@ from xrouter.providers.base import BaseAPIAdapter
 from xrouter.sandbox.application import Sandbox
 from xrouter.sandbox.server import running
 from xrouter.stores.memory.answers import MemoryAnswers
-from xrouter.stores.memory.limits import MemoryLimiter
+from xrouter.stores.memory.meters import MemoryMeters
 from xrouter.stores.memory.snapshots import MemorySnapshots
 from xrouter.telemetry.access import AccessLog
 from xrouter.telemetry.logs import console_writer
@@ -131,6 +133,7 @@ class Recorder(Reply):
         self.content_type = ""
         self.raw = b""
         self.allowance: Allowance | None = None
+        self.allowances: dict[str, Allowance] = {}
         self.events_at_end = -1
         self.journal: list[UsageEvent] = []
         self._hold_at = hold_at
@@ -142,7 +145,9 @@ class Recorder(Reply):
 
     @override
     def allow(self, allowance: Allowance) -> None:
-        self.allowance = allowance
+        self.allowances[allowance.meter] = allowance
+        if allowance.meter == "requests":
+            self.allowance = allowance
 
     @override
     async def start(self, served: Served) -> None:
@@ -259,15 +264,18 @@ class Rig:
         self.build: Callable[[Endpoint], BaseAPIAdapter] = factory.build
         upstreams = Upstreams(self._made, self.client, self.tokens)
         access = AccessLog(console_writer(), enabled=False)
+        savings = Savings(self.snapshots, self.meters)
+        self.limits = MemoryMeters()
+        limits = Keeper(self.limits, self.meters)
         self.pipeline = Pipeline(
             Gear(
                 self.snapshots,
                 OneKey(),
-                MemoryLimiter(),
+                limits,
                 Router(self.board),
                 Dispatcher(upstreams, self.meters, self.board),
-                Settler(self.journal, self.meters, access),
-                AnswerCache(MemoryAnswers(), self.meters),
+                Settler(self.journal, self.meters, access, savings, self.snapshots, limits=limits),
+                AnswerCache(MemoryAnswers(), self.meters, savings),
             )
         )
         self.use()

@@ -11,7 +11,6 @@ from xrouter.domain.identity import KeyRecord, Principal, new_key, well_formed
 from xrouter.domain.snapshot import EMPTY, Snapshot
 from xrouter.stores.memory.answers import MemoryAnswers
 from xrouter.stores.memory.keys import MemoryKeyBook
-from xrouter.stores.memory.limits import MemoryLimiter
 from xrouter.stores.memory.snapshots import MemorySnapshots
 
 
@@ -82,56 +81,6 @@ def test_only_real_keys_are_well_formed(text: str) -> None:
     assert not well_formed(key[:-1])
     assert not well_formed(key + "A")
     assert not well_formed(key[:20] + ("A" if key[20] != "A" else "B") + key[21:])
-
-
-def waits(limiter: MemoryLimiter, who: Principal) -> float:
-    allowance = limiter.take(who)
-    assert allowance is not None
-    return allowance.wait_s
-
-
-def test_limits_allow_a_burst_then_a_steady_flow() -> None:
-    clock = Clock()
-    limiter, who = MemoryLimiter(clock), Principal(key_id="k", name="n", rpm=60)
-    for left in range(59, -1, -1):
-        allowance = limiter.take(who)
-        assert allowance is not None
-        assert (allowance.limit, allowance.remaining) == (60, left)
-    refused = limiter.take(who)
-    assert refused is not None
-    assert refused.remaining == 0
-    assert refused.wait_s == pytest.approx(1.0)
-    assert refused.reset_s == pytest.approx(60.0)
-    clock.now += 1.0
-    assert waits(limiter, who) == 0
-    assert waits(limiter, who) == pytest.approx(1.0)
-
-
-def test_a_refused_request_costs_nothing() -> None:
-    clock = Clock()
-    limiter, who = MemoryLimiter(clock), Principal(key_id="k", name="n", rpm=1)
-    limiter.take(who)
-    for _ in range(100):
-        assert waits(limiter, who) == pytest.approx(60.0)
-    clock.now += 60.0
-    assert waits(limiter, who) == 0
-
-
-def test_no_limit_no_headers() -> None:
-    assert MemoryLimiter().take(ME) is None
-
-
-@given(st.integers(1, 1000), st.lists(st.floats(0, 30), max_size=300))
-def test_never_more_than_twice_the_limit_in_any_minute(rpm: int, pauses: list[float]) -> None:
-    """A burst and the flow of one minute: the known bound of GCRA."""
-    clock, taken = Clock(), []
-    limiter, who = MemoryLimiter(clock), Principal(key_id="k", name="n", rpm=rpm)
-    for pause in pauses:
-        clock.now += pause
-        if waits(limiter, who) == 0:
-            taken.append(clock.now)
-    for start in taken:
-        assert sum(start <= at < start + 60 for at in taken) <= 2 * rpm
 
 
 def test_snapshots_are_swapped_and_marked() -> None:

@@ -13,17 +13,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from xrouter.app import discovery, memory, playground, registration
+from xrouter.app.configured import door_limits, gateway_config
 from xrouter.app.control import JOURNAL, ControlPlane, vault_of
-from xrouter.app.gateway import DataPlane, GatewayConfig, serve
+from xrouter.app.gateway import DataPlane, serve
 from xrouter.app.presence import ServerLock
 from xrouter.app.welcome import Welcome
 from xrouter.control.db import schema
 from xrouter.domain.errors import OperatorError, XRouterError
 from xrouter.edge.health import Health
-from xrouter.edge.limits import DoorLimits
 from xrouter.edge.run import DoorServer, RunOptions
 from xrouter.edge.server import Door
 from xrouter.settings import Settings
+from xrouter.stores.vault import WrongMasterKey
 from xrouter.telemetry.logs import LineWriter, log
 
 RETRY_S = 5.0
@@ -47,14 +48,16 @@ class AllInOne:
         self._settings = settings
         self._environ = environ
         vault = vault_of(settings)
-        config = GatewayConfig(
-            settings.data_dir,
-            access_log=settings.access_log,
-            journal_max_bytes=settings.journal_max_bytes,
-        )
+        config = gateway_config(settings)
         self._data = DataPlane(config, vault, writer)
         self._control = ControlPlane(
-            settings, vault, self._data.client, self._data.tokens, self._data.explainer
+            settings,
+            vault,
+            self._data.client,
+            self._data.tokens,
+            self._data.explainer,
+            signal=None if self._data.shared is None else self._data.shared.signal,
+            meters=self._data.limits,
         )
         self._welcome = Welcome(self._control, say)
         self._playground: playground.Playground | None = None
@@ -66,13 +69,10 @@ class AllInOne:
             self._data.meters.render,
             Health(self._data.snapshots),
             responses=self._data.responses,
-            limits=DoorLimits(
-                max_body=settings.max_body,
-                body_timeout=settings.body_timeout,
-                max_running=settings.max_running,
-            ),
-            fallback=self._control.app,
+            limits=door_limits(settings),
+            fallback=self._control.serve,
             other_openapi=self._control.app.openapi,
+            status=self._data.status,
         )
         self._data.measure_door(door)
         self._options = RunOptions(host=settings.host, port=settings.port, grace=settings.grace)
@@ -109,6 +109,8 @@ class AllInOne:
         )
         try:
             await self._prepare()
+        except WrongMasterKey:
+            raise
         except XRouterError as error:
             if self._data.snapshots.current.revision < 0:
                 hint = "There is no snapshot to go on with, either: look at XROUTER_DATABASE_URL."
@@ -126,7 +128,9 @@ class AllInOne:
     async def _prepare(self) -> None:
         """What the database must hold: the tables, and the providers of the environment."""
         await schema.ensure(self._settings.database)
-        await self._provide()
+        await self._control.prove_master_key()
+        async with self._control.alone("providers"):
+            await self._provide()
 
     async def _prepare_later(self) -> None:
         while True:

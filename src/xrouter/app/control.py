@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
 from fastapi import FastAPI
 
 from xrouter.app import presence
+from xrouter.control import master
+from xrouter.control.billing.taker import Charges
 from xrouter.control.catalog.adapters import supported
 from xrouter.control.catalog.schedule import SyncSchedule
 from xrouter.control.catalog.sync import SyncService
@@ -22,17 +25,22 @@ from xrouter.control.db import schema
 from xrouter.control.db.engine import Database
 from xrouter.control.drain import Drain
 from xrouter.control.health.checker import Checker
+from xrouter.control.health.counting import AttemptCounter
 from xrouter.control.health.events import Events
 from xrouter.control.health.herald import Herald
-from xrouter.control.health.prober import LEASE, LEASE_S, Prober, ProberOptions
+from xrouter.control.health.prober import LEASE, Prober, ProberOptions
 from xrouter.control.health.roster import Roster
+from xrouter.control.identity.uses import UseKeeper
 from xrouter.control.instances import Beat, Instances
 from xrouter.control.kit.lease import Lease
+from xrouter.control.oauth.app import OAuth
+from xrouter.control.oauth.config import OAuthConfig
 from xrouter.control.publish.publisher import EVERY_S, Publisher
+from xrouter.control.releases.builds import BuildKeeper
 from xrouter.control.releases.job import ReleaseJob
 from xrouter.control.server import Services, create_app
 from xrouter.control.signals import Listener
-from xrouter.domain.ports import Explainer
+from xrouter.domain.ports import ChangeSignal, Explainer, Meters
 from xrouter.domain.snapshot import Snapshot
 from xrouter.domain.usage import new_id
 from xrouter.flow.strategies import strategies
@@ -47,8 +55,12 @@ SEALED = ("xrouter.db", "snapshot.sealed")
 JOURNAL = "journal"
 RELEASES = "releases"
 SYNCS = "syncs"
+ALONE_S = 10.0
+_AGAIN_S = 0.1
 LISTENING_S = 5.0
 """Between two looks at the revision while the database tells of changes by itself."""
+SIGNALLED_S = 1.0
+"""The same while other processes tell of theirs: what they say can be lost."""
 
 
 def vault_of(settings: Settings) -> Vault:
@@ -77,16 +89,24 @@ class ControlPlane:
         client: Client,
         tokens: TokenBook,
         explainer: Explainer | None = None,
+        *,
+        signal: ChangeSignal | None = None,
+        meters: Meters | None = None,
     ) -> None:
+        self._id = new_id("inst_")
         self.db = Database(settings.database)
         self.adapters = supported()
         self.publisher: Publisher | None = None
+        self._releases: ReleaseJob | None = None
         self.events = Events()
         self._vault = vault
         self._settings = settings
         self._means = (client, tokens)
         self._instances = Instances(self.db)
-        self.listener = Listener(self.db, self._changed)
+        self.listener = Listener(self.db, self._look)
+        self._signal = signal
+        if signal is not None:
+            signal.listen(self._look)
         self._token = presence.admin_token(settings.data_dir)
         services = Services(
             self.db,
@@ -99,9 +119,20 @@ class ControlPlane:
             explainer,
             self._instances,
             {name: each.check for name, each in strategies().items()},
+            meters=meters,
+            oauth=OAuthConfig(
+                issuer=settings.issuer,
+                token_life=timedelta(seconds=settings.token_life),
+                algorithm=settings.token_algorithm,
+            ),
         )
         self.app: FastAPI = create_app(services, admin_token=self._token)
-        self.drain = Drain(self.db, JournalReader(settings.data_dir / JOURNAL))
+        self.oauth: OAuth = self.app.state.rooms.get(OAuth)
+        self.drain = Drain(
+            self.db,
+            JournalReader(settings.data_dir / JOURNAL),
+            takers=(AttemptCounter(), BuildKeeper(), Charges(), UseKeeper()),
+        )
 
     @classmethod
     @asynccontextmanager
@@ -113,6 +144,7 @@ class ControlPlane:
         client, tokens = Client(), TokenBook()
         plane = cls(settings, vault, client, tokens)
         try:
+            await plane.prove_master_key()
             await plane.drain_all()
             yield plane
         finally:
@@ -130,7 +162,8 @@ class ControlPlane:
             self.adapters,
             deliver,
             stale=stale,
-            every_s=lambda: LISTENING_S if self.listener.live else EVERY_S,
+            every_s=self._every_s,
+            issuer=self._settings.issuer,
         )
         return self.publisher
 
@@ -139,11 +172,11 @@ class ControlPlane:
 
         revision: of the catalog that this process runs.
         """
-        holder = new_id("inst_")
+        holder, lease = self._id, self._lease
         client, tokens = self._means
         prober = Prober(
             self.db,
-            Lease(self.db, LEASE, holder, LEASE_S),
+            lease(LEASE),
             Roster(self.db, self._vault, self.adapters),
             Checker(client, tokens),
             Herald(self.db, self.events),
@@ -154,12 +187,33 @@ class ControlPlane:
             ),
         )
         beat = Beat(self.db, self._instances, holder, "all", revision)
-        releases = ReleaseJob(
-            self.db, self._changed, lease=Lease(self.db, RELEASES, holder, LEASE_S)
-        )
+        releases = self._releases = ReleaseJob(self.db, self._changed, lease=lease(RELEASES))
         sync = self.app.state.rooms.get(SyncService)
-        schedule = SyncSchedule(self.db, sync, Lease(self.db, SYNCS, holder, LEASE_S))
-        return [prober.run(), beat.run(), releases.run(), schedule.run()]
+        schedule = SyncSchedule(self.db, sync, lease(SYNCS))
+        keeper = self.oauth.keeper
+        return [prober.run(), beat.run(), releases.run(), schedule.run(), keeper.run()]
+
+    async def prove_master_key(self) -> None:
+        """Raises WrongMasterKey when the database was filled with another, DatabaseError."""
+        await master.prove(self.db, self._vault)
+
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[None]:
+        """Do something while no other process does the same; wait until they have.
+
+        One that dies in the midst of it holds the others up for ALONE_S at most.
+        Raises DatabaseError.
+        """
+        lease = self._lease(name, min(ALONE_S, self._settings.lease))
+        while not await lease.acquire():  # noqa: ASYNC110 - another process holds it
+            await asyncio.sleep(_AGAIN_S)
+        try:
+            yield
+        finally:
+            await lease.leave()
+
+    def _lease(self, name: str, ttl_s: float | None = None) -> Lease:
+        return Lease(self.db, name, self._id, ttl_s or self._settings.lease)
 
     async def publish_now(self) -> None:
         """Deliver what has changed before going on."""
@@ -194,13 +248,35 @@ class ControlPlane:
         await self.app(scope, exchange.receive, exchange.send)
         return exchange.status, b"".join(exchange.parts)
 
+    async def serve(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI: the control API, and the pages of the authorization server beside it."""
+        path: str = scope.get("path", "")
+        app = self.app if path.startswith("/control/") else self.oauth.app
+        await app(scope, receive, send)
+
     async def close(self) -> None:
         """Close the database."""
         await self.db.close()
 
+    def _every_s(self) -> float:
+        """Between two looks at the revision."""
+        if self.listener.live:
+            return LISTENING_S
+        alone = self.db.dialect == "sqlite"  # one process writes, and it tells itself
+        told = self._signal is not None and self._signal.live
+        return SIGNALLED_S if alone or told else EVERY_S
+
     def _changed(self) -> None:
+        """By this process."""
+        self._look()
+        if self._signal is not None:
+            self._signal.tell()
+
+    def _look(self) -> None:
         if self.publisher is not None:
             self.publisher.poke()
+        if self._releases is not None:
+            self._releases.poke()
 
 
 class _Exchange:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from xrouter.app import memory
 from xrouter.domain.errors import OperatorError
+from xrouter.domain.secret import Secret
 from xrouter.domain.snapshot import Snapshot
 from xrouter.edge.health import Health
 from xrouter.edge.limits import DoorLimits
@@ -28,16 +29,21 @@ from xrouter.flow.cache import AnswerCache
 from xrouter.flow.chores import Janitor
 from xrouter.flow.dispatch import Dispatcher
 from xrouter.flow.explain import FlowExplainer
+from xrouter.flow.lanes import JointLanes
+from xrouter.flow.limits.keeper import Keeper
 from xrouter.flow.pipeline import Gear, Pipeline
 from xrouter.flow.route import Router
+from xrouter.flow.savings import Savings
 from xrouter.flow.settle import Settler
 from xrouter.flow.upstreams import Upstreams
+from xrouter.flow.watch import Watch
 from xrouter.providers import factory
 from xrouter.stores.journal.writer import JournalWriter
 from xrouter.stores.memory.answers import MemoryAnswers
 from xrouter.stores.memory.keys import MemoryKeyBook
-from xrouter.stores.memory.limits import MemoryLimiter
+from xrouter.stores.memory.meters import MemoryMeters
 from xrouter.stores.memory.snapshots import MemorySnapshots
+from xrouter.stores.redis.state import SharedState
 from xrouter.stores.responses import ResponseFile
 from xrouter.stores.snapshot_file import SnapshotFile
 from xrouter.stores.vault import Vault
@@ -54,11 +60,17 @@ VOUCHED_FOR_S = 5.0
 
 
 class GatewayConfig(Struct, frozen=True):
-    """data_dir: holds the journal and the snapshot file. Sizes in bytes."""
+    """data_dir: holds the journal and the snapshot file. Sizes in bytes.
+
+    public_status: whether everybody may see how the models are.
+    redis_url: where processes share state, None for one that shares nothing.
+    """
 
     data_dir: Path
     access_log: bool = True
     journal_max_bytes: int = 2 << 30
+    public_status: bool = True
+    redis_url: Secret | None = None
 
 
 class DataPlane:
@@ -68,26 +80,37 @@ class DataPlane:
         self.snapshots = MemorySnapshots()
         self.keys = MemoryKeyBook(vault.mac)
         self.meters = Meters()
+        self.limits = MemoryMeters()
         self.journal = JournalWriter(
             config.data_dir / "journal", max_bytes=config.journal_max_bytes
         )
         self.client = Client()
         self.tokens = TokenBook()
         self.board = Board()
-        upstreams = Upstreams(factory.build, self.client, self.tokens)
+        url = config.redis_url
+        self.shared = None if url is None else SharedState(url, vault)
+        lanes = None if self.shared is None else JointLanes(self.shared.lanes)
+        upstreams = Upstreams(factory.build, self.client, self.tokens, lanes)
         self._janitor = Janitor(upstreams)
         router = Router(self.board)
+        self.status = Watch(self.snapshots, self.board) if config.public_status else None
         self.explainer = FlowExplainer(self.snapshots, router, self.board)
         access = AccessLog(writer, enabled=config.access_log)
+        savings = Savings(self.snapshots, self.meters)
+        limits = Keeper(self.limits, self.meters)
         self.flow = Pipeline(
             Gear(
                 self.snapshots,
                 self.keys,
-                MemoryLimiter(),
+                limits,
                 router,
                 Dispatcher(upstreams, self.meters, self.board),
-                Settler(self.journal, self.meters, access),
-                AnswerCache(MemoryAnswers(), self.meters),
+                Settler(self.journal, self.meters, access, savings, self.snapshots, limits=limits),
+                AnswerCache(
+                    MemoryAnswers() if self.shared is None else self.shared.answers,
+                    self.meters,
+                    savings,
+                ),
             )
         )
         self.responses = ResponseFile(config.data_dir / "responses.sqlite", vault)
@@ -103,6 +126,10 @@ class DataPlane:
             self.snapshots.replace(last)
         self._tasks.append(asyncio.create_task(self._sync_journal()))
         self._tasks.append(asyncio.create_task(self._janitor.run()))
+        if self.shared is not None:
+            self._tasks += [asyncio.create_task(job) for job in self.shared.jobs()]
+        if self.status is not None:
+            self._tasks.append(asyncio.create_task(self.status.run()))
 
     async def stop(self) -> None:
         """Stop the tasks, close the journal and the connections. No request is running any more."""
@@ -111,6 +138,8 @@ class DataPlane:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.tokens.close()
         await self.client.close()
+        if self.shared is not None:
+            await self.shared.close()
         self.journal.close()
         await asyncio.to_thread(self.responses.close)
         if self.journal.waiting:
@@ -158,12 +187,16 @@ class DataPlane:
         while True:
             await asyncio.sleep(SYNC_EVERY_S)
             self.journal.retry()
-            try:
-                await asyncio.to_thread(self.journal.sync)
-            except OSError as error:
-                log.error("journal_not_synced", error=str(error))
+            if self.journal.unsynced:
+                await self._sync_now()
             if self.responses.has_work():
                 await asyncio.to_thread(self.responses.flush)
+
+    async def _sync_now(self) -> None:
+        try:
+            await asyncio.to_thread(self.journal.sync)
+        except OSError as error:
+            log.error("journal_not_synced", error=str(error))
 
     def measure_door(self, door: Door) -> None:
         """Show how busy the door is, and what it turned away."""
@@ -196,6 +229,9 @@ class DataPlane:
         gauge("xrouter_log_lines_lost", "Log lines that did not fit").set_function(
             lambda: writer.lines_lost
         )
+        if self.shared is not None:
+            link = self.shared.link
+            gauge("xrouter_redis_up", "1 while Redis answers").set_function(lambda: link.up)
 
 
 class Gateway:
@@ -218,6 +254,7 @@ class Gateway:
             Health(self._data.snapshots),
             responses=self._data.responses,
             limits=limits,
+            status=self._data.status,
         )
         self._data.measure_door(door)
         self._options = options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from xrouter.app import registration
@@ -12,6 +13,8 @@ from xrouter.domain.snapshot import Snapshot
 from xrouter.telemetry.logs import log
 
 FIRST_KEY = "first key"
+_MADE = 201
+_CONFLICT = 409
 
 
 class Welcome:
@@ -38,16 +41,41 @@ class Welcome:
         if key is not None:
             lines += ["", f"Your API key (shown this once): {key}", ""]
             lines += ["Try it:", "", _curl(url, key, _example(snapshot)), ""]
+        setup = await self._setup_page(url)
+        if setup is not None:
+            lines += ["", "Nobody is set up yet. Become the operator, within 24 hours:", setup, ""]
         self._say("\n".join(lines))
 
+    async def _setup_page(self, url: str) -> str | None:
+        """A page that makes the first operator, with a new secret; None when there are users."""
+        status, answer = await self._plane.ask("POST", "/control/v1/auth/setup-link")
+        if status == _MADE:
+            return _for_browsers(url) + str(json.loads(answer)["page"])
+        if status != _CONFLICT:
+            log.error("setup_link_not_made", status=status)
+        return None
+
     async def _first_key(self) -> str | None:
-        """A key that is already good: the line may be pasted at once."""
-        page = await registration.request(self._plane, "GET", "/keys?limit=1")
-        if page["data"]:
+        """A key that is already good: the line may be pasted at once. None where there is one."""
+        if await self._has_keys():
             return None
-        made = await registration.request(self._plane, "POST", "/keys", {"name": FIRST_KEY})
+        async with self._plane.alone(FIRST_KEY):  # of several that start at once, one makes it
+            if await self._has_keys():
+                return None
+            made = await registration.request(self._plane, "POST", "/keys", {"name": FIRST_KEY})
         await self._plane.publish_now()
         return str(made["key"])
+
+    async def _has_keys(self) -> bool:
+        page = await registration.request(self._plane, "GET", "/keys?limit=1")
+        return bool(page["data"])
+
+
+def _for_browsers(url: str) -> str:
+    """Where a browser of this machine finds a server that listens everywhere."""
+    for everywhere in ("//0.0.0.0:", "//[::]:"):
+        url = url.replace(everywhere, "//localhost:")
+    return url
 
 
 def _counts(snapshot: Snapshot) -> str:

@@ -18,7 +18,7 @@ INCIDENTS = (
     *("cause", "failed", "saved"),
 )
 UPTIME = ("name", "asked", "answered", "uptime_%", "sla_%")
-INSTANCES = ("instance_id", "host", "pid", "role", "revision", "behind")
+INSTANCES = ("instance_id", "host", "pid", "role", "revision", "behind", "silent")
 MAX_INCIDENTS = 1000
 
 

@@ -10,16 +10,28 @@ import typer
 import uvloop
 
 from xrouter.app.allinone import AllInOne
+from xrouter.app.configured import door_limits, gateway_config
 from xrouter.app.control import vault_of
-from xrouter.app.gateway import Gateway, GatewayConfig
+from xrouter.app.gateway import Gateway
 from xrouter.app.presence import AlreadyRunning
-from xrouter.cli import db, doctor, health, keys, models, providers, registry, releases, routes
+from xrouter.cli import (
+    db,
+    doctor,
+    health,
+    keys,
+    limits,
+    models,
+    people,
+    providers,
+    registry,
+    releases,
+    routes,
+)
 from xrouter.cli.control import settings
 from xrouter.cli.output import fail
 from xrouter.cli.usage import usage
 from xrouter.control.server import own_version
 from xrouter.domain.errors import XRouterError
-from xrouter.edge.limits import DoorLimits
 from xrouter.edge.run import RunOptions
 from xrouter.sandbox import server as sandbox_server
 from xrouter.settings import Settings, provider_environment
@@ -33,6 +45,10 @@ app = typer.Typer(
 app.add_typer(providers.app, name="providers")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(people.users, name="users")
+app.add_typer(people.organizations, name="organizations")
+app.add_typer(people.projects, name="projects")
+app.add_typer(limits.app, name="limits")
 app.add_typer(health.app, name="health")
 app.add_typer(routes.app, name="routes")
 app.add_typer(registry.app, name="registry")
@@ -111,10 +127,9 @@ async def _serve(current: Settings, writer: logs.LineWriter, role: Role) -> None
     if role is Role.all:
         await AllInOne(current, provider_environment(), writer, _say).run()
         return
-    config = GatewayConfig(current.data_dir, current.access_log, current.journal_max_bytes)
-    limits = DoorLimits(max_body=current.max_body, body_timeout=current.body_timeout)
+    config = gateway_config(current)
     options = RunOptions(host=current.host, port=current.port, grace=current.grace)
-    await Gateway(config, vault_of(current), writer, limits, options).run()
+    await Gateway(config, vault_of(current), writer, door_limits(current), options).run()
 
 
 def _say(text: str) -> None:

@@ -11,6 +11,14 @@ from fastapi.security import HTTPBearer
 from msgspec import Struct, field
 
 from xrouter.control import instances
+from xrouter.control.audit import endpoints as audit
+from xrouter.control.audit.service import AuditService
+from xrouter.control.billing import endpoints as billing
+from xrouter.control.billing.bills import Bills
+from xrouter.control.billing.closing import Months
+from xrouter.control.billing.ledger import Ledger
+from xrouter.control.billing.packages import Packages
+from xrouter.control.billing.reconcile import Reconciler
 from xrouter.control.catalog import endpoints as catalog
 from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.live import LiveLists
@@ -27,9 +35,25 @@ from xrouter.control.identity import endpoints as identity
 from xrouter.control.identity.service import KeyService
 from xrouter.control.instances import Instances
 from xrouter.control.kit import errors
+from xrouter.control.kit.access import Doors
 from xrouter.control.kit.guard import Guard
 from xrouter.control.kit.rooms import Rooms
 from xrouter.control.kit.schemas import ErrorBody
+from xrouter.control.limits import endpoints as limits
+from xrouter.control.limits.service import LimitService
+from xrouter.control.oauth import endpoints as oauth_room
+from xrouter.control.oauth.app import OAuth
+from xrouter.control.oauth.config import Means, OAuthConfig
+from xrouter.control.oauth.key_service import SigningKeyService
+from xrouter.control.oauth.service import ClientService, GrantService
+from xrouter.control.people import access, pages
+from xrouter.control.people import auth_endpoints as auth
+from xrouter.control.people import endpoints as people
+from xrouter.control.people.members import MemberService
+from xrouter.control.people.sessions import Sessions
+from xrouter.control.people.sign_in import SignInService
+from xrouter.control.people.tenants import TenantService
+from xrouter.control.people.users import UserService
 from xrouter.control.registry import endpoints as registry_room
 from xrouter.control.registry.check import Strategies
 from xrouter.control.registry.history import HistoryService
@@ -43,7 +67,7 @@ from xrouter.control.state import endpoints as state
 from xrouter.control.state.service import StateService
 from xrouter.control.usage import endpoints as usage
 from xrouter.control.usage.service import UsageService
-from xrouter.domain.ports import Explainer
+from xrouter.domain.ports import Explainer, Meters
 from xrouter.domain.secret import Secret
 from xrouter.stores.vault import Vault
 from xrouter.wire.client import Client
@@ -61,7 +85,16 @@ _ROOMS: tuple[APIRouter, ...] = (
     releases.router,
     routing.router,
     state.router,
+    limits.router,
+    auth.router,
+    people.router,
+    audit.router,
+    oauth_room.router,
+    billing.router,
 )
+
+_PAGES: tuple[APIRouter, ...] = (pages.router,)
+"""For browsers; their routes are whole."""
 
 _SHOWN = HTTPBearer(
     auto_error=False, scheme_name="AdminToken", description="The token in data_dir/admin.token."
@@ -77,6 +110,7 @@ class Services(Struct, frozen=True):
     """What the control API is made of. changed: called after each change (`Publisher.poke`).
 
     explainer: None in a process without a data plane. strategies: the check of each one's options.
+    meters: where limits are counted, None in a process that counts nothing.
     """
 
     db: Database
@@ -89,6 +123,8 @@ class Services(Struct, frozen=True):
     explainer: Explainer | None = None
     instances: Instances | None = None
     strategies: Strategies | None = None
+    meters: Meters | None = None
+    oauth: OAuthConfig = OAuthConfig(issuer="")
 
 
 def create_app(services: Services, *, admin_token: Secret) -> FastAPI:
@@ -109,8 +145,15 @@ def create_app(services: Services, *, admin_token: Secret) -> FastAPI:
     app.state.rooms = _rooms(services)
     for router in _ROOMS:
         app.include_router(router, prefix=PREFIX)
+    for router in _PAGES:
+        app.include_router(router)
     errors.install(app, _ROOMS, PREFIX)
-    app.add_middleware(Guard, admin_token=admin_token)
+    app.add_middleware(
+        Guard,
+        admin_token=admin_token,
+        doors=Doors([*((PREFIX, room) for room in _ROOMS), *(("", page) for page in _PAGES)]),
+        visitors=app.state.rooms.get(Sessions),
+    )
     return app
 
 
@@ -125,6 +168,9 @@ def own_version() -> str:
 def _rooms(s: Services) -> Rooms:
     live = LiveLists(s.client, s.tokens)
     registry = RegistryService(s.db, s.vault, s.adapters, s.changed, s.strategies)
+    sessions = Sessions(s.db, s.vault)
+    sign_in = SignInService(s.db, s.vault, sessions)
+    oauth = OAuth(Means(s.db, s.vault, s.oauth, s.changed), sessions, sign_in)
     versions = {"xrouter": own_version(), "python": platform.python_version()}
     return Rooms(
         s.adapters,
@@ -144,4 +190,20 @@ def _rooms(s: Services) -> Rooms:
         HistoryService(s.db, s.vault, s.adapters, s.changed),
         ReleaseService(s.db, s.changed),
         StateService(s.db, versions),
+        LimitService(s.db, s.changed, s.meters),
+        sessions,
+        sign_in,
+        UserService(s.db, s.vault, sessions),
+        TenantService(s.db, s.changed),
+        MemberService(s.db, s.vault, sessions),
+        AuditService(s.db, access.organization),
+        Bills(s.db),
+        Months(s.db),
+        Ledger(s.db),
+        Packages(s.db),
+        Reconciler(s.db),
+        oauth,
+        ClientService(s.db, s.vault, s.changed),
+        GrantService(s.db, s.changed),
+        SigningKeyService(s.db, oauth.keys, s.changed),
     )

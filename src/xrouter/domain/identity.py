@@ -9,6 +9,8 @@ import secrets
 
 from msgspec import Struct
 
+from xrouter.domain.bounds import Bounds
+
 PREFIX = "sk-xr-"
 _SECRET_BYTES = 32
 _CHECKSUM_BYTES = 4
@@ -18,7 +20,8 @@ class Principal(Struct, frozen=True, kw_only=True):
     """The owner of a request: an API key of a project.
 
     key_id: public id of the key, safe to log. rpm: requests a minute, None for no limit.
-    groups: access groups whose models and routes it may use.
+    groups: access groups whose models and routes it may use. bounds: None for a key that is held
+    to nothing. user: who allowed an access token, for a key none.
     """
 
     key_id: str
@@ -26,17 +29,20 @@ class Principal(Struct, frozen=True, kw_only=True):
     project: str = "default"
     rpm: int | None = None
     groups: tuple[str, ...] = ()
+    user: str | None = None
+    bounds: Bounds | None = None
 
 
 class KeyRecord(Struct, frozen=True, kw_only=True):
     """What the data plane knows of a key: its MAC (HMAC-SHA-256 with the pepper), never the key.
 
-    expires_at: unix seconds or None.
+    expires_at: unix seconds or None. is_replaced: the secret before a rotation.
     """
 
     mac: bytes
     principal: Principal
     expires_at: float | None = None
+    is_replaced: bool = False
 
 
 def new_key() -> str:

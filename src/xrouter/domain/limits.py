@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Literal
 
 from msgspec import Struct
 
 Meter = Literal["requests", "tokens", "running", "money"]
 Window = Literal["minute", "day", "month", "total", "now"]
+
+KINDS = ("key", "project", "organization", "user", "model", "version")
+"""Of subjects."""
+ALL = "*"
+
+_MAX_NAME = 64
 
 
 class Limit(Struct, frozen=True, kw_only=True):
@@ -37,3 +44,13 @@ class Tenant(Struct, frozen=True, kw_only=True):
     margin: int = 0
     vat: int = 0
     is_active: bool = True
+
+
+def counter_of(subject: str, limit: Limit, project: str) -> str:
+    """The name of what is counted. End users are known to their project alone."""
+    kind, _, name = subject.partition(":")
+    if kind == "user":
+        if len(name) > _MAX_NAME:
+            name = blake2b(name.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        subject = f"user:{project}/{name}"
+    return f"{subject}|{limit.model or ALL}|{limit.meter}|{limit.window}"

@@ -6,7 +6,8 @@ A class that implements a port names it as its base, so that "go to implementati
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -19,6 +20,7 @@ from xrouter.domain.errors import XRouterError
 from xrouter.domain.explained import Explained
 from xrouter.domain.identity import Principal
 from xrouter.domain.images import ImagesAnswer, ImagesRequest
+from xrouter.domain.limits import Meter, Window
 from xrouter.domain.raw import RawRequest
 from xrouter.domain.snapshot import Snapshot
 from xrouter.domain.usage import UsageEvent
@@ -45,24 +47,93 @@ class KeyBook(ABC):
 
 
 class Allowance(Struct, frozen=True):
-    """The state of a request limit after a request: for the x-ratelimit headers.
+    """The state of a limit after a request: for the x-ratelimit headers.
 
-    limit and remaining: requests in the window; reset_s: seconds until it is full again.
-    wait_s: seconds after which a request would be counted; 0 when this one was.
+    limit and remaining: requests, or tokens, in the window; reset_s: seconds until all is free.
     """
 
     limit: int
     remaining: int
     reset_s: float
+    meter: Literal["requests", "tokens"] = "requests"
+
+
+class Want(Struct, frozen=True):
+    """How much of one limit a request may need.
+
+    counter: what is counted, and for whom; the same in each process. limit, amount: in units of
+    the meter. An amount of 0 is granted as long as anything is left.
+    """
+
+    counter: str
+    meter: Meter
+    window: Window
+    limit: int
+    amount: int
+    time_zone: str
+
+
+class Level(Struct, frozen=True):
+    """How a limit stands. reset_s: seconds until all of it is free again, infinite for never."""
+
+    remaining: int
+    reset_s: float
+
+
+class Hold:
+    """What was granted for `wants`, until it is settled or released."""
+
+    __slots__ = ("wants",)
+
+    def __init__(self, wants: Sequence[Want]) -> None:
+        self.wants = wants
+
+
+class Verdict(Struct, frozen=True):
+    """hold: None when it was refused. levels: of each want, after what was granted.
+
+    refused: the place of the want that stood in the way. wait_s: seconds after which it would not,
+    infinite for never.
+    """
+
+    hold: Hold | None
+    levels: Sequence[Level]
+    refused: int = -1
     wait_s: float = 0.0
 
 
-class Limiter(ABC):
-    """Counts requests against limits."""
+class Spent(Struct, frozen=True):
+    """What was used of a window before this process began. at: a moment within it, unix seconds."""
+
+    counter: str
+    window: Window
+    time_zone: str
+    amount: int
+    at: float
+
+
+class Meters(ABC):
+    """Counts what requests use against limits. Never raises."""
 
     @abstractmethod
-    def take(self, principal: Principal) -> Allowance | None:
-        """Count one request, unless that would pass the limit; None when there is no limit."""
+    async def take(self, wants: Sequence[Want], lease_s: float) -> Verdict:
+        """Grant all of it or nothing. What nobody settles within the lease is free again."""
+
+    @abstractmethod
+    def settle(self, hold: Hold, actual: Sequence[int]) -> None:
+        """What was really used of each want, also after the lease. Once; never waits."""
+
+    @abstractmethod
+    def release(self, hold: Hold) -> None:
+        """Nothing was used. Never waits."""
+
+    @abstractmethod
+    async def look(self, wants: Sequence[Want]) -> Sequence[Level]:
+        """How limits stand; nothing is taken."""
+
+    @abstractmethod
+    def seed(self, spent: Iterable[Spent]) -> None:
+        """Begin with what was used before: once, at the start. Never waits."""
 
 
 class Journal(ABC):
@@ -111,6 +182,41 @@ class AnswerStore(ABC):
     @abstractmethod
     async def put(self, key: bytes, value: bytes, ttl: float) -> None:
         """Keep the value for `ttl` seconds."""
+
+
+class SharedLanes(ABC):
+    """Places of accounts that several processes share. Never raises: where they cannot be shared
+    at the moment, each process is left to its own limit.
+    """
+
+    @abstractmethod
+    async def take(self, key: Hashable, width: int) -> str:
+        """Wait in turn, with all processes, for one of `width` places. Returns who has it.
+
+        key: names the account, the same in each process. Bound it by cancelling; a caller that is
+        cancelled has no place.
+        """
+
+    @abstractmethod
+    def give(self, holder: str, then: Callable[[], None]) -> None:
+        """Give a place back in the background; `then` is called when that is over."""
+
+
+class ChangeSignal(ABC):
+    """Tells other processes that the catalog has changed. Only a help: it may be lost."""
+
+    @property
+    @abstractmethod
+    def live(self) -> bool:
+        """Whether changes are heard of at the moment."""
+
+    @abstractmethod
+    def tell(self) -> None:
+        """We have changed it. Never waits."""
+
+    @abstractmethod
+    def listen(self, changed: Callable[[], None]) -> None:
+        """From now on call it when others have, or may have: once, at the start."""
 
 
 class Reply(ABC):

@@ -6,7 +6,9 @@ from msgspec import Struct
 
 from xrouter.domain.catalog import Endpoint, Model
 from xrouter.domain.identity import KeyRecord
+from xrouter.domain.limits import Limit, Tenant
 from xrouter.domain.routes import Canary, Route
+from xrouter.domain.tokens import Trust
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -15,6 +17,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     models: by canonical id, also the switched-off ones (they answer "unavailable").
     endpoints: by provider, ordered by priority. keys: by MAC. routes: by every name that means
     them. rates: billionths of a ruble for one unit of a currency. canaries: by model id.
+    limits: by subject. tenants: by project. tokens: how to check access tokens.
     built_at: unix seconds. valid_until: when a price or a date in it begins, None if none will.
     stale: the database cannot be asked at the moment, so that a key that is not in here may exist
     all the same.
@@ -28,6 +31,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     routes: dict[str, Route] = {}
     rates: dict[str, int] = {}
     canaries: dict[str, Canary] = {}
+    limits: dict[str, tuple[Limit, ...]] = {}
+    tenants: dict[str, Tenant] = {}
+    tokens: Trust = Trust()
     valid_until: float | None = None
     stale: bool = False
 

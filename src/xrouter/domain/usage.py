@@ -7,6 +7,8 @@ from random import getrandbits
 
 from msgspec import Struct
 
+from xrouter.domain.money import Charge
+
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [one + two for one in _ALPHABET for two in _ALPHABET]
 _PAIR = 1023
@@ -44,7 +46,8 @@ class UsageEvent(Struct, kw_only=True, omit_defaults=True):
     milliseconds (`*_ms`). status: HTTP status as the caller saw it, 499 when the caller left.
     attempts: upstream calls made. outcome: "ok", "error" or "cancelled". route: that was asked
     for, None for a model; reason: why this target (`domain.plan.Plan`). cached: answered from the
-    cache. build: of the model, as the provider named it. tried: attempts that failed, and the last.
+    cache. build: of the model, as the provider named it. charge: None where nobody may charge.
+    end_user: as the caller named theirs. tried: attempts that failed, and the last.
     """
 
     event_id: str
@@ -78,4 +81,6 @@ class UsageEvent(Struct, kw_only=True, omit_defaults=True):
     reason: str | None = None
     cached: bool = False
     build: str | None = None
+    charge: Charge | None = None
+    end_user: str | None = None
     tried: tuple[Tried, ...] = ()

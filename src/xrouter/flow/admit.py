@@ -1,11 +1,24 @@
-"""Stop 4: who asks, and may they ask now."""
+"""Stop 4: who asks. How much they may is a matter of `flow/limits`, once it is known of what."""
 
 from __future__ import annotations
 
-from xrouter.domain.errors import RateLimited, Unauthenticated
+from xrouter.domain.bounds import Bounds, Scope
+from xrouter.domain.errors import Unauthenticated
 from xrouter.domain.identity import Principal
-from xrouter.domain.ports import KeyBook, Limiter, Reply
+from xrouter.domain.ports import KeyBook
 from xrouter.domain.snapshot import Snapshot
+
+SCOPE_OF: dict[str, Scope] = {
+    "chat": "chat",
+    "count": "chat",
+    "embeddings": "embeddings",
+    "images": "images",
+    "moderations": "moderations",
+    "speech": "audio",
+    "transcriptions": "audio",
+    "translations": "audio",
+}
+"""Which scope an operation needs."""
 
 
 def identify(credential: str | None, keys: KeyBook, snapshot: Snapshot) -> Principal:
@@ -18,16 +31,10 @@ def identify(credential: str | None, keys: KeyBook, snapshot: Snapshot) -> Princ
     return keys.find(credential, snapshot)
 
 
-def take(principal: Principal, limiter: Limiter, reply: Reply | None) -> None:
-    """Count the request against the key's limit, and let the reply tell it. Raises RateLimited."""
-    allowance = limiter.take(principal)
-    if allowance is None:
-        return
-    if reply is not None:
-        reply.allow(allowance)
-    if allowance.wait_s > 0:
-        raise RateLimited(
-            "Rate limit reached for this API key on requests per min (RPM): "
-            f"Limit {allowance.limit}. Please try again in {allowance.wait_s:.3g}s.",
-            retry_after=allowance.wait_s,
-        )
+def hold(bounds: Bounds, operation: str, client: str | None) -> None:
+    """Go on only with what the key may do, from where it may. Raises Forbidden.
+
+    operation: of the tally. What no scope stands for is for keys that have all of them.
+    """
+    bounds.require_address(client)
+    bounds.require_scope(SCOPE_OF.get(operation, operation))

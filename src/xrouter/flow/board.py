@@ -162,6 +162,11 @@ class Board:
             self._release()
         return not self._held
 
+    @property
+    def troubled(self) -> frozenset[int]:
+        """The endpoints of which something is held back."""
+        return frozenset() if self.calm else frozenset(where for where, _ in self._held)
+
     def standing(self, target: Target) -> Standing:
         """How the target fares; a fresh one before its first call."""
         return self._at((target.endpoint.id, target.version.upstream))

@@ -127,6 +127,9 @@ def _why(target: Target, ask: Ask, plan: Plan, snapshot: Snapshot) -> str:
     group = target.model.access_group
     if group is not None and group not in ask.principal.groups:
         return f"the key is not in the group '{group}'"
+    bounds = ask.principal.bounds
+    if bounds is not None and not bounds.admits(target.model):
+        return "the model is not in the key's list"
     try:
         if ask.request is not None:
             check_able(ask.request, target.model, snapshot)

@@ -3,9 +3,9 @@
     1  edge/server             request id, body cap, the route of a dialect
     2  edge/dialects/openai    bytes -> ChatRequest
     3  here                    takes one snapshot, calls the verbs
-    4  admit                   key -> principal, request limit
+    4  admit                   key -> principal
     5  resolve                 model, channel -> version
-    6  route                   strategy -> plan of targets
+    6  route, limits           strategy -> plan of targets; what it may need is held
     7  dispatch                tries targets until one has spoken
     8  providers/*             events -> deltas
     9  relay, edge/reply       deltas onwards, tally kept
@@ -38,7 +38,6 @@ from xrouter.domain.ports import (
     Deferred,
     Flow,
     KeyBook,
-    Limiter,
     Reply,
     SnapshotSource,
 )
@@ -47,6 +46,7 @@ from xrouter.flow import admit, cache, listing
 from xrouter.flow.ask import Ask
 from xrouter.flow.cache import AnswerCache, Job
 from xrouter.flow.dispatch import Dispatcher
+from xrouter.flow.limits.keeper import Keeper
 from xrouter.flow.relay import pass_on, relay
 from xrouter.flow.resolve import left_with
 from xrouter.flow.route import Router
@@ -71,7 +71,7 @@ class Gear(Struct, frozen=True):
 
     snapshots: SnapshotSource
     keys: KeyBook
-    limiter: Limiter
+    limits: Keeper
     router: Router
     dispatcher: Dispatcher
     settler: Settler
@@ -101,7 +101,7 @@ class Pipeline(Flow):
         )
 
         async def work() -> Ending:
-            plan = self._plan(("chat",), _Asker(credential, call, reply), tally, request)
+            plan = await self._plan(("chat",), _Asker(credential, call, reply), tally, request)
             make = partial(self._answer, request, plan, tally, reply)
             rule = cache.rule(plan, call.headers)
             try:
@@ -121,7 +121,7 @@ class Pipeline(Flow):
         tally = Tally("embeddings", request.model, streamed=False, started_at=call.received_at)
 
         async def work() -> Ending:
-            plan = self._plan(("embeddings",), _Asker(credential, call, reply), tally)
+            plan = await self._plan(("embeddings",), _Asker(credential, call, reply), tally)
             answer = await self._gear.dispatcher.embeddings(request, plan, tally)
             tally.usage = answer.usage
             return partial(reply.embeddings, answer, tally.served())
@@ -135,7 +135,7 @@ class Pipeline(Flow):
         tally = Tally("images", request.model, streamed=False, started_at=call.received_at)
 
         async def work() -> Ending:
-            plan = self._plan(("images", "chat"), _Asker(credential, call, reply), tally)
+            plan = await self._plan(("images", "chat"), _Asker(credential, call, reply), tally)
             answer = await self._gear.dispatcher.images(request, plan, tally)
             tally.usage = answer.usage
             return partial(reply.images, answer, tally.served())
@@ -149,7 +149,7 @@ class Pipeline(Flow):
         tally = Tally("count", request.model, streamed=False, started_at=call.received_at)
 
         async def work() -> Ending:
-            plan = self._plan((), _Asker(credential, call, reply), tally)
+            plan = await self._plan((), _Asker(credential, call, reply), tally)
             counted = await self._gear.dispatcher.count(request, plan, tally)
             return partial(reply.count, counted, tally.served())
 
@@ -163,7 +163,7 @@ class Pipeline(Flow):
 
         async def work() -> Ending:
             kinds = RAW_KINDS.get(request.operation, ())
-            plan = self._plan(kinds, _Asker(credential, call, reply), tally)
+            plan = await self._plan(kinds, _Asker(credential, call, reply), tally)
             passage = await self._gear.dispatcher.raw(request, plan, tally)
             try:
                 idle = plan.targets[0].endpoint.timeouts.idle
@@ -181,10 +181,12 @@ class Pipeline(Flow):
         gear = self._gear
         snapshot = gear.snapshots.current
         principal = admit.identify(credential, gear.keys, snapshot)
-        admit.take(principal, gear.limiter, None)
+        if principal.bounds is not None:
+            admit.hold(principal.bounds, "chat", call.client)
         ask = Ask(principal, request, call.headers, snapshot.rates)
         plan = gear.router.plan(request.model, ("chat",), ask, snapshot)
-        found = await gear.dispatcher.defer(request, plan)
+        async with gear.limits.deferring(ask, plan, snapshot):
+            found = await gear.dispatcher.defer(request, plan)
         if found is None:
             return None
         target, left = found
@@ -253,7 +255,7 @@ class Pipeline(Flow):
         tally.sum_up(request)
         return partial(reply.end, tally.usage)
 
-    def _plan(
+    async def _plan(
         self,
         kinds: tuple[Kind, ...],
         asker: _Asker,
@@ -264,10 +266,13 @@ class Pipeline(Flow):
         gear = self._gear
         snapshot = gear.snapshots.current
         tally.principal = principal = admit.identify(asker.credential, gear.keys, snapshot)
-        admit.take(principal, gear.limiter, asker.reply)
+        if principal.bounds is not None:
+            admit.hold(principal.bounds, tally.operation, asker.call.client)
         ask = Ask(principal, request, asker.call.headers, snapshot.rates)
-        tally.plan = gear.router.plan(tally.model, kinds, ask, snapshot)
-        return tally.plan
+        tally.plan = plan = gear.router.plan(tally.model, kinds, ask, snapshot)
+        if snapshot.limits or principal.rpm is not None:
+            tally.held = await gear.limits.take(ask, plan, snapshot, asker.reply)
+        return plan
 
     async def _conclude(
         self, work: Callable[[], Awaitable[Ending]], call: CallInfo, tally: Tally, reply: Reply

@@ -12,10 +12,10 @@ and slashes; what is behind the last colon is a version only if the rest is a mo
 from __future__ import annotations
 
 from difflib import get_close_matches
-from itertools import islice
 
 from msgspec import Struct
 
+from xrouter.domain.bounds import Bounds
 from xrouter.domain.catalog import Kind, Model, Version
 from xrouter.domain.errors import (
     InvalidRequest,
@@ -26,13 +26,13 @@ from xrouter.domain.errors import (
 )
 from xrouter.domain.plan import Target
 from xrouter.domain.ports import Deferred
-from xrouter.domain.routes import CHAIN, Policy, Route
+from xrouter.domain.routes import CHAIN, DEEPEST, Policy, Route
 from xrouter.domain.snapshot import Snapshot
 
 _SHOWN = 80
 _SEARCHED = 2000
-_DEPTH = 5
 _DEFAULT = Policy()
+SEE_LIST = "GET /v1/models lists the models."
 
 
 class Choice(Struct, frozen=True):
@@ -157,7 +157,7 @@ def _of_route(route: Route, snapshot: Snapshot, above: tuple[str, ...]) -> list[
     A target of a route in a route has the priority of its place in the outer one.
     """
     found: list[Choice] = []
-    if len(above) >= _DEPTH or route.name in above:
+    if len(above) >= DEEPEST or route.name in above:
         return found
     for target in route.targets:
         inner = snapshot.routes.get(target.model)
@@ -220,13 +220,38 @@ def _other_kind(model: Model, kinds: tuple[Kind, ...], snapshot: Snapshot) -> In
 
 def unknown(name: str, snapshot: Snapshot) -> ModelNotFound:
     """There is no such model, or the caller may not see it."""
-    shown = name if len(name) <= _SHOWN else name[:_SHOWN] + "..."
-    searched = list(islice(snapshot.models, _SEARCHED))
+    shown = _short(name)
+    public = [m.model_id for m in snapshot.models.values() if m.access_group is None]
+    searched = public[:_SEARCHED]
     near = get_close_matches(name[:200], searched, n=3, cutoff=0.5)
-    ends = [m for m in snapshot.models if m.endswith("/" + name)][:3]
+    ends = [m for m in public if m.endswith("/" + name)][:3]
     names = ends or near
     return ModelNotFound(
         f"The model `{shown}` does not exist or you do not have access to it.",
         param="model",
-        hint=f"Did you mean {' or '.join(names)}?" if names else "GET /v1/models lists the models.",
+        hint=f"Did you mean {' or '.join(names)}?" if names else SEE_LIST,
     )
+
+
+def hidden(name: str) -> ModelNotFound:
+    """For a caller who is held to a list: nothing is told of what is not in it."""
+    return ModelNotFound(
+        f"The model `{_short(name)}` does not exist or you do not have access to it.",
+        param="model",
+        hint=SEE_LIST,
+    )
+
+
+def is_listed(name: str, bounds: Bounds, snapshot: Snapshot) -> bool:
+    """Whether a name, with a version or not, means a model or a route of the key's list."""
+    if not bounds.models:
+        return True
+    model = snapshot.models.get(name)
+    if model is None and name in snapshot.routes:
+        return snapshot.routes[name].model_id in bounds.models
+    model = model or snapshot.models.get(name.rpartition(":")[0])
+    return model is not None and bounds.admits(model)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _SHOWN else name[:_SHOWN] + "..."

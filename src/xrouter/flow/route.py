@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from xrouter.domain.errors import InvalidRequest
+from collections.abc import Callable
+
+from xrouter.domain.bounds import Bounds
+from xrouter.domain.errors import InvalidRequest, XRouterError
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.snapshot import EMPTY, Snapshot
 from xrouter.flow import canary, conditions
 from xrouter.flow.able import check_able
 from xrouter.flow.ask import Ask
 from xrouter.flow.board import Board
-from xrouter.flow.resolve import unknown
+from xrouter.flow.resolve import SEE_LIST, hidden, is_listed, unknown
 from xrouter.flow.ways import Kinds, Ways, tiers, work_out
 
 _MAX_READY = 20_000
@@ -28,7 +31,11 @@ class Router:
 
         kinds: of models that will do, () for all.
         """
-        ways = self._ways(name, kinds, snapshot)
+        bounds = ask.principal.bounds
+        if bounds is not None and bounds.models:
+            ways = self._within(bounds, name, kinds, snapshot)
+        else:
+            ways = self._ways(name, kinds, snapshot)
         if ways.guarded:
             ways = _entitled(ways, name, ask, snapshot)
         if ask.request is not None and not ways.mixed:
@@ -65,6 +72,25 @@ class Router:
             ways.refusal,
         )
 
+    def _within(self, bounds: Bounds, name: str, kinds: Kinds, snapshot: Snapshot) -> Ways:
+        """What the key's list leaves of the ways. Raises ModelNotFound: all else is not there."""
+        listed = is_listed(name, bounds, snapshot)
+        try:
+            ways = self._ways(name, kinds, snapshot)
+        except XRouterError as error:
+            if not listed:
+                raise hidden(name) from None
+            error.hint = SEE_LIST
+            raise
+        if listed and ways.route is not None:
+            return ways
+        if not listed and ways.route is None:
+            raise hidden(name)
+        left = _filtered(ways, lambda target: bounds.admits(target.model))
+        if not left.targets:
+            raise hidden(name)
+        return left
+
     def _ordered(self, group: list[Target], ask: Ask, ways: Ways) -> list[Target]:
         if len(group) == 1:
             return group
@@ -99,6 +125,11 @@ def _entitled(ways: Ways, name: str, ask: Ask, snapshot: Snapshot) -> Ways:
 
     if (gate is not None and gate not in groups) or not any(map(may, ways.targets)):
         raise unknown(name, snapshot)
+    return _filtered(ways, may)
+
+
+def _filtered(ways: Ways, may: Callable[[Target], bool]) -> Ways:
+    """The same with those targets alone that may be used."""
     if all(map(may, ways.targets + ways.overflow + ways.refusal)):
         return ways
     return Ways(
@@ -106,7 +137,7 @@ def _entitled(ways: Ways, name: str, ask: Ask, snapshot: Snapshot) -> Ways:
         ways.policy,
         ways.route,
         ways.order,
-        guarded=True,
+        guarded=ways.guarded,
         mixed=ways.mixed,
         simple=None,
         overflow=tuple(filter(may, ways.overflow)),

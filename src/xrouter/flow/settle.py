@@ -7,9 +7,14 @@ from typing import Any
 
 import msgspec
 
+from xrouter.domain.answer import Usage
 from xrouter.domain.errors import XRouterError
-from xrouter.domain.ports import CallInfo, Journal
+from xrouter.domain.money import BILLION, RUBLE, Charge, charge_of
+from xrouter.domain.ports import CallInfo, Journal, SnapshotSource
+from xrouter.domain.snapshot import Snapshot
 from xrouter.domain.usage import UsageEvent, new_id
+from xrouter.flow.limits.keeper import Keeper
+from xrouter.flow.savings import Savings
 from xrouter.flow.tally import Tally, notice_of
 from xrouter.telemetry.access import AccessLog
 from xrouter.telemetry.logs import log
@@ -19,13 +24,28 @@ CLIENT_GONE_STATUS = 499
 WARN_EVERY_S = 3600.0
 _MAX_WARNED = 10_000
 _OK = 200
+COUNT = "count"
+"""The operation that no provider charges for."""
+_FREE = Charge(currency=RUBLE, rate=BILLION)
 
 
 class Settler:
     """Writes the usage event, the metrics and the log line of each request."""
 
-    def __init__(self, journal: Journal, meters: Meters, access: AccessLog) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        meters: Meters,
+        access: AccessLog,
+        savings: Savings | None = None,
+        snapshots: SnapshotSource | None = None,
+        *,
+        limits: Keeper | None = None,
+    ) -> None:
         self._journal = journal
+        self._savings = savings
+        self._limits = limits
+        self._snapshots = snapshots
         self._meters = meters
         self._access = access
         self._warned: dict[tuple[str, str], float] = {}
@@ -33,6 +53,10 @@ class Settler:
     def settle(self, call: CallInfo, tally: Tally, error: XRouterError | None) -> None:
         """Exactly once for each request; `error` is what the caller is told, None if answered."""
         event = _event(call, tally, error)
+        if self._snapshots is not None:
+            event.charge = _charge(tally, error, self._snapshots.current)
+        if tally.held is not None and self._limits is not None:
+            self._limits.settle(tally, event.charge)
         try:
             self._journal.append(event)
         except ValueError:  # a text that is no text, from a provider or a caller
@@ -43,6 +67,8 @@ class Settler:
         if tally.plan is not None and tally.cached is None:
             answered = "none" if error is not None else "other" if tally.tried else "first"
             self._meters.planned(tally.plan.policy.strategy, answered)
+            if error is None and self._savings is not None:
+                self._savings.chosen(tally.plan, tally.target, tally.usage)
         self._access.write(event, error)
 
     def _warn(self, tally: Tally) -> None:
@@ -144,6 +170,21 @@ def _add_usage(event: UsageEvent, tally: Tally) -> None:
         event.tokens_cached = usage.cached_tokens
         event.tokens_reasoning = usage.reasoning_tokens
         event.tokens_estimated = usage.estimated
+
+
+def _charge(tally: Tally, error: XRouterError | None, snapshot: Snapshot) -> Charge | None:
+    """What the project pays; None where nobody has answered or may charge."""
+    if tally.cached is not None:
+        return _FREE
+    target, usage = tally.target, tally.usage
+    if target is None or tally.operation == COUNT or (usage is None and error is not None):
+        return None
+    tenant = None if tally.principal is None else snapshot.tenants.get(tally.principal.project)
+    said = Usage(estimated=True) if usage is None else usage
+    charge = charge_of(said, target.version.price, snapshot.rates, tenant)
+    if error is None or tally.finish_reasons or not charge.is_known:
+        return charge
+    return msgspec.structs.replace(charge, is_estimated=True)  # the provider may have gone on
 
 
 def _ms(seconds: float) -> float:

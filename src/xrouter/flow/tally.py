@@ -8,7 +8,7 @@ from xrouter.domain.answer import AnswerMessage, AnswerMeta, ChatAnswer, ChatDel
 from xrouter.domain.chat import ChatRequest, text_of
 from xrouter.domain.identity import Principal
 from xrouter.domain.plan import Plan, Target
-from xrouter.domain.ports import Notice, Served
+from xrouter.domain.ports import Hold, Notice, Served
 from xrouter.domain.usage import Tried
 from xrouter.flow.board import Standing
 from xrouter.flow.fold import summed
@@ -62,6 +62,7 @@ class Tally:
     """Times are `time.monotonic()` seconds. raw: the answer is passed on as it comes.
 
     kept: the deltas so far, None where nobody will want them. cached: whose kept answer it is.
+    held: what it holds of its limits, None where none counts.
     """
 
     __slots__ = (
@@ -74,6 +75,7 @@ class Tally:
         "entered",
         "finish_reasons",
         "first_token_at",
+        "held",
         "kept",
         "model",
         "operation",
@@ -103,6 +105,7 @@ class Tally:
         self.kept: list[ChatDelta] | None = None
         self.cached: Served | None = None
         self.entered: Standing | None = None
+        self.held: Hold | None = None
         self.attempts = 0
         self._asked: list[list[Copy]] = []
         self.raw = False

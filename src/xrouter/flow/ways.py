@@ -54,19 +54,19 @@ def work_out(name: str, kinds: Kinds, snapshot: Snapshot) -> Ways:
     known = strategies()
     strategy = known.get(policy.strategy) or known[PRIORITY]
     models = {target.model.model_id: target.model for target in targets}
-    guarded = any(m.access_group for m in models.values()) or (
-        wanted.route is not None and wanted.route.access_group is not None
-    )
+    overflow = tuple(_chain(policy.on_overflow, kinds, snapshot, 0))
+    refusal = tuple(_chain(policy.on_refusal, kinds, snapshot, 0))
     ways = Ways(
         targets=tuple(targets),
         policy=policy,
         route=wanted.route,
         order=strategy.order,
-        guarded=guarded,
+        guarded=any(target.model.access_group for target in (*targets, *overflow, *refusal))
+        or (wanted.route is not None and wanted.route.access_group is not None),
         mixed=len(models) > 1,
         simple=None,
-        overflow=tuple(_chain(policy.on_overflow, kinds, snapshot, 0)),
-        refusal=tuple(_chain(policy.on_refusal, kinds, snapshot, 0)),
+        overflow=overflow,
+        refusal=refusal,
     )
     return _simplified(ways, wanted, snapshot)
 

@@ -100,6 +100,11 @@ class Vault:
         return mac.digest()
 
 
+def sealed_with(blob: bytes) -> str:
+    """Names the master key of a sealed value, as `Vault.pepper_id` does."""
+    return blob[_ID].hex()
+
+
 def load_or_create(path: Path) -> Vault:
     """The vault of a key file; a missing file is created, readable by its owner only.
 

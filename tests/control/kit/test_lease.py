@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from xrouter.control.db.engine import Database
 from xrouter.control.kit.lease import Lease, LeaseLost, database_now
@@ -169,3 +169,29 @@ async def test_the_database_has_the_time(db: Database) -> None:
     held = lease(db, None)
     assert await held.acquire()
     assert await held.renew()
+
+
+async def test_who_leaves_lets_others_have_it_at_once(db: Database, clock: Clock) -> None:
+    one, two = lease(db, clock), lease(db, clock, "two")
+    await one.leave()  # it never had it
+    await one.acquire()
+    await one.leave()
+    assert await two.acquire()
+
+
+async def test_a_leave_that_fails_holds_nobody_up(db: Database, clock: Clock) -> None:
+    def refuse(*_: object) -> None:
+        raise ConnectionResetError("gone")
+
+    one, two = lease(db, clock), lease(db, clock, "two")
+    await one.acquire()
+    event.listen(db._writer.sync_engine, "commit", refuse)
+    await one.leave()
+    event.remove(db._writer.sync_engine, "commit", refuse)
+    assert not await two.acquire()
+    clock.now += TTL_S
+    assert await two.acquire()
+
+
+def test_how_often_it_must_be_held(db: Database, clock: Clock) -> None:
+    assert lease(db, clock).often_s == TTL_S / 3

@@ -1,17 +1,27 @@
-"""Before anything else sees a request: the admin token, and the bounds of its body."""
+"""Before anything else sees a request: who asks, whether the route is theirs, how large it is.
+
+Who sends a header Authorization asks by it alone; a cookie counts for who sends none. A request by
+cookie that may change something needs the session's CSRF token, as the header `x-csrf-token` or as
+the field `csrf` of a form, and must come from a page of our own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
+from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xrouter.control.db.changes import author
-from xrouter.control.kit import errors
+from xrouter.control.kit import errors, origin
+from xrouter.control.kit.access import Access, Doors
+from xrouter.control.kit.actor import ADMIN, ANONYMOUS, Actor, SignedIn, actor
 from xrouter.domain.errors import (
     ClientGone,
+    Forbidden,
     InternalError,
     PayloadTooLarge,
     RequestTimeout,
@@ -24,20 +34,44 @@ from xrouter.telemetry.logs import log
 
 MAX_BODY = 4 << 20
 BODY_S = 30.0
-ADMIN = "admin"
-"""The author of changes by whoever holds the admin token."""
 
 _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORM = b"application/x-www-form-urlencoded"
+_FIELDS = 100
+"""Of a form, at most."""
+
+_Headers = dict[bytes, bytes]
+
+
+class Visitors(Protocol):
+    """Who is signed in."""
+
+    async def of(self, headers: Iterable[tuple[bytes, bytes]]) -> SignedIn | None:
+        """By the cookie of a request."""
 
 
 class Guard:
-    """ASGI middleware. Every way out of it, a defect's too, is in the envelope of errors."""
+    """ASGI middleware. Every way out of it, a defect's too, is in the envelope of errors.
 
-    def __init__(self, app: ASGIApp, *, admin_token: Secret, body_s: float = BODY_S) -> None:
+    doors: what is open to others than operators. visitors: None where only the admin token counts.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        admin_token: Secret,
+        doors: Doors | None = None,
+        visitors: Visitors | None = None,
+        body_s: float = BODY_S,
+    ) -> None:
         if not admin_token:
             raise ValueError("The control API needs an admin token.")
         self._app = app
         self._token = admin_token.reveal().encode()
+        self._doors = doors or Doors()
+        self._visitors = visitors
         self._body_s = body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,9 +81,13 @@ class Guard:
             return
         answer = _Answer(send)
         try:
-            self._admit(scope)
+            headers: _Headers = dict(scope["headers"])
+            who = await self._admit(scope, headers)
             body = await self._body(receive)
-            author.set(ADMIN)
+            if who.user is not None and scope["method"] not in _SAFE:
+                _require_token(who.user, headers, body)
+            actor.set(who)
+            author.set(who.name)
             await self._app(scope, _Replay(body, receive), answer)
         except XRouterError as error:
             await errors.response(error)(scope, receive, answer)
@@ -60,13 +98,35 @@ class Guard:
             ours = InternalError("An internal error occurred; the log knows more.")
             await errors.response(ours)(scope, receive, answer)
 
-    def _admit(self, scope: Scope) -> None:
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        scheme, _, token = given.partition(b" ")
+    async def _admit(self, scope: Scope, headers: _Headers) -> Actor:
+        """Who asks. Raises Unauthenticated, and Forbidden for a route that is not theirs."""
+        access = self._doors.access(scope["method"], scope["path"])
+        ip = (scope.get("client") or (None,))[0]
+        agent = headers.get(b"user-agent", b"").decode("latin-1") or None
+        given = headers.get(b"authorization")
+        if access is Access.PUBLIC:
+            return Actor(name=ANONYMOUS, ip=ip, agent=agent)
+        if access is Access.GUEST:
+            origin.require_own(headers)
+            return Actor(name=ANONYMOUS, ip=ip, agent=agent)
+        user = None
+        if given is None and self._visitors is not None:
+            user = await self._visitors.of(scope["headers"])
+        if user is None:
+            self._require_admin(given)
+            return Actor(name=ADMIN, ip=ip, agent=agent)
+        if scope["method"] not in _SAFE:
+            origin.require_own(headers)
+        if access is Access.OPERATOR and not user.is_operator:
+            raise Forbidden("This is for operators of this router.", hint="Ask one of them.")
+        return Actor(name=f"user:{user.user_id}", user=user, ip=ip, agent=agent)
+
+    def _require_admin(self, given: bytes | None) -> None:
+        scheme, _, token = (given or b"").partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             raise Unauthenticated(
-                "The control API needs the admin token.",
-                hint="Send it as 'Authorization: Bearer <admin token>'.",
+                "The control API needs the admin token, or a session.",
+                hint="Send it as 'Authorization: Bearer <admin token>', or sign in.",
             )
         if not hmac.compare_digest(token.strip(), self._token):
             raise Unauthenticated(
@@ -90,6 +150,30 @@ class Guard:
         except TimeoutError:
             raise RequestTimeout("The body did not arrive in time.") from None
         return bytes(parts)
+
+
+def _require_token(user: SignedIn, headers: _Headers, body: bytes) -> None:
+    """What a page of another site cannot know. Raises Forbidden."""
+    token = headers.get(b"x-csrf-token", b"").decode("latin-1")
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if not token and kind == _FORM:
+        token = _field(body)
+    if not user.admits(token):
+        raise Forbidden(
+            "The CSRF token of the session is missing or wrong.",
+            code="csrf_token",
+            hint="GET /control/v1/auth/me shows it; send it as the header x-csrf-token.",
+        )
+
+
+def _field(body: bytes) -> str:
+    """The field `csrf` of a form, empty without one."""
+    try:
+        fields = parse_qs(body.decode("latin-1"), max_num_fields=_FIELDS)
+    except ValueError:
+        return ""
+    values = fields.get("csrf", [])
+    return values[0] if len(values) == 1 else ""
 
 
 class _Replay:
@@ -118,8 +202,10 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.started = True
             headers: list[Any] = list(message.get("headers", []))
-            headers += [*_HEADERS, (b"x-request-id", self.request_id.encode())]
-            if message["status"] == Unauthenticated.status:
+            named = {name.lower() for name, _ in headers}
+            headers += [(name, value) for name, value in _HEADERS if name not in named]
+            headers.append((b"x-request-id", self.request_id.encode()))
+            if message["status"] == Unauthenticated.status and b"www-authenticate" not in named:
                 headers.append((b"www-authenticate", b"Bearer"))
             message = {**message, "headers": headers}
         await self._send(message)

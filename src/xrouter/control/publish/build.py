@@ -18,11 +18,13 @@ from xrouter.control.catalog import rows
 from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import EndpointRow, ProviderRow
+from xrouter.control.publish import tenants, tokens
+from xrouter.control.publish.keys import records
 from xrouter.control.publish.routing import Routing
 from xrouter.control.publish.tables import Tables, read
 from xrouter.domain.abilities import Abilities, Degree, Feature
 from xrouter.domain.catalog import Endpoint, Kind, Model, Status, Version
-from xrouter.domain.identity import KeyRecord, Principal
+from xrouter.domain.identity import KeyRecord
 from xrouter.domain.snapshot import Snapshot
 from xrouter.stores.vault import Vault, VaultError, WrongMasterKey
 from xrouter.telemetry.logs import log
@@ -35,24 +37,34 @@ _RETIRED: Status = "retired"
 
 
 async def build_snapshot(
-    db: Database, vault: Vault, adapters: Adapters, now: float | None = None
+    db: Database,
+    vault: Vault,
+    adapters: Adapters,
+    now: float | None = None,
+    *,
+    issuer: str = "",
 ) -> Snapshot:
     """The catalog and the keys as they are. now: unix seconds, None for those of the clock.
 
+    issuer: of access tokens, empty where none is good.
     Raises DatabaseError, and WrongMasterKey when nothing secret in the database can be opened.
     """
     tables = await read(db)
-    return await asyncio.to_thread(_Builder(vault, adapters, tables, now or time.time()).build)
+    builder = _Builder(vault, adapters, tables, now or time.time(), issuer)
+    return await asyncio.to_thread(builder.build)
 
 
 class _Builder:
     """Makes one snapshot; runs in a thread."""
 
-    def __init__(self, vault: Vault, adapters: Adapters, tables: Tables, now: float) -> None:
+    def __init__(
+        self, vault: Vault, adapters: Adapters, tables: Tables, now: float, issuer: str
+    ) -> None:
         self._vault = vault
         self._adapters = adapters
         self._tables = tables
         self._now = now
+        self._issuer = issuer
         self._skipped: dict[str, list[str]] = defaultdict(list)
         self._abilities: dict[tuple[str, str, bytes], Abilities] = {}
         self._opened = 0
@@ -77,6 +89,9 @@ class _Builder:
             routes=routing.routes(tables.routes, models),
             rates=routing.rates,
             canaries=routing.canaries,
+            limits=tenants.limits(tables.limits, self._skip),
+            tenants=tenants.tenants(tables.tenants),
+            tokens=tokens.trust(tables.tokens, self._vault, self._issuer, self._skip),
             valid_until=routing.later,
         )
         if self._foreign is not None and not self._opened:
@@ -191,17 +206,13 @@ class _Builder:
                 self._skipped["API key made with another master key"].append(row.key_id)
                 continue
             self._opened += 1
-            keys[row.mac] = KeyRecord(
-                mac=row.mac,
-                principal=Principal(
-                    key_id=row.key_id,
-                    name=row.name,
-                    project=row.project,
-                    rpm=row.rpm,
-                    groups=_texts(row.groups),
-                ),
-                expires_at=None if row.expires_at is None else row.expires_at.timestamp(),
-            )
+            try:
+                made = records(row)
+            except ValueError as error:
+                self._skipped[f"API key held to what makes no sense: {error}"].append(row.key_id)
+                continue
+            for record in made:
+                keys[record.mac] = record
         return keys
 
 
@@ -224,8 +235,3 @@ def _abilities(row: Row[Any], adapters: Adapters) -> Abilities:
 
 def _seconds(moment: datetime | None) -> float | None:
     return None if moment is None else moment.timestamp()
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    """A list of texts, from any writer."""
-    return tuple(v for v in value if isinstance(v, str)) if isinstance(value, list) else ()

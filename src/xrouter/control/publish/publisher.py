@@ -33,7 +33,7 @@ class Publisher:
 
     stale: told True when the database cannot be asked any more, False when it can again. The last
     snapshot stays in use meanwhile. every_s: gives how long to wait before the next look.
-    now: unix seconds.
+    now: unix seconds. issuer: of access tokens.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Publisher:
         stale: Callable[[bool], None] = _nobody,
         every_s: Callable[[], float] = lambda: EVERY_S,
         now: Callable[[], float] = time.time,
+        issuer: str = "",
     ) -> None:
         self._db = db
         self._vault = vault
@@ -54,6 +55,7 @@ class Publisher:
         self._stale = stale
         self._every_s = every_s
         self._now = now
+        self._issuer = issuer
         self._poked = asyncio.Event()
         self._failing = False
         self._delivered: int | None = None
@@ -101,7 +103,9 @@ class Publisher:
         now = self._now()
         if revision == self._delivered and now < self._valid_until:
             return
-        snapshot = await build_snapshot(self._db, self._vault, self._adapters, now)
+        snapshot = await build_snapshot(
+            self._db, self._vault, self._adapters, now, issuer=self._issuer
+        )
         await self._deliver(snapshot)
         self._delivered = snapshot.revision
         self._valid_until = snapshot.valid_until or math.inf

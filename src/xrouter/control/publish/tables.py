@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, Text, select, type_coerce
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from xrouter.control.catalog import repository
 from xrouter.control.db.engine import Database
+from xrouter.control.db.tables.billing import LimitRow
 from xrouter.control.db.tables.catalog import ModelRow, ProviderRow, VersionRow
 from xrouter.control.db.tables.health import EndpointStateRow
 from xrouter.control.db.tables.identity import KeyRow
+from xrouter.control.db.tables.people import OrganizationRow, ProjectRow
 from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.control.db.tables.routing import PriceRow, RateRow, RouteRow
+from xrouter.control.publish import tokens
 
 CANARY = "canary"
 SYNC = "sync"
@@ -56,7 +59,12 @@ _KEYS = select(
     KeyRow.project,
     KeyRow.rpm,
     KeyRow.expires_at,
-    KeyRow.groups,
+    KeyRow.previous_mac,
+    KeyRow.previous_until,
+    type_coerce(KeyRow.groups, Text),
+    type_coerce(KeyRow.scopes, Text),
+    type_coerce(KeyRow.models, Text),
+    type_coerce(KeyRow.ip_ranges, Text),
 ).where(KeyRow.revoked_at.is_(None))
 _PRICES = (
     select(
@@ -81,11 +89,40 @@ _ROUTES = select(RouteRow).options(selectinload(RouteRow.targets)).order_by(Rout
 _CANARIES = select(ReleaseRow).where(ReleaseRow.status == CANARY).order_by(ReleaseRow.id)
 _STATES = select(EndpointStateRow.endpoint_id, EndpointStateRow.state)
 
+_LIMITS = (
+    select(
+        LimitRow.id,
+        LimitRow.subject,
+        LimitRow.meter,
+        LimitRow.window,
+        LimitRow.amount,
+        LimitRow.model,
+        LimitRow.time_zone,
+        LimitRow.warn_at,
+    )
+    .where(LimitRow.is_enabled)
+    .order_by(LimitRow.id)
+)
+_TENANTS = (
+    select(
+        ProjectRow.slug.label("project"),
+        OrganizationRow.slug.label("organization"),
+        OrganizationRow.time_zone,
+        OrganizationRow.margin,
+        OrganizationRow.vat,
+        ProjectRow.is_active,
+        OrganizationRow.is_active.label("organization_is_active"),
+    )
+    .join(OrganizationRow, OrganizationRow.id == ProjectRow.organization_id)
+    .order_by(ProjectRow.slug)
+)
+
 
 class Tables(Struct):
     """Rows. Prices by the moment from which they hold, rates by day; the last ones count.
 
-    The columns of versions stand in the order in which `build` takes them.
+    The columns of versions and keys stand in the order in which they are taken. The lists of keys
+    are JSON as it is kept: there may be very many keys, and nearly all lists are empty.
     """
 
     revision: int
@@ -98,6 +135,9 @@ class Tables(Struct):
     routes: Sequence[RouteRow]
     canaries: Sequence[ReleaseRow]
     states: list[Row[Any]]
+    tokens: tokens.TokenRows
+    limits: list[Row[Any]]
+    tenants: list[Row[Any]]
 
 
 async def read(db: Database) -> Tables:
@@ -114,6 +154,9 @@ async def read(db: Database) -> Tables:
             routes=(await session.scalars(_ROUTES)).all(),
             canaries=(await session.scalars(_CANARIES)).all(),
             states=await _all(session, _STATES),
+            tokens=await tokens.read(session),
+            limits=await _all(session, _LIMITS),
+            tenants=await _all(session, _TENANTS),
         )
 
 

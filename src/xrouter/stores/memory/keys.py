@@ -1,4 +1,7 @@
-"""Finding the owner of an API key in the snapshot: one HMAC and one look-up."""
+"""Finding the owner of an API key in the snapshot: one HMAC and one look-up.
+
+What is too long for a key and may be an access token goes to the book of tokens.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +11,41 @@ from collections.abc import Callable
 from typing_extensions import override
 
 from xrouter.domain.errors import NotReady, Unauthenticated
-from xrouter.domain.identity import Principal, well_formed
+from xrouter.domain.identity import KeyRecord, Principal, well_formed
 from xrouter.domain.ports import KeyBook
 from xrouter.domain.snapshot import Snapshot
+from xrouter.stores.memory.tokens import MemoryTokenBook
 
 MAX_KEY_LENGTH = 256
+TOKEN_BEGINS = "ey"  # noqa: S105 - no secret
+"""Of an access token, which is longer than any key: `{"` in base64."""
 _SHOWN = 4
 
 
 class MemoryKeyBook(KeyBook):
-    """mac: the keyed hash under which keys are stored."""
+    """mac: the keyed hash under which keys are stored. tokens: None for a book of its own."""
 
-    def __init__(self, mac: Callable[[str], bytes], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        mac: Callable[[str], bytes],
+        now: Callable[[], float] = time.time,
+        tokens: MemoryTokenBook | None = None,
+    ) -> None:
         self._mac = mac
         self._now = now
+        self._tokens = tokens or MemoryTokenBook(now)
 
     @override
     def find(self, key: str, snapshot: Snapshot) -> Principal:
         if len(key) > MAX_KEY_LENGTH:
-            raise _incorrect(key)
+            if not key.startswith(TOKEN_BEGINS):
+                raise _incorrect(key)
+            return self._tokens.find(key, snapshot)
         record = snapshot.keys.get(self._mac(key))
         if record is None:
             raise self._unknown(key, snapshot)
         if record.expires_at is not None and record.expires_at <= self._now():
-            raise Unauthenticated(
-                "This API key has expired.", hint="Ask your operator for a new key."
-            )
+            raise _over(record)
         return record.principal
 
     def _unknown(self, key: str, snapshot: Snapshot) -> Unauthenticated | NotReady:
@@ -46,6 +58,16 @@ class MemoryKeyBook(KeyBook):
                 hint="The database of keys is not reachable.",
             )
         return _incorrect(key)
+
+
+def _over(record: KeyRecord) -> Unauthenticated:
+    if record.is_replaced:
+        return Unauthenticated(
+            "This API key was replaced by a new one.",
+            code="api_key_rotated",
+            hint="Whoever rotated it has the new one.",
+        )
+    return Unauthenticated("This API key has expired.", hint="Ask your operator for a new key.")
 
 
 def _incorrect(key: str) -> Unauthenticated:

@@ -1,0 +1,1 @@
+"""Charges, the ledger, prepaid packages, bills. Money: billionths of a ruble, always integers."""

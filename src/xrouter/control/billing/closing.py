@@ -1,0 +1,92 @@
+"""Closing months: what is closed never changes; what comes later is of a later month."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+
+from xrouter.control.audit import log as audit
+from xrouter.control.billing import posting, repository
+from xrouter.control.billing.amounts import money
+from xrouter.control.billing.months import span
+from xrouter.control.billing.schemas import MonthOut
+from xrouter.control.db.changes import author
+from xrouter.control.db.engine import Database
+from xrouter.control.db.tables.billing import ClosedMonthRow
+from xrouter.control.kit.schemas import Page
+from xrouter.control.people import access
+from xrouter.domain.errors import Conflict
+
+
+class Months:
+    """Months of organisations. now: unix seconds."""
+
+    def __init__(self, db: Database, now: Callable[[], float] = time.time) -> None:
+        self._db = db
+        self._now = now
+
+    async def page(self, organization: str) -> Page[MonthOut]:
+        """Closed months, and those with charges; the latest first. Raises NotFound."""
+        async with self._db.read() as session:
+            owner = await access.organization(session, organization, "bills.read")
+            counted = await repository.months(session, owner.slug)
+            query = select(ClosedMonthRow).where(ClosedMonthRow.organization == owner.slug)
+            closed = {row.month: _closed(row) for row in await session.scalars(query)}
+        found = {
+            month: MonthOut(
+                organization=owner.slug, month=month, requests=requests, total=money(total)
+            )
+            for month, (requests, total) in counted.items()
+        } | closed
+        return Page(data=[found[month] for month in sorted(found, reverse=True)])
+
+    async def close(self, organization: str, month: str) -> MonthOut:
+        """Freeze a month that is over; one that is closed already stays as it is.
+
+        Raises NotFound, Conflict.
+        """
+        async with self._db.write() as session:
+            await posting.alone(session)
+            owner = await access.organization(session, organization, "bills.change")
+            known = await session.get(ClosedMonthRow, (owner.slug, month))
+            if known is not None:
+                return _closed(known)
+            now = self._now()
+            if span(month, owner.time_zone)[1] > now:
+                raise Conflict(
+                    f"The month {month} is not over in {owner.time_zone}.",
+                    param="month",
+                    code="month_not_over",
+                )
+            requests, total = await repository.month(session, owner.slug, month)
+            row = ClosedMonthRow(
+                organization=owner.slug,
+                month=month,
+                closed_at=datetime.fromtimestamp(now, UTC),
+                author=author.get(),
+                total=total,
+                requests=requests,
+            )
+            session.add(row)
+            await audit.record(
+                session,
+                action="month.close",
+                object=f"month:{month}",
+                organization=owner.slug,
+                detail={"total": total, "requests": requests},
+            )
+            return _closed(row)
+
+
+def _closed(row: ClosedMonthRow) -> MonthOut:
+    return MonthOut(
+        organization=row.organization,
+        month=row.month,
+        requests=row.requests,
+        total=money(row.total),
+        closed_at=row.closed_at,
+        author=row.author,
+    )

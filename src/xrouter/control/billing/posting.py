@@ -1,0 +1,104 @@
+"""Writing to the ledger: transfers, whose lines sum to zero or are not written at all.
+
+What we owe counts up, what we have counts down: a project's account is what it has left, a
+provider's what it may ask for, `margin` and `vat` what was put on it; `bank` falls as money comes
+in and rises as it goes out, a package's account begins at minus its price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+BANK = "bank"
+MARGIN = "margin"
+VAT = "vat"
+DRAIN = "drain"
+"""The author of charges."""
+
+MOST = 2**62
+"""No amount is larger: sums of two are still numbers of the database."""
+
+_SHARED = text("SELECT pg_advisory_xact_lock_shared(7810761202)")
+_ALONE = text("SELECT pg_advisory_xact_lock(7810761202)")
+_INSERT = text(
+    "INSERT INTO ledger_lines (transfer, at, kind, account, amount, memo, author) "
+    "VALUES (:transfer, :at, :kind, :account, :amount, :memo, :author) "
+    "ON CONFLICT (transfer, account) DO NOTHING"
+)
+
+
+class Transfer(Struct, frozen=True, kw_only=True):
+    """Amounts that move between accounts at once. id: unique. at: unix seconds.
+
+    kind: `charge`, `top_up`, `adjustment`, `package` or `reversal`. lines: amounts by account.
+    """
+
+    id: str
+    at: float
+    kind: str
+    lines: Mapping[str, int]
+    author: str
+    memo: str | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Its lines that are not zero. Raises ValueError for a transfer that is none."""
+        if sum(self.lines.values()):
+            raise ValueError(f"The lines of the transfer '{self.id}' do not sum to zero.")
+        if any(abs(amount) > MOST for amount in self.lines.values()):
+            raise ValueError(f"The transfer '{self.id}' is larger than any account.")
+        common = {
+            "transfer": self.id,
+            "at": self.at,
+            "kind": self.kind,
+            "memo": self.memo,
+            "author": self.author,
+        }
+        return [
+            common | {"account": account, "amount": amount}
+            for account, amount in sorted(self.lines.items())
+            if amount
+        ]
+
+
+async def post(session: AsyncSession, transfers: Iterable[Transfer]) -> None:
+    """Write transfers down; a line that is there already stays as it is."""
+    rows = [row for transfer in transfers for row in transfer.rows()]
+    if rows:
+        await session.execute(_INSERT, rows)
+
+
+async def together(session: AsyncSession) -> None:
+    """Until the transaction ends, no month is closed. SQLite has one writer at a time as it is."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(_SHARED)
+
+
+async def alone(session: AsyncSession) -> None:
+    """Until the transaction ends, nobody else charges, writes to the ledger or closes a month."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(_ALONE)
+
+
+def project(slug: str) -> str:
+    """A project's account."""
+    return f"project:{slug}"
+
+
+def organization(slug: str) -> str:
+    """An organisation's account."""
+    return f"organization:{slug}"
+
+
+def provider(name: str) -> str:
+    """A provider's account."""
+    return f"provider:{name}"
+
+
+def package(number: int) -> str:
+    """A package's account: it rises to zero as tokens are drawn. Also its purchase's id."""
+    return f"package:{number}"

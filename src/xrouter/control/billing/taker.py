@@ -1,0 +1,187 @@
+"""Charges and their ledger lines, in the transaction that stores the events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from typing_extensions import override
+
+from xrouter.control.billing import posting
+from xrouter.control.billing.draw import Drawn, draw
+from xrouter.control.billing.months import month_of, open_from, span
+from xrouter.control.billing.posting import DRAIN, MARGIN, MOST, VAT, Transfer, post
+from xrouter.control.db.tables.billing import ChargeRow, ClosedMonthRow
+from xrouter.control.db.tables.people import OrganizationRow, ProjectRow
+from xrouter.control.drain import Taker
+from xrouter.domain.limits import Tenant
+from xrouter.domain.money import BILLION, RUBLE, UNKNOWN, Charge, on_top
+from xrouter.domain.usage import UsageEvent
+from xrouter.telemetry.logs import log
+
+DEFAULT = "default"
+"""The project of events without one, and the organisation of projects that nobody has made."""
+
+WARN_EVERY_S = 3600.0
+_MAX_WARNED = 10_000
+_COLUMNS = tuple(column.name for column in ChargeRow.__table__.columns)
+_INSERT = text(
+    f"INSERT INTO charges ({', '.join(_COLUMNS)}) "  # noqa: S608 - our names
+    f"VALUES ({', '.join(':' + name for name in _COLUMNS)}) ON CONFLICT (event_id) DO NOTHING"
+)
+
+
+class Charged(Struct, frozen=True):
+    """An event with what it costs in the end. costs: by account, to whom it goes."""
+
+    event: UsageEvent
+    charge: Charge
+    costs: dict[str, int]
+
+
+class Charges(Taker):
+    """Writes `charges` and `ledger_lines`. clock: seconds, for warnings alone.
+
+    A charge of a closed month is booked in the first one after it that is open.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._warned: dict[str, float] = {}
+        self._unknown: dict[str, int] = {}
+
+    @override
+    async def take(self, session: AsyncSession, events: Sequence[UsageEvent]) -> None:
+        charged = sorted((e for e in events if e.charge is not None), key=lambda e: e.event_id)
+        if not charged:
+            return
+        await posting.together(session)
+        owners = await _owners(session, {event.project or DEFAULT for event in charged})
+        closed = await _closed(session, {owner.organization for owner in owners.values()})
+        drawn = await draw(session, charged)
+        rows: list[dict[str, Any]] = []
+        transfers: list[Transfer] = []
+        for event in charged:
+            owner = owners[event.project or DEFAULT]
+            found = _priced(event, drawn.get(event.event_id), owner)
+            row, at = _booked(found, owner, closed)
+            rows.append(row)
+            transfers.append(_transfer(found, owner.project, at))
+            if not found.charge.is_known:
+                self._warn(event)
+        await session.execute(_INSERT, rows)
+        await post(session, transfers)
+
+    def _warn(self, event: UsageEvent) -> None:
+        """Tell the operator once an hour for each model that nobody knows what it costs."""
+        model, now = event.model_served or "", self._clock()
+        self._unknown[model] = self._unknown.get(model, 0) + 1
+        if now - self._warned.get(model, -WARN_EVERY_S) < WARN_EVERY_S:
+            return
+        if len(self._warned) >= _MAX_WARNED:
+            self._warned.clear()
+            self._unknown.clear()
+        self._warned[model] = now
+        requests = self._unknown.pop(model, 1)
+        log.warning("price_unknown", model=model, provider=event.provider, requests=requests)
+
+
+def _priced(event: UsageEvent, drawn: Drawn | None, owner: Tenant) -> Charged:
+    """What the event costs, where packages cover some of it: these tokens at their own price."""
+    charge = event.charge or UNKNOWN
+    if max(charge.cost, charge.margin, charge.vat, charge.total) > MOST:
+        log.error("charge_too_large", event_id=event.event_id, total=str(charge.total))
+        charge = UNKNOWN
+    account = posting.provider(event.provider or "")
+    if drawn is None:
+        return Charged(event, charge, {account: charge.cost})
+    rest = drawn.of - drawn.tokens
+    costs = {posting.package(number): cost for number, cost in drawn.costs.items()}
+    costs[account] = -(-charge.cost * rest // drawn.of)
+    cost = sum(costs.values())
+    margin, vat = on_top(cost, owner)
+    whole = Charge(
+        cost=cost,
+        margin=margin,
+        vat=vat,
+        total=cost + margin + vat,
+        currency=charge.currency if rest else RUBLE,
+        rate=charge.rate if rest else BILLION,
+        is_estimated=charge.is_estimated,
+    )
+    return Charged(event, whole, costs)
+
+
+def _booked(
+    found: Charged, owner: Tenant, closed: dict[str, set[str]]
+) -> tuple[dict[str, Any], float]:
+    """The row of a charge, and when its lines are booked."""
+    event, charge = found.event, found.charge
+    natural = month_of(event.at, owner.time_zone)
+    month = open_from(natural, closed.get(owner.organization, ()))
+    at = event.at if month == natural else span(month, owner.time_zone)[0]
+    row = {
+        "event_id": event.event_id,
+        "at": event.at,
+        "month": month,
+        "organization": owner.organization,
+        "project": owner.project,
+        "key_id": event.key_id,
+        "end_user": event.end_user,
+        "provider": event.provider or "",
+        "model": event.model_served or event.model_requested or "",
+        "version": event.version,
+        "price_id": None,
+        "currency": charge.currency,
+        "rate": charge.rate,
+        "cost": charge.cost,
+        "margin": charge.margin,
+        "vat": charge.vat,
+        "total": charge.total,
+        "is_estimated": charge.is_estimated,
+    }
+    return row, at
+
+
+def _transfer(found: Charged, project: str, at: float) -> Transfer:
+    charge = found.charge
+    lines = {posting.project(project): -charge.total, MARGIN: charge.margin, VAT: charge.vat}
+    return Transfer(
+        id=found.event.event_id, at=at, kind="charge", lines=lines | found.costs, author=DRAIN
+    )
+
+
+async def _owners(session: AsyncSession, projects: Iterable[str]) -> dict[str, Tenant]:
+    """Whose the projects are; those that nobody has made are the default organisation's."""
+    wanted = set(projects)
+    whose = (OrganizationRow.slug, OrganizationRow.time_zone)
+    shares = (OrganizationRow.margin, OrganizationRow.vat)
+    query = (
+        select(ProjectRow.slug, *whose, *shares)
+        .join(OrganizationRow, OrganizationRow.id == ProjectRow.organization_id)
+        .where(ProjectRow.slug.in_(wanted))
+    )
+    found = {
+        slug: Tenant(project=slug, organization=of, time_zone=zone, margin=margin, vat=vat)
+        for slug, of, zone, margin, vat in await session.execute(query)
+    }
+    if len(found) < len(wanted):
+        default = select(OrganizationRow.time_zone).where(OrganizationRow.slug == DEFAULT)
+        zone = await session.scalar(default) or "UTC"
+        for slug in wanted - found.keys():
+            found[slug] = Tenant(project=slug, organization=DEFAULT, time_zone=zone)
+    return found
+
+
+async def _closed(session: AsyncSession, organizations: set[str]) -> dict[str, set[str]]:
+    query = select(ClosedMonthRow.organization, ClosedMonthRow.month)
+    found: dict[str, set[str]] = {}
+    for organization, month in await session.execute(
+        query.where(ClosedMonthRow.organization.in_(organizations))
+    ):
+        found.setdefault(organization, set()).add(month)
+    return found

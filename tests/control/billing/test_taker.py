@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from tests.control.billing.conftest import NOON, Book, asked, charge
+from typing_extensions import override
+
+from xrouter.control.billing.taker import Charges
+from xrouter.control.db.engine import Database
+from xrouter.control.drain import Drain, Taker
+from xrouter.domain.money import BILLION, RUBLE, UNKNOWN, Charge
+from xrouter.domain.usage import Tried, UsageEvent
+from xrouter.stores.journal.reader import Batch, JournalReader
+from xrouter.telemetry.logs import log
+
+
+class Pages(JournalReader):
+    """A journal of batches that are read again until they are committed."""
+
+    def __init__(self, batches: Sequence[Sequence[UsageEvent]]) -> None:
+        self.batches = [list(batch) for batch in batches]
+
+    @override
+    def batch(self, limit: int) -> Batch:
+        events = self.batches[0] if self.batches else []
+        return Batch(events, {Path("x"): 1} if events else {})
+
+    @override
+    def commit(self, position: dict[Path, int]) -> None:
+        self.batches.pop(0)
+
+
+async def drained(db: Database, batches: Sequence[Sequence[UsageEvent]], *more: Taker) -> None:
+    drain = Drain(db, Pages(batches), takers=(Charges(), *more))
+    while await drain.drain_once():
+        pass
+
+
+async def test_a_charge_is_a_row_and_an_even_transfer(book: Book) -> None:
+    event = asked(700, end_user="u-1")
+    await book.take(event)
+    (row,) = await book.charges()
+    assert (row.event_id, row.month, row.organization) == (event.event_id, "2026-01", "alfa")
+    assert (row.project, row.key_id, row.end_user) == ("alfa-bot", "key_1", "u-1")
+    assert (row.cost, row.margin, row.vat, row.total) == (700, 70, 154, 924)
+    assert (row.currency, row.rate, row.price_id) == (RUBLE, BILLION, None)
+    assert await book.balances() == {
+        "project:alfa-bot": -924,
+        "provider:acme": 700,
+        "margin": 70,
+        "vat": 154,
+    }
+    assert {line.transfer for line in await book.lines()} == {event.event_id}
+    assert {(line.kind, line.author) for line in await book.lines()} == {("charge", "drain")}
+    await book.check()
+
+
+async def test_only_lines_that_are_not_zero_are_written(book: Book) -> None:
+    await book.take(asked(charge=charge(5, None)))
+    assert await book.balances() == {"project:alfa-bot": -5, "provider:acme": 5}
+
+
+async def test_events_that_nobody_charges_for_leave_nothing(book: Book) -> None:
+    await book.take(asked(None), asked(None))
+    assert not await book.charges()
+
+
+async def test_a_project_that_nobody_made_is_the_default_organisations(book: Book) -> None:
+    await book.take(asked(project="ghost"), asked(project=None))
+    assert {(row.organization, row.project) for row in await book.charges()} == {
+        ("default", "ghost"),
+        ("default", "default"),
+    }
+    await book.check()
+
+
+async def test_the_month_is_the_organisations(book: Book, db: Database) -> None:
+    last = 1_769_893_199.0  # 2026-01-31 23:59:59 in Moscow, 20:59:59 UTC
+    await book.take(asked(at=last), asked(at=last + 1))
+    assert sorted(row.month for row in await book.charges()) == ["2026-01", "2026-02"]
+    async with db.write() as session:
+        await session.execute(
+            text("UPDATE organizations SET time_zone = 'Asia/Vladivostok' WHERE slug = 'alfa'")
+        )
+    await book.take(asked(at=last - 6 * 3600, event_id="Z"))
+    assert (await book.charges())[-1].month == "2026-02"
+
+
+@pytest.mark.parametrize("at", [-1e18, 1e18, 0.0])
+async def test_a_clock_that_is_wrong_is_not_the_end(book: Book, at: float) -> None:
+    await book.take(asked(at=at))
+    await book.check()
+
+
+async def test_an_unknown_price_is_told_once_an_hour(book: Book) -> None:
+    now = [0.0]
+    book.taker = Charges(lambda: now[0])
+    with log.captured() as logged:
+        await book.take(*(asked(charge=UNKNOWN) for _ in range(3)))
+        now[0] = 3599.0
+        await book.take(asked(charge=UNKNOWN))
+        now[0] = 3601.0
+        await book.take(asked(charge=UNKNOWN))
+    told = [(line["event"], line["model"], line["requests"]) for line in logged]
+    assert told == [("price_unknown", "acme/one", 1), ("price_unknown", "acme/one", 4)]
+    assert {(row.total, row.rate) for row in await book.charges()} == {(0, None)}
+    assert not await book.lines()
+
+
+async def test_what_no_account_can_hold_is_not_charged(book: Book) -> None:
+    with log.captured() as logged:
+        await book.take(asked(charge=Charge(cost=2**80, total=2**80, rate=1)), asked(7))
+    assert logged[0]["event"] == "charge_too_large"
+    assert (await book.balances())["project:alfa-bot"] == -10
+    await book.check()
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_however_batches_come_every_event_counts_once(
+    book: Book, db: Database, seed: int
+) -> None:
+    """E04, E05: batches are cut, repeated, overlap, come to two drains; some are refused."""
+    rng = random.Random(seed)
+    events = [
+        asked(
+            rng.choice([None, 0, 1, rng.randrange(10**6), 10**17]),
+            project=rng.choice(["alfa-bot", "ghost", None]),
+            at=NOON + rng.uniform(-4e6, 4e6),
+        )
+        for _ in range(60)
+    ]
+    broken = {event.event_id for event in rng.sample(events, 5)}
+    for event in events:
+        if event.event_id in broken:
+            event.request_id = None  # type: ignore[assignment] # is refused, and its batch
+    batches = [rng.sample(events, rng.randrange(1, 30)) for _ in range(8)]
+    await drained(db, [*batches, events])
+    await drained(db, [events])
+    await book.check()
+    wanted = {e.event_id: e.charge for e in events if e.charge and e.event_id not in broken}
+    assert {row.event_id: row.total for row in await book.charges()} == {
+        event_id: each.total for event_id, each in wanted.items()
+    }
+
+
+async def test_a_batch_that_fails_half_way_leaves_nothing(book: Book, db: Database) -> None:
+    """E04: charges, lines and events are one transaction."""
+
+    class Fails(Taker):
+        times = 1
+
+        @override
+        async def take(self, session: AsyncSession, events: Sequence[UsageEvent]) -> None:
+            if self.times:
+                self.times -= 1
+                raise ConnectionResetError("gone")
+
+    drain = Drain(db, Pages([[asked(), asked()]]), takers=(Charges(), Fails()))
+    with pytest.raises(Exception, match="gone"):
+        await drain.drain_once()
+    assert not await book.charges()
+    assert not await book.lines()
+    await drain.drain_once()
+    assert len(await book.charges()) == 2
+    await book.check()
+
+
+async def test_attempts_that_failed_are_one_charge(book: Book) -> None:
+    """E06: two failures and an answer."""
+    failed = tuple(Tried("acme", "main", "acme/one", "v1", "upstream_error") for _ in range(2))
+    await book.take(asked(700, attempts=3, tried=failed))
+    assert [row.cost for row in await book.charges()] == [700]
+    await book.check()
+
+
+async def test_a_kept_answer_is_a_request_that_costs_nothing(book: Book) -> None:
+    """E07."""
+    await book.take(asked(charge=Charge(currency=RUBLE, rate=BILLION), cached=True))
+    assert [(row.total, row.rate) for row in await book.charges()] == [(0, BILLION)]
+    assert not await book.lines()
+
+
+async def test_small_amounts_add_up_without_drift(book: Book) -> None:
+    """E17: 10,000 requests of 0.0000017."""
+    for _ in range(10):
+        await book.take(*(asked(charge=charge(1700, None)) for _ in range(1000)))
+    assert (await book.balances())["project:alfa-bot"] == -17_000_000
+    await book.check()

@@ -1,0 +1,371 @@
+"""Limits in memory: rates, windows, leases, and what stays true whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from xrouter.domain.limits import Meter, Window
+from xrouter.domain.ports import Hold, Spent, Verdict, Want
+from xrouter.domain.windows import FOREVER, is_zone, span
+from xrouter.stores.memory.meters import MemoryMeters
+
+ZONES = ("Europe/Moscow", "America/New_York", "Asia/Beirut", "America/Sao_Paulo", "Pacific/Apia")
+LEASE_S = 100.0
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
+
+
+class Clock:
+    """Both clocks; `now` goes on, `wall` may be set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.wall = NOON
+
+    def go(self, seconds: float) -> None:
+        self.now += seconds
+        self.wall += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def meters(clock: Clock) -> MemoryMeters:
+    return MemoryMeters(lambda: clock.now, lambda: clock.wall)
+
+
+def want(
+    limit: int = 10,
+    amount: int = 1,
+    window: Window = "minute",
+    meter: Meter = "requests",
+    zone: str = "UTC",
+) -> Want:
+    return Want(f"key:k|*|{meter}|{window}", meter, window, limit, amount, zone)
+
+
+def taken(verdict: Verdict) -> Hold:
+    assert verdict.hold is not None, verdict
+    return verdict.hold
+
+
+def left(meters: MemoryMeters, of: Want) -> int:
+    return asyncio.run(meters.look([of]))[0].remaining
+
+
+# --- rates
+
+
+def test_a_burst_and_then_a_steady_flow(meters: MemoryMeters, clock: Clock) -> None:
+    for remaining in range(59, -1, -1):
+        verdict = meters.take_now([want(60)], LEASE_S)
+        assert verdict.levels[0].remaining == remaining
+    refused = meters.take_now([want(60)], LEASE_S)
+    assert (refused.hold, refused.refused) == (None, 0)
+    assert refused.wait_s == pytest.approx(1.0)
+    assert refused.levels[0].reset_s == pytest.approx(60.0)
+    clock.go(1.0)
+    assert meters.take_now([want(60)], LEASE_S).hold
+    assert not meters.take_now([want(60)], LEASE_S).hold
+
+
+@given(st.integers(1, 1000), st.lists(st.floats(0, 30), max_size=300))
+def test_never_more_than_twice_the_rate_in_any_minute(rpm: int, pauses: list[float]) -> None:
+    """A burst and the flow of one minute: the known bound of GCRA."""
+    clock, granted = Clock(), []
+    meters = MemoryMeters(lambda: clock.now, lambda: clock.wall)
+    for pause in pauses:
+        clock.go(pause)
+        if meters.take_now([want(rpm)], LEASE_S).hold:
+            granted.append(clock.now)
+    for start in granted:
+        assert sum(start <= at < start + 60 for at in granted) <= 2 * rpm
+
+
+def test_tokens_that_were_not_used_are_given_back(meters: MemoryMeters) -> None:
+    tokens = want(1000, 900, meter="tokens")
+    hold = taken(meters.take_now([tokens], LEASE_S))
+    assert not meters.take_now([tokens], LEASE_S).hold
+    meters.settle(hold, [100])
+    assert left(meters, tokens) == 900
+
+
+def test_what_became_free_by_itself_is_not_given_back_again(
+    meters: MemoryMeters, clock: Clock
+) -> None:
+    tokens = want(600, 600, meter="tokens")
+    hold = taken(meters.take_now([tokens], LEASE_S))
+    clock.go(60)
+    taken(meters.take_now([tokens], LEASE_S))
+    meters.settle(hold, [0])
+    assert left(meters, tokens) == 0
+
+
+def test_more_tokens_than_were_held_are_a_debt(meters: MemoryMeters, clock: Clock) -> None:
+    tokens = want(600, 60, meter="tokens")
+    hold = taken(meters.take_now([tokens], LEASE_S))
+    clock.go(70)
+    meters._forget(clock.now, clock.wall)  # which changes nothing
+    meters.settle(hold, [60 + 1200])
+    refused = meters.take_now([tokens], LEASE_S)
+    assert refused.wait_s == pytest.approx(66.0)
+
+
+def test_more_than_a_minute_holds_is_never_granted(meters: MemoryMeters) -> None:
+    assert meters.take_now([want(5, 6)], LEASE_S).wait_s == FOREVER
+    assert meters.take_now([want(0, 1)], LEASE_S).wait_s == FOREVER
+    assert meters.take_now([want(0, 0)], LEASE_S).wait_s == FOREVER
+
+
+# --- all or nothing
+
+
+def test_a_refusal_takes_nothing_of_the_others(meters: MemoryMeters) -> None:
+    day, total = want(10, 1, "day"), want(1, 1, "total")
+    taken(meters.take_now([day, total], LEASE_S))
+    refused = meters.take_now([day, total], LEASE_S)
+    assert (refused.refused, refused.wait_s) == (1, FOREVER)
+    assert left(meters, day) == 9
+
+
+def test_calls_at_a_time(meters: MemoryMeters) -> None:
+    place = want(2, 1, "now", "running")
+    first = taken(meters.take_now([place], LEASE_S))
+    taken(meters.take_now([place], LEASE_S))
+    assert meters.take_now([place], LEASE_S).wait_s == 1.0
+    meters.settle(first, [0])
+    assert meters.take_now([place], LEASE_S).hold
+
+
+async def test_e01_five_hundred_at_once_on_a_budget_for_a_hundred(meters: MemoryMeters) -> None:
+    budget = want(100 * 7, 7, "month", "money")
+
+    async def ask() -> bool:
+        verdict = await meters.take([budget], LEASE_S)
+        await asyncio.sleep(0)
+        if verdict.hold is None:
+            return False
+        meters.settle(verdict.hold, [7])
+        return True
+
+    assert sum(await asyncio.gather(*(ask() for _ in range(500)))) == 100
+    assert (await meters.look([budget]))[0].remaining == 0
+
+
+def test_nothing_wanted_needs_something_left(meters: MemoryMeters) -> None:
+    free = want(1, 0, "total", "money")
+    hold = taken(meters.take_now([free], LEASE_S))
+    meters.settle(hold, [1])
+    assert not meters.take_now([free], LEASE_S).hold
+
+
+# --- leases
+
+
+def test_what_nobody_settles_is_free_after_its_lease(meters: MemoryMeters, clock: Clock) -> None:
+    budget = want(10, 10, "total", "money")
+    hold = taken(meters.take_now([budget], LEASE_S))
+    clock.go(LEASE_S - 1)
+    assert not meters.take_now([budget], LEASE_S).hold
+    clock.go(1)
+    assert left(meters, budget) == 10
+    meters.settle(hold, [4])  # late, but spent it is
+    meters.settle(hold, [4])
+    meters.release(hold)
+    assert left(meters, budget) == 6
+
+
+def test_settled_once(meters: MemoryMeters) -> None:
+    budget = want(10, 5, "total", "money")
+    hold = taken(meters.take_now([budget], LEASE_S))
+    meters.settle(hold, [-3])
+    meters.settle(hold, [2])
+    assert left(meters, budget) == 10
+
+
+# --- windows
+
+
+@given(
+    st.sampled_from(ZONES),
+    st.floats(946_684_800, 2_840_140_800),
+    st.sampled_from(["day", "month"]),
+)
+def test_windows_hold_their_moment_and_meet(zone: str, at: float, window: Window) -> None:
+    starts, ends = span(window, zone, at)
+    assert starts <= at < ends
+    assert span(window, zone, ends)[0] == ends
+    assert span(window, zone, starts) == (starts, ends)
+    hours = (ends - starts) / 3600
+    assert 22 <= hours <= 26 if window == "day" else 27 * 24 <= hours <= 32 * 24
+    first = datetime.fromtimestamp(starts, ZoneInfo(zone))
+    assert window == "day" or first.day == 1
+
+
+@pytest.mark.parametrize(
+    "zone,day,hours",
+    [
+        ("America/New_York", "2026-03-08", 23),
+        ("America/New_York", "2026-11-01", 25),
+        ("Asia/Beirut", "2026-03-29", 23),
+        ("Europe/Moscow", "2026-03-29", 24),
+        ("Europe/Moscow", "2028-02-29", 24),
+        ("Pacific/Apia", "2011-12-29", 24),
+    ],
+)
+def test_days_in_which_clocks_leap(zone: str, day: str, hours: int) -> None:
+    noon = datetime.fromisoformat(f"{day}T12:00").replace(tzinfo=ZoneInfo(zone))
+    starts, ends = span("day", zone, noon.timestamp())
+    assert (ends - starts) / 3600 == hours
+
+
+def test_a_leap_february_is_one_month() -> None:
+    starts, ends = span("month", "UTC", datetime(2028, 2, 29, tzinfo=UTC).timestamp())
+    assert (ends - starts) / 86400 == 29
+
+
+def test_zones() -> None:
+    assert is_zone("Europe/Moscow")
+    assert not is_zone("Europe/Atlantis")
+    assert not is_zone("../etc/passwd")
+    assert not is_zone("")
+
+
+def test_a_day_begins_anew_at_midnight_of_its_zone(meters: MemoryMeters, clock: Clock) -> None:
+    day = want(1, 1, "day", zone="Europe/Moscow")  # 15:00 there
+    hold = taken(meters.take_now([day], LEASE_S))
+    refused = meters.take_now([day], LEASE_S)
+    assert refused.wait_s == 9 * 3600
+    clock.go(9 * 3600)
+    assert meters.take_now([day], LEASE_S).hold
+    meters.settle(hold, [0])  # of yesterday
+    assert left(meters, day) == 0
+
+
+@given(st.lists(st.floats(-86_399, 86_399), max_size=30))
+def test_a_clock_that_is_set_opens_no_window_twice(leaps: list[float]) -> None:
+    """As many days as the clock ever reached, and no more."""
+    clock = Clock()
+    meters = MemoryMeters(lambda: clock.now, lambda: clock.wall)
+    day, granted, latest = want(1, 1, "day"), 1, NOON
+    taken(meters.take_now([day], LEASE_S))
+    for leap in leaps:
+        clock.wall = max(latest - 86_399, clock.wall + leap)
+        latest = max(latest, clock.wall)
+        granted += meters.take_now([day], LEASE_S).hold is not None
+    assert granted <= latest // 86400 - NOON // 86400 + 1
+
+
+def test_a_clock_that_was_years_ahead_heals(meters: MemoryMeters, clock: Clock) -> None:
+    day = want(2, 1, "day")
+    clock.wall += 4 * 365 * 86400
+    taken(meters.take_now([day], LEASE_S))
+    clock.wall = NOON
+    assert left(meters, day) == 1  # what was used is kept
+    clock.wall += 86400
+    assert left(meters, day) == 2
+
+
+def test_seeds_count_in_their_own_window_alone(meters: MemoryMeters, clock: Clock) -> None:
+    day, total = want(10, 1, "day"), want(10, 1, "total")
+    meters.seed(
+        [
+            Spent(day.counter, "day", "UTC", 4, clock.wall - 3600),
+            Spent(day.counter, "day", "UTC", 3, clock.wall - 86400),
+            Spent(total.counter, "total", "UTC", 9, clock.wall - 10**8),
+        ]
+    )
+    assert (left(meters, day), left(meters, total)) == (6, 1)
+
+
+# --- bounds
+
+
+def test_idle_counters_are_forgotten(clock: Clock) -> None:
+    meters = MemoryMeters(lambda: clock.now, lambda: clock.wall, max_counters=10)
+    for n in range(1000):
+        verdict = meters.take_now([Want(f"user:{n}", "requests", "minute", 60, 1, "UTC")], 1)
+        assert verdict.hold
+        clock.go(1)
+        assert len(meters._counters) <= 10
+    assert len(meters._holds) <= 2
+
+
+def test_when_all_are_in_use_the_oldest_go(clock: Clock) -> None:
+    meters = MemoryMeters(lambda: clock.now, lambda: clock.wall, max_counters=10)
+    for n in range(100):
+        meters.take_now([Want(f"user:{n}", "money", "total", 5, 1, "UTC")], 1000)
+    assert len(meters._counters) <= 10
+    assert "user:99" in meters._counters
+
+
+# --- E11
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Any order of take, settle, release, expiry: what is spent is what was settled."""
+
+    CAP = 100
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.meters = MemoryMeters(lambda: self.clock.now, lambda: self.clock.wall)
+        self.spent = 0
+        self.over = 0
+        self.open: dict[Hold, tuple[int, float]] = {}
+
+    def _want(self, amount: int) -> Want:
+        return want(self.CAP, amount, "total", "money")
+
+    def _held(self) -> int:
+        return sum(a for a, until in self.open.values() if until > self.clock.now)
+
+    @rule(amount=st.integers(0, 40), lease=st.floats(1, 50))
+    def take(self, amount: int, lease: float) -> None:
+        free = self.CAP - self.spent - self._held()
+        verdict = self.meters.take_now([self._want(amount)], lease)
+        assert (verdict.hold is not None) == (max(amount, 1) <= free)
+        if verdict.hold is not None:
+            self.open[verdict.hold] = (amount, self.clock.now + lease)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), actual=st.integers(0, 50))
+    def settle(self, data: st.DataObject, actual: int) -> None:
+        hold = data.draw(st.sampled_from(list(self.open)))
+        amount, until = self.open.pop(hold)
+        self.meters.settle(hold, [actual])
+        self.spent += actual
+        self.over += max(0, actual - (amount if until > self.clock.now else 0))
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        hold = data.draw(st.sampled_from(list(self.open)))
+        del self.open[hold]
+        self.meters.release(hold)
+
+    @rule(seconds=st.floats(0, 30))
+    def wait(self, seconds: float) -> None:
+        self.clock.go(seconds)
+
+    @invariant()
+    def the_sum_is_right(self) -> None:
+        assert left(self.meters, self._want(0)) == max(0, self.CAP - self.spent - self._held())
+
+    @invariant()
+    def the_cap_is_passed_by_what_was_underestimated_alone(self) -> None:
+        assert self.spent <= self.CAP + self.over
+
+
+Interleavings.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestInterleavings = Interleavings.TestCase
