@@ -19,7 +19,7 @@ run: .venv/installed
 test: .venv/installed-dev
 	@sh tests/services/install.sh
 	$(MAKE) check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-dev
 	$(BIN)/ruff check src tests bench

@@ -171,7 +171,7 @@ def test_uptime(terminal: Terminal) -> None:
 
 def test_instances(terminal: Terminal) -> None:
     row = terminal.run("instances").splitlines()[1]
-    assert row.split() == ["i1", "box", "42", "all", "7", "yes"]
+    assert row.split() == ["i1", "box", "42", "all", "7", "yes", "no"]
 
 
 def test_nothing_is_said_in_words(terminal: Terminal) -> None:

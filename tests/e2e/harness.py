@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import psutil
 from msgspec import Struct
+from tests.e2e.nursery import Born, nursery
 from tests.services.process import free_port
 
 PATIENCE = 60.0
@@ -142,7 +143,7 @@ class Server(Site):
         ours = {"XROUTER_DATA_DIR": str(self.data), "XROUTER_PORT": str(free_port())}
         self.env = environment(**ours | dict(env or {}))
         self.key = ""
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Born | None = None
         self._family: list[psutil.Process] = []
         self._starts = 0
         self._files: list[IO[bytes]] = []
@@ -151,14 +152,25 @@ class Server(Site):
 
     # --- its life
 
-    def start(self, *arguments: str, wait: bool = True) -> Server:
-        """Start, and wait until it answers and has said so."""
+    def start(self, *arguments: str, wait: bool = True, cold: bool = False) -> Server:
+        """Start, and wait until it answers and has said so. cold: with no module loaded before."""
         self._starts += 1
         self._close_files()
         out, err = self._file("out").open("wb"), self._file("err").open("wb")
         self._files = [out, err]
-        self.process = subprocess.Popen(
-            [*XROUTER, "serve", *arguments],
+        self.process = self._process(["serve", *arguments], out, err, cold=cold)
+        if wait:
+            self.wait_ready(said="--role" not in arguments)
+        return self
+
+    def _process(
+        self, arguments: list[str], out: IO[bytes], err: IO[bytes], *, cold: bool
+    ) -> subprocess.Popen[bytes] | Born:
+        mother = nursery()
+        if mother is not None and not cold:
+            return mother.born(arguments, self.env, self.folder, out, err)
+        return subprocess.Popen(
+            [*XROUTER, *arguments],
             stdout=out,
             stderr=err,
             stdin=subprocess.DEVNULL,
@@ -166,9 +178,6 @@ class Server(Site):
             cwd=self.folder,
             start_new_session=True,
         )
-        if wait:
-            self.wait_ready(said="--role" not in arguments)
-        return self
 
     def wait_ready(self, *, said: bool = True) -> None:
         until(lambda: self._is_up(said=said), "the server answers")
@@ -269,8 +278,13 @@ class Server(Site):
                 return found
             after = f"&after={page['next']}"
 
-    def command(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, cold: bool = False, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         """Another command in a process of its own, with the same settings."""
+        mother = nursery()
+        if mother is not None and not cold:
+            return mother.run(arguments, self.env | more, self.folder, PATIENCE)
         return subprocess.run(
             [*XROUTER, *arguments],
             env=self.env | more,

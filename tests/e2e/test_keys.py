@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -106,7 +107,11 @@ def elsewhere(server: Server) -> str:
 @pytest.mark.parametrize("name", ROUTES)
 def test_no_route_is_open_from_a_wrong_address(server: Server, elsewhere: str, name: str) -> None:
     """Nor for somebody who says that the request comes from a right one."""
-    spoofs = ({}, {"x-forwarded-for": "10.0.0.1"}, {"x-real-ip": "10.0.0.1"})
+    spoofs: tuple[dict[str, str], ...] = (
+        {},
+        {"x-forwarded-for": "10.0.0.1"},
+        {"x-real-ip": "10.0.0.1"},
+    )
     for position in POSITIONS:
         for spoof in spoofs:
             answer = send(server, ROUTES[name], at(position, elsewhere) | spoof)
@@ -193,11 +198,10 @@ def test_two_different_keys_at_once_are_refused(server: Server, elsewhere: str) 
 
 
 def test_a_trusted_proxy_is_believed_about_who_asks(
-    _sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory
+    sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
-    folder = tmp_path_factory.mktemp("proxied")
     proxies = {"XROUTER_TRUSTED_PROXIES": "127.0.0.0/8, 10.9.0.0/16"}
-    server = Server(folder, _sandbox_process.environment | proxies)
+    server = Server(tmp_path, sandbox.environment | proxies)
     try:
         server.start()
         key = make(server, ip_ranges=["203.0.113.0/24"])["key"]

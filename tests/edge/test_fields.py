@@ -72,6 +72,11 @@ def test_the_state_of_the_limit() -> None:
         b"x-ratelimit-remaining-requests": b"0",
         b"x-ratelimit-reset-requests": b"1m30s",
     }
+    assert fields.allowance(Allowance(9000, 8000, 0.5, "tokens")) == [
+        (b"x-ratelimit-limit-tokens", b"9000"),
+        (b"x-ratelimit-remaining-tokens", b"8000"),
+        (b"x-ratelimit-reset-tokens", b"500ms"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ async def run(fault: Fault, provider: str, *, stream: bool) -> Outcome:
                 zip((rig.first, rig.second), rig.urls, strict=True), 1
             )
         )
-        first = _broken(endpoints[0], fault)
+        first = _broken(endpoints[0], fault, stream=stream)
         model = _model(provider)
         rig.snapshots.replace(
             Snapshot(
@@ -202,10 +202,12 @@ def _endpoint(provider: str, environ: dict[str, str], number: int) -> Endpoint:
     )
 
 
-def _broken(endpoint: Endpoint, fault: Fault) -> Endpoint:
+def _broken(endpoint: Endpoint, fault: Fault, *, stream: bool) -> Endpoint:
     """The endpoint at an address where the fault lives, and impatient where it is silence."""
     if "hang" in fault.name:
-        return replace(endpoint, timeouts=Timeouts(first_token=SILENCE_S, idle=SILENCE_S, total=1))
+        total = 1.0 if stream else SILENCE_S
+        silence = Timeouts(first_token=SILENCE_S, idle=SILENCE_S, total=total)
+        return replace(endpoint, timeouts=silence)
     match fault.spec.get("address"):
         case "port":
             with socket.socket() as free:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from tests.services.databases import Databases
 from tests.services.postgres import Postgres
 from tests.services.postgres import tools as postgres_tools
 from tests.services.redis import Redis
@@ -49,25 +50,25 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def _postgres_template(postgres: Postgres) -> str:
+def _databases(postgres: Postgres) -> Databases:
     postgres.sql(f"CREATE DATABASE {TEMPLATE}")
     asyncio.run(upgrade(postgres.url(TEMPLATE)))
-    return TEMPLATE
+    return Databases(postgres, TEMPLATE)
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres, _postgres_template: str) -> Iterator[str]:
-    yield from _database(postgres, f"TEMPLATE {_postgres_template}")
+def postgres_url(postgres: Postgres, _databases: Databases) -> Iterator[str]:
+    name = _databases.take()
+    try:
+        yield postgres.url(name)
+    finally:
+        _databases.give_back(name)
 
 
 @pytest.fixture
 def empty_postgres_url(postgres: Postgres) -> Iterator[str]:
-    yield from _database(postgres, "TEMPLATE template0")
-
-
-def _database(postgres: Postgres, options: str) -> Iterator[str]:
     name = f"xrouter_test_{next(_numbers)}"
-    postgres.sql(f"CREATE DATABASE {name} {options}")
+    postgres.sql(f"CREATE DATABASE {name} TEMPLATE template0")
     try:
         yield postgres.url(name)
     finally:

@@ -23,7 +23,7 @@ class Clock:
 
 
 def mac(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def snapshot(*records: KeyRecord, stale: bool = False) -> Snapshot:
@@ -71,6 +71,53 @@ def test_an_unknown_key_is_503_while_the_database_is_away(state: Snapshot) -> No
 def test_what_cannot_be_a_key_is_401_at_any_time(state: Snapshot, key: str) -> None:
     with pytest.raises(Unauthenticated):
         MemoryKeyBook(mac).find(key, state)
+
+
+GOOD = new_key()
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        new_key(),
+        GOOD[:-1],
+        GOOD[:-1] + ("A" if GOOD[-1] != "A" else "B"),
+        GOOD + "\n",
+        " " + GOOD,
+        GOOD.upper(),
+        GOOD.replace("sk-xr-", "sk-"),
+        GOOD + "\u200b",
+        GOOD * 1000,
+        "k" * (1 << 20),
+        "sk-xr-" + "\ud800" * 48,
+        "sk-xr-" + "я" * 48,
+        "' OR '1'='1",
+        "\x00",
+    ],
+)
+def test_what_is_nearly_a_key_is_none(key: str) -> None:
+    found = snapshot(KeyRecord(mac=mac(GOOD), principal=ME))
+    book = MemoryKeyBook(mac)
+    assert MemoryKeyBook(mac).find(GOOD, found) is ME
+    with pytest.raises(Unauthenticated) as refused:
+        book.find(key, found)
+    assert refused.value.message.isascii()
+    assert len(refused.value.message) < 100
+
+
+def test_a_key_that_was_replaced_says_so() -> None:
+    old, new, clock = new_key(), new_key(), Clock()
+    replaced = KeyRecord(mac=mac(old), principal=ME, expires_at=1001.0, is_replaced=True)
+    found, book = (
+        snapshot(KeyRecord(mac=mac(new), principal=ME), replaced),
+        MemoryKeyBook(mac, clock),
+    )
+    assert book.find(old, found) is book.find(new, found) is ME
+    clock.now = 1001.0
+    with pytest.raises(Unauthenticated) as refused:
+        book.find(old, found)
+    assert refused.value.code == "api_key_rotated"
+    assert book.find(new, found) is ME
 
 
 @given(st.text())

@@ -19,6 +19,7 @@ from xrouter.app.gateway import DataPlane, serve
 from xrouter.app.presence import ServerLock
 from xrouter.app.welcome import Welcome
 from xrouter.control.db import schema
+from xrouter.control.limits.spent import spent
 from xrouter.domain.errors import OperatorError, XRouterError
 from xrouter.edge.health import Health
 from xrouter.edge.run import DoorServer, RunOptions
@@ -102,6 +103,16 @@ class AllInOne:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._leave()
 
+    async def _remember_spent(self) -> None:
+        """Quotas and budgets go on where they were; without the database they begin anew."""
+        if not self._data.snapshots.current.limits:
+            return
+        try:
+            await self._control.drain_all()
+            self._data.limits.seed(await spent(self._control.db, self._data.snapshots.current))
+        except (XRouterError, OSError) as error:
+            log.error("limits_begin_anew", error=str(error) or type(error).__name__)
+
     async def _join(self) -> None:
         """Bring the database up; without it, go on if the last snapshot is there."""
         publisher = self._control.publish_to(
@@ -118,6 +129,7 @@ class AllInOne:
             log.error("database_away", error=error.message, hint=error.hint)
             self._spawn(self._prepare_later())
         await publisher.turn()
+        await self._remember_spent()
         self._spawn(publisher.run())
         self._spawn(self._control.listener.run())
         self._spawn(self._control.drain.run())

@@ -43,6 +43,7 @@ from xrouter.stores.memory.answers import MemoryAnswers
 from xrouter.stores.memory.keys import MemoryKeyBook
 from xrouter.stores.memory.meters import MemoryMeters
 from xrouter.stores.memory.snapshots import MemorySnapshots
+from xrouter.stores.redis.meters import RedisMeters
 from xrouter.stores.redis.state import SharedState
 from xrouter.stores.responses import ResponseFile
 from xrouter.stores.snapshot_file import SnapshotFile
@@ -80,7 +81,6 @@ class DataPlane:
         self.snapshots = MemorySnapshots()
         self.keys = MemoryKeyBook(vault.mac)
         self.meters = Meters()
-        self.limits = MemoryMeters()
         self.journal = JournalWriter(
             config.data_dir / "journal", max_bytes=config.journal_max_bytes
         )
@@ -89,6 +89,7 @@ class DataPlane:
         self.board = Board()
         url = config.redis_url
         self.shared = None if url is None else SharedState(url, vault)
+        self.limits = MemoryMeters() if self.shared is None else RedisMeters(self.shared.link)
         lanes = None if self.shared is None else JointLanes(self.shared.lanes)
         upstreams = Upstreams(factory.build, self.client, self.tokens, lanes)
         self._janitor = Janitor(upstreams)
@@ -128,6 +129,8 @@ class DataPlane:
         self._tasks.append(asyncio.create_task(self._janitor.run()))
         if self.shared is not None:
             self._tasks += [asyncio.create_task(job) for job in self.shared.jobs()]
+        if isinstance(self.limits, RedisMeters):
+            self._tasks.append(asyncio.create_task(self.limits.run()))
         if self.status is not None:
             self._tasks.append(asyncio.create_task(self.status.run()))
 
@@ -140,6 +143,8 @@ class DataPlane:
         await self.client.close()
         if self.shared is not None:
             await self.shared.close()
+        if isinstance(self.limits, RedisMeters):
+            await self.limits.close()
         self.journal.close()
         await asyncio.to_thread(self.responses.close)
         if self.journal.waiting:

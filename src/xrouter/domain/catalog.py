@@ -88,8 +88,8 @@ class Version(Struct, frozen=True, kw_only=True):
 
     channel: moving name that leads here (`latest`, `rc`, `deprecated`), or None.
     weight: kept for people; a channel leads to one version, shares are of canaries and of routes.
-    Dates: unix seconds. successor: the name to ask for instead of a deprecated one. price: None when
-    unknown.
+    Dates: unix seconds. successor: the name to ask for instead of a deprecated one. price: None
+    when unknown.
     """
 
     label: str

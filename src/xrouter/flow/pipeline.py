@@ -185,8 +185,13 @@ class Pipeline(Flow):
             admit.hold(principal.bounds, "chat", call.client)
         ask = Ask(principal, request, call.headers, snapshot.rates)
         plan = gear.router.plan(request.model, ("chat",), ask, snapshot)
-        async with gear.limits.deferring(ask, plan, snapshot):
+        held = await gear.limits.take(ask, plan, snapshot, None)
+        found = None
+        try:
             found = await gear.dispatcher.defer(request, plan)
+        finally:
+            if held is not None:
+                gear.limits.defer(held, left=found is not None)
         if found is None:
             return None
         target, left = found

@@ -116,6 +116,8 @@ def test_what_is_not_to_be_stored_is_not(client: OpenAI) -> None:
 
 def test_another_projects_responses_are_not_found(client: OpenAI, product: Product) -> None:
     answer = client.responses.create(model="openai/gpt-4o-mini", input="Hi")
+    project = {"slug": "elsewhere", "name": "Elsewhere"}
+    product.control("/organizations/default/projects", "POST", project)
     stranger = product.new_key("stranger", project="elsewhere")["key"]
     with OpenAI(base_url=f"{product.url}/v1", api_key=stranger) as other:
         with pytest.raises(openai.NotFoundError):

@@ -150,6 +150,9 @@ async def test_packages_are_kept_in_order(api: Api, book: Book) -> None:
     await api.ask("DELETE", f"/billing/packages/{other['id']}")
     await api.error("GET", f"/billing/packages/{other['id']}", status=404)
     assert (await book.balances())[f"package:{other['id']}"] == 0
+    again = await bought(api, 5)  # SQLite gives the number once more
+    assert (await book.balances())[f"package:{again['id']}"] == -RUBLE
+    await book.check()
 
 
 @pytest.mark.parametrize(

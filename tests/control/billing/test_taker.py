@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tests.control.billing.conftest import NOON, Book, asked, charge
 from typing_extensions import override
 
+from xrouter.control.billing.closing import Months
 from xrouter.control.billing.taker import Charges
 from xrouter.control.db.engine import Database
+from xrouter.control.db.errors import DatabaseError
 from xrouter.control.drain import Drain, Taker
-from xrouter.domain.money import BILLION, RUBLE, UNKNOWN, Charge
+from xrouter.domain.answer import Usage
+from xrouter.domain.catalog import Price
+from xrouter.domain.money import (
+    BILLION,
+    MILLION,
+    MOST_TOKENS,
+    RUBLE,
+    UNKNOWN,
+    Charge,
+    charge_of,
+)
 from xrouter.domain.usage import Tried, UsageEvent
 from xrouter.stores.journal.reader import Batch, JournalReader
 from xrouter.telemetry.logs import log
@@ -191,3 +205,54 @@ async def test_small_amounts_add_up_without_drift(book: Book) -> None:
         await book.take(*(asked(charge=charge(1700, None)) for _ in range(1000)))
     assert (await book.balances())["project:alfa-bot"] == -17_000_000
     await book.check()
+
+
+async def test_usage_without_sense_is_bounded(book: Book) -> None:
+    """E09: a provider says that it has used less than nothing, or everything."""
+    price = Price(currency=RUBLE, input=BILLION, output=BILLION)
+    for prompt, answer in ((-(10**9), -1), (10**15, 2**70)):
+        usage = Usage(prompt_tokens=prompt, completion_tokens=answer)
+        await book.take(asked(charge=charge_of(usage, price, {}), tokens_in=prompt))
+    costs = sorted(row.cost for row in await book.charges())
+    assert costs == [0, 2 * MOST_TOKENS * BILLION // MILLION]
+    await book.check()
+
+
+async def test_a_commit_of_which_nobody_hears_counts_once(
+    book: Book, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E05: the connection drops before the reply. E04: killed before the journal forgets."""
+
+    write = db.write
+
+    @asynccontextmanager
+    async def deaf() -> AsyncIterator[AsyncSession]:
+        async with write() as session:
+            yield session
+        raise DatabaseError("The connection dropped.")
+
+    class Killed(Pages):
+        @override
+        def commit(self, position: dict[Path, int]) -> None:
+            raise KeyboardInterrupt
+
+    events = [asked(), asked()]
+    with monkeypatch.context() as patched:
+        patched.setattr(db, "write", deaf)
+        with pytest.raises(DatabaseError):
+            await Drain(db, Pages([events]), takers=(Charges(),)).drain_once()
+    with pytest.raises(KeyboardInterrupt):
+        await Drain(db, Killed([events]), takers=(Charges(),)).drain_once()
+    await drained(db, [events])
+    assert len(await book.charges()) == 2
+    assert (await book.balances())["project:alfa-bot"] == -2 * 924
+    await book.check()
+
+
+async def test_no_charge_slips_into_a_month_while_it_is_closed(book: Book, db: Database) -> None:
+    async with db.write() as session:
+        await book.taker.take(session, [asked(700)])
+        closing = asyncio.create_task(Months(db).close("alfa", "2026-01"))
+        done, _ = await asyncio.wait([closing], timeout=0.2)
+        assert not done, "it waits for whoever charges"
+    assert (await closing).requests == 1

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import structs
-from tests.flow.harness import MODELS, PRINCIPAL, Recorder, Rig
+from tests.flow.harness import KEY, MODELS, PRINCIPAL, Recorder, Rig
 
 from xrouter.domain.catalog import Price
 from xrouter.domain.errors import InternalError, RateLimited, XRouterError
 from xrouter.domain.identity import Principal
 from xrouter.domain.limits import Limit, Meter, Tenant, Window
-from xrouter.domain.plan import Target
+from xrouter.domain.plan import Plan, Target
 from xrouter.domain.ports import Want
+from xrouter.edge.dialects.openai.chat import read_chat
 from xrouter.flow.ask import Ask
 from xrouter.flow.limits.refusals import QuotaExhausted, TokensLimited
 from xrouter.flow.limits.rules import Rule
 from xrouter.flow.limits.wants import wants
+from xrouter.providers.base import Left
 
 MODEL = "openai/gpt-4o-mini"
 RUBLE = 10**9
@@ -303,3 +306,22 @@ async def test_rules_are_found_once_for_each_snapshot(rig: Rig) -> None:
     assert rules_of(rig, target, "bob") is first
     use(rig, limit("key:*", "requests", "day", 5))
     assert rules_of(rig, target, "bob")[0].limit.amount == 5
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_what_is_answered_later_counts_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, *, taken: bool
+) -> None:
+    budget = limit("key:*", "tokens", "day", 1000)
+    use(rig, budget, limit("key:*", "running", "now", 1))
+
+    async def defer(_: object, plan: Plan) -> tuple[Target, Left] | None:
+        return (plan.targets[0], Left("op-1")) if taken else None
+
+    monkeypatch.setattr(rig.pipeline._gear.dispatcher, "defer", defer)
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hey!"}], "max_tokens": 99}
+    request = read_chat(msgspec.json.encode(body))
+    for _ in range(2):
+        assert (await rig.pipeline.defer(request, KEY, rig.call("chat")) is not None) == taken
+    used = 2 * (1 + 99) if taken else 0
+    assert await left(rig, "key:key-1|*|tokens|day", budget) == 1000 - used

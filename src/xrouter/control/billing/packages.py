@@ -20,6 +20,7 @@ from xrouter.control.db.tables.billing import PackageRow
 from xrouter.control.db.tables.catalog import EndpointRow
 from xrouter.control.kit.schemas import Page
 from xrouter.domain.errors import Conflict, InvalidRequest, NotFound
+from xrouter.domain.usage import new_id
 
 _SHOWN = 1000
 KIND = "package"
@@ -70,7 +71,7 @@ class Packages:
             session.add(row)
             await session.flush()
             account = posting.package(row.id)
-            await _move(session, account, BANK, account, row.paid)
+            await _move(session, BANK, account, row.paid)
             await _record(session, "package.create", row)
             return _shown(row, given.endpoint)
 
@@ -98,7 +99,7 @@ class Packages:
                     hint="Let it expire: PATCH it with another expires_at.",
                 )
             account = posting.package(row.id)
-            await _move(session, f"reversal:{account}", account, BANK, row.paid)
+            await _move(session, account, BANK, row.paid)
             await _record(session, "package.delete", row)
             await session.delete(row)
 
@@ -136,13 +137,14 @@ async def _name(session: AsyncSession, row: PackageRow) -> str | None:
     return found
 
 
-async def _move(
-    session: AsyncSession, transfer: str, source: str, target: str, amount: int
-) -> None:
-    """We pay for a package: the bank's line goes up as money leaves it."""
-    lines = {source: amount, target: -amount}
+async def _move(session: AsyncSession, source: str, target: str, amount: int) -> None:
+    """What we have becomes something else that we have: the line of what is given goes up."""
     made = Transfer(
-        id=transfer, at=utc_now().timestamp(), kind=KIND, lines=lines, author=author.get()
+        id=new_id("package:"),
+        at=utc_now().timestamp(),
+        kind=KIND,
+        lines={source: amount, target: -amount},
+        author=author.get(),
     )
     await posting.post(session, [made])
 

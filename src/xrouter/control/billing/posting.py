@@ -100,5 +100,5 @@ def provider(name: str) -> str:
 
 
 def package(number: int) -> str:
-    """A package's account: it rises to zero as tokens are drawn. Also its purchase's id."""
+    """A package's account: it rises to zero as tokens are drawn."""
     return f"package:{number}"

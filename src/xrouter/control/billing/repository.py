@@ -15,6 +15,9 @@ from xrouter.control.db.tables.people import OrganizationRow, ProjectRow
 from xrouter.control.db.tables.usage import UsageRow
 from xrouter.domain.errors import InvalidRequest
 
+DEFAULT = "default"
+"""The project of events without one, and the organisation of projects that nobody has made."""
+
 QUARTER_S = 900
 """Every time zone's days begin at one of these."""
 
@@ -133,14 +136,18 @@ async def month(session: AsyncSession, organization: str, name: str) -> tuple[in
 
 
 async def accounts(session: AsyncSession, organization: str) -> list[str]:
-    """The accounts of an organisation and of all its projects, those that nobody made as well."""
+    """The accounts of an organisation and of all its projects."""
     made = (
         select(ProjectRow.slug)
         .join(OrganizationRow, OrganizationRow.id == ProjectRow.organization_id)
         .where(OrganizationRow.slug == organization)
     )
-    charged = select(ChargeRow.project).where(ChargeRow.organization == organization).distinct()
-    slugs = {*await session.scalars(made), *await session.scalars(charged)}
+    slugs = {*await session.scalars(made)}
+    if organization == DEFAULT:  # whose are those as well that nobody has made
+        orphans = select(ChargeRow.project).where(
+            ChargeRow.organization == DEFAULT, ChargeRow.project.not_in(select(ProjectRow.slug))
+        )
+        slugs |= {*await session.scalars(orphans.distinct())}
     return [posting.organization(organization), *(posting.project(slug) for slug in sorted(slugs))]
 
 

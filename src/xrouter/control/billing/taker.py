@@ -15,6 +15,7 @@ from xrouter.control.billing import posting
 from xrouter.control.billing.draw import Drawn, draw
 from xrouter.control.billing.months import month_of, open_from, span
 from xrouter.control.billing.posting import DRAIN, MARGIN, MOST, VAT, Transfer, post
+from xrouter.control.billing.repository import DEFAULT
 from xrouter.control.db.tables.billing import ChargeRow, ClosedMonthRow
 from xrouter.control.db.tables.people import OrganizationRow, ProjectRow
 from xrouter.control.drain import Taker
@@ -22,9 +23,6 @@ from xrouter.domain.limits import Tenant
 from xrouter.domain.money import BILLION, RUBLE, UNKNOWN, Charge, on_top
 from xrouter.domain.usage import UsageEvent
 from xrouter.telemetry.logs import log
-
-DEFAULT = "default"
-"""The project of events without one, and the organisation of projects that nobody has made."""
 
 WARN_EVERY_S = 3600.0
 _MAX_WARNED = 10_000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Row, Select, Text, select, type_coerce
+from sqlalchemy import Row, Select, Text, cast, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -61,10 +61,10 @@ _KEYS = select(
     KeyRow.expires_at,
     KeyRow.previous_mac,
     KeyRow.previous_until,
-    type_coerce(KeyRow.groups, Text),
-    type_coerce(KeyRow.scopes, Text),
-    type_coerce(KeyRow.models, Text),
-    type_coerce(KeyRow.ip_ranges, Text),
+    cast(KeyRow.groups, Text),
+    cast(KeyRow.scopes, Text),
+    cast(KeyRow.models, Text),
+    cast(KeyRow.ip_ranges, Text),
 ).where(KeyRow.revoked_at.is_(None))
 _PRICES = (
     select(

@@ -24,7 +24,7 @@ def limits(rows: Iterable[Row[Any]], skip: Skip) -> dict[str, tuple[Limit, ...]]
     """
     found: dict[str, list[Limit]] = defaultdict(list)
     for row in rows:
-        number, *told = row
+        number, told = row[0], row[1:]
         try:
             limit = msgspec.convert(dict(zip(Limit.__struct_fields__, told, strict=True)), Limit)
             check(limit)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from xrouter.domain.limits import Meter
 from xrouter.domain.money import Charge
 from xrouter.domain.plan import Plan
@@ -53,19 +50,15 @@ class Keeper:
         self._alarms.look(rules, wanted, verdict.levels)
         return verdict.hold
 
-    @asynccontextmanager
-    async def deferring(self, ask: Ask, plan: Plan, snapshot: Snapshot) -> AsyncIterator[None]:
-        """For a request that is left with a provider: it counts now, what it uses with its answer.
-
-        Raises as `take`.
+    def defer(self, held: Hold, *, left: bool) -> None:
+        """For a request that a provider will answer later, perhaps to another process: what it
+        may need counts as used. left: the provider has taken it.
         """
-        held = await self.take(ask, plan, snapshot, None)
-        try:
-            yield
-        finally:
-            if held is not None:
-                wanted = held.wants
-                self._meters.settle(held, [int(w.meter == "requests") for w in wanted])
+        if left:
+            used = [0 if want.meter == "running" else want.amount for want in held.wants]
+            self._meters.settle(held, used)
+        else:
+            self._meters.release(held)
 
     def settle(self, tally: Tally, charge: Charge | None) -> None:
         """Once, at the end of the request: nothing was used when nobody was asked."""

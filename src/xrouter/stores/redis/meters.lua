@@ -8,7 +8,7 @@
 -- The last two KEYS: who is told of a hold's end (so that it ends once), and the live processes.
 --
 -- ARGV: take, hold, lease, process, force; for each limit: kind, limit, amount, b0, b1, b2, b3
---         -> refused (0 for none), wait, processes; for each limit: remaining, reset, mark
+--         -> refused (0 for none), wait, processes, now; for each limit: remaining, reset, mark
 --            -1 for never. force: take it whatever is left, unless it is taken already.
 --       end, hold, keep; for each limit: kind, limit, held, actual, mark       -> 1 the first time
 --       look, '', 0, '', 0; as take                                             -> as take
@@ -40,6 +40,7 @@ local function roll(state, holders, i)
   local starts, ends = window(i)
   local found = redis.call('HMGET', state, 's', 'e', 'u')
   local s = tonumber(found[1])
+  if what == 'look' and (s == nil or s < starts) then return starts, ends, 0 end
   if s == nil or s < starts then
     redis.call('DEL', holders)
     redis.call('HSET', state, 's', starts, 'e', ends, 'u', 0)
@@ -50,7 +51,7 @@ local function roll(state, holders, i)
     redis.call('HSET', state, 's', starts, 'e', ends)
     return starts, ends, tonumber(found[3])
   end
-  return s, tonumber(found[2]), tonumber(found[3])
+  return s, tonumber(found[2]) or ends, tonumber(found[3])
 end
 
 -- Free what is held for longer than its lease.
@@ -100,7 +101,12 @@ if what == 'end' then
       end
     else
       if redis.call('ZREM', holders, ARGV[2] .. '|' .. held .. '|' .. mark) == 0 then held = '0' end
-      if redis.call('HGET', state, 's') == mark then
+      local s = redis.call('HGET', state, 's')
+      if not s then  -- forgotten with this server's memory
+        redis.call('HSET', state, 's', mark, 'u', 0)
+        if mark ~= '0' then redis.call('EXPIRE', state, 40 * DAY) end
+      end
+      if not s or s == mark then
         redis.call('HINCRBY', state, 'u', actual)
         redis.call('HINCRBY', state, 'u', held == '0' and '0' or '-' .. held)
       end
@@ -118,7 +124,7 @@ if what == 'take' then
   redis.call('ZREMRANGEBYSCORE', alive, '-inf', now - ALIVE)
   redis.call('PEXPIRE', alive, ALIVE / 1000)
 end
-local told = { 0, '0', redis.call('ZCARD', alive) }
+local told = { 0, '0', redis.call('ZCARD', alive), now }
 local states = {}
 
 for n = 1, (#KEYS - 2) / 2 do

@@ -39,7 +39,7 @@ MAX_TELLING = 2000
 PATIENT_CONNECTIONS = 16
 PART = 100
 _SECOND = 1_000_000
-_HEAD = 3
+_HEAD = 4
 _FIELDS = 3
 
 _SCRIPT = files("xrouter.stores.redis").joinpath("meters.lua").read_text(encoding="utf-8")
@@ -86,7 +86,7 @@ class RedisMeters(Meters):
         self._process = os.urandom(8).hex()
         self._numbers = count(1)
         self._mates = 1
-        self._left: dict[str, int] = {}
+        self._left: dict[str, tuple[int, int]] = {}
         self._owed: dict[str, tuple[Want, int, str]] = {}
         self._alone: MemoryMeters | None = None
         self._shares: dict[str, int] = {}
@@ -142,8 +142,7 @@ class RedisMeters(Meters):
         try:
             return (await self._ask("look", "", wants, patient=True)).levels
         except RedisAway:
-            known = ((want, self._left.get(want.counter, want.limit)) for want in wants)
-            return [Level(min(left, want.limit), FOREVER) for want, left in known]
+            return [Level(self._known(want), FOREVER) for want in wants]
 
     @override
     def seed(self, spent: Iterable[Spent]) -> None:
@@ -162,7 +161,7 @@ class RedisMeters(Meters):
             self._end(_SharedHold(wants, hold_id, marks), [0] * len(wants))
             return verdict
         hold = _SharedHold(wants, hold_id, marks, partial(self._alone.settle, verdict.hold))
-        if self._link.up and self._telling < MAX_TELLING:
+        if self._telling < MAX_TELLING:
             self._link.later(self._adopt(hold, lease_s))
         return Verdict(hold, verdict.levels)
 
@@ -172,8 +171,7 @@ class RedisMeters(Meters):
             return want.limit // self._mates
         share = self._shares.get(want.counter)
         if share is None:
-            left = min(want.limit, self._left.get(want.counter, want.limit))
-            share = self._shares[want.counter] = left // self._mates
+            share = self._shares[want.counter] = self._known(want) // self._mates
         return share
 
     def _marks(self, wants: Sequence[Want]) -> list[str]:
@@ -182,7 +180,7 @@ class RedisMeters(Meters):
         return ["0" if w.window == "minute" else str(_bounds(w, now)[1]) for w in wants]
 
     def _end(self, hold: _SharedHold, actual: Sequence[int]) -> None:
-        if self._link.up and self._telling < MAX_TELLING:
+        if self._telling < MAX_TELLING:
             self._telling += 1
             self._link.later(self._say_end_at_last(hold, actual))
         else:
@@ -282,10 +280,21 @@ class RedisMeters(Meters):
             left, reset, mark = raw[_HEAD + place * _FIELDS : _HEAD + (place + 1) * _FIELDS]
             levels.append(Level(int(left), _seconds(reset)))
             marks.append(mark.decode())
+            self._hear(want.counter, int(left), raw[3])
+        return _Told(raw[0] - 1, _seconds(raw[1]), levels, marks)
+
+    def _hear(self, counter: str, left: int, at: int) -> None:
+        """Answers may overtake each other. at: microseconds of Redis."""
+        known = self._left.get(counter)
+        if known is None or known[1] <= at:
             if len(self._left) >= MAX_KNOWN:
                 self._left.clear()
-            self._left[want.counter] = int(left)
-        return _Told(raw[0] - 1, _seconds(raw[1]), levels, marks)
+            self._left[counter] = (left, at)
+
+    def _known(self, want: Want) -> int:
+        """What was left when Redis was last heard."""
+        known = self._left.get(want.counter)
+        return want.limit if known is None else min(want.limit, known[0])
 
     async def _seed(self, spent: Sequence[Spent]) -> None:
         now = self._wall()
