@@ -33,6 +33,11 @@ BEGIN
   END LOOP;
 END $$;
 """
+_NUMBERS = """
+SELECT string_agg(
+  format('SELECT setval(%L, %s);', format('%I.%I', schemaname, sequencename), last_value), ' '
+) FROM pg_sequences WHERE last_value IS NOT NULL
+"""
 _SHAPE = """
 SELECT md5(string_agg(part, E'\\n' ORDER BY part)) FROM (
   SELECT concat_ws(' ', relname, relkind, attnum, attname,
@@ -64,6 +69,7 @@ class Databases:
         self._template = template
         self._shape = postgres.sql(_SHAPE, template)
         self._rows = "".join(self._row_of(name) for name in postgres.sql(_TABLES, template).split())
+        self._rows += postgres.sql(_NUMBERS, template)
         self._clean: list[str] = []
         self._numbers = count(1)
 

@@ -15,6 +15,7 @@ from xrouter.app.control import vault_of
 from xrouter.app.gateway import Gateway
 from xrouter.app.presence import AlreadyRunning
 from xrouter.cli import (
+    billing,
     db,
     doctor,
     health,
@@ -49,6 +50,8 @@ app.add_typer(people.users, name="users")
 app.add_typer(people.organizations, name="organizations")
 app.add_typer(people.projects, name="projects")
 app.add_typer(limits.app, name="limits")
+app.add_typer(billing.bills, name="bills")
+app.add_typer(billing.packages, name="packages")
 app.add_typer(health.app, name="health")
 app.add_typer(routes.app, name="routes")
 app.add_typer(registry.app, name="registry")

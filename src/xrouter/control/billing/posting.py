@@ -8,11 +8,13 @@ in and rises as it goes out, a package's account begins at minus its price.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from xrouter.control.db.tables.billing import LineRow
+from xrouter.control.kit.bulk import Bulk
 
 BANK = "bank"
 MARGIN = "margin"
@@ -25,11 +27,13 @@ MOST = 2**62
 
 _SHARED = text("SELECT pg_advisory_xact_lock_shared(7810761202)")
 _ALONE = text("SELECT pg_advisory_xact_lock(7810761202)")
-_INSERT = text(
-    "INSERT INTO ledger_lines (transfer, at, kind, account, amount, memo, author) "
-    "VALUES (:transfer, :at, :kind, :account, :amount, :memo, :author) "
-    "ON CONFLICT (transfer, account) DO NOTHING"
+_LINES = Bulk(
+    LineRow.__tablename__,
+    ("transfer", "at", "kind", "account", "amount", "memo", "author"),
+    unique=("transfer", "account"),
 )
+
+Line = tuple[str, float, str, str, int, str | None, str]
 
 
 class Transfer(Struct, frozen=True, kw_only=True):
@@ -45,21 +49,14 @@ class Transfer(Struct, frozen=True, kw_only=True):
     author: str
     memo: str | None = None
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Line]:
         """Its lines that are not zero. Raises ValueError for a transfer that is none."""
         if sum(self.lines.values()):
             raise ValueError(f"The lines of the transfer '{self.id}' do not sum to zero.")
         if any(abs(amount) > MOST for amount in self.lines.values()):
             raise ValueError(f"The transfer '{self.id}' is larger than any account.")
-        common = {
-            "transfer": self.id,
-            "at": self.at,
-            "kind": self.kind,
-            "memo": self.memo,
-            "author": self.author,
-        }
         return [
-            common | {"account": account, "amount": amount}
+            (self.id, self.at, self.kind, account, amount, self.memo, self.author)
             for account, amount in sorted(self.lines.items())
             if amount
         ]
@@ -68,8 +65,7 @@ class Transfer(Struct, frozen=True, kw_only=True):
 async def post(session: AsyncSession, transfers: Iterable[Transfer]) -> None:
     """Write transfers down; a line that is there already stays as it is."""
     rows = [row for transfer in transfers for row in transfer.rows()]
-    if rows:
-        await session.execute(_INSERT, rows)
+    await _LINES.write(session, rows)
 
 
 async def together(session: AsyncSession) -> None:

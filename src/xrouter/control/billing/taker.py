@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import override
 
@@ -19,6 +19,7 @@ from xrouter.control.billing.repository import DEFAULT
 from xrouter.control.db.tables.billing import ChargeRow, ClosedMonthRow
 from xrouter.control.db.tables.people import OrganizationRow, ProjectRow
 from xrouter.control.drain import Taker
+from xrouter.control.kit.bulk import Bulk
 from xrouter.domain.limits import Tenant
 from xrouter.domain.money import BILLION, RUBLE, UNKNOWN, Charge, on_top
 from xrouter.domain.usage import UsageEvent
@@ -26,11 +27,14 @@ from xrouter.telemetry.logs import log
 
 WARN_EVERY_S = 3600.0
 _MAX_WARNED = 10_000
-_COLUMNS = tuple(column.name for column in ChargeRow.__table__.columns)
-_INSERT = text(
-    f"INSERT INTO charges ({', '.join(_COLUMNS)}) "  # noqa: S608 - our names
-    f"VALUES ({', '.join(':' + name for name in _COLUMNS)}) ON CONFLICT (event_id) DO NOTHING"
-)
+_ROWS = Bulk(
+    ChargeRow.__tablename__,
+    (
+        "event_id", "at", "month", "organization", "project", "key_id", "end_user", "provider",
+        "model", "version", "currency", "rate", "cost", "margin", "vat", "total", "is_estimated",
+    ),
+    unique=("event_id",),
+)  # fmt: skip
 
 
 class Charged(Struct, frozen=True):
@@ -61,7 +65,7 @@ class Charges(Taker):
         owners = await _owners(session, {event.project or DEFAULT for event in charged})
         closed = await _closed(session, {owner.organization for owner in owners.values()})
         drawn = await draw(session, charged)
-        rows: list[dict[str, Any]] = []
+        rows: list[tuple[Any, ...]] = []
         transfers: list[Transfer] = []
         for event in charged:
             owner = owners[event.project or DEFAULT]
@@ -71,7 +75,7 @@ class Charges(Taker):
             transfers.append(_transfer(found, owner.project, at))
             if not found.charge.is_known:
                 self._warn(event)
-        await session.execute(_INSERT, rows)
+        await _ROWS.write(session, rows)
         await post(session, transfers)
 
     def _warn(self, event: UsageEvent) -> None:
@@ -116,32 +120,31 @@ def _priced(event: UsageEvent, drawn: Drawn | None, owner: Tenant) -> Charged:
 
 def _booked(
     found: Charged, owner: Tenant, closed: dict[str, set[str]]
-) -> tuple[dict[str, Any], float]:
+) -> tuple[tuple[Any, ...], float]:
     """The row of a charge, and when its lines are booked."""
     event, charge = found.event, found.charge
     natural = month_of(event.at, owner.time_zone)
     month = open_from(natural, closed.get(owner.organization, ()))
     at = event.at if month == natural else span(month, owner.time_zone)[0]
-    row = {
-        "event_id": event.event_id,
-        "at": event.at,
-        "month": month,
-        "organization": owner.organization,
-        "project": owner.project,
-        "key_id": event.key_id,
-        "end_user": event.end_user,
-        "provider": event.provider or "",
-        "model": event.model_served or event.model_requested or "",
-        "version": event.version,
-        "price_id": None,
-        "currency": charge.currency,
-        "rate": charge.rate,
-        "cost": charge.cost,
-        "margin": charge.margin,
-        "vat": charge.vat,
-        "total": charge.total,
-        "is_estimated": charge.is_estimated,
-    }
+    row = (
+        event.event_id,
+        event.at,
+        month,
+        owner.organization,
+        owner.project,
+        event.key_id,
+        event.end_user,
+        event.provider or "",
+        event.model_served or event.model_requested or "",
+        event.version,
+        charge.currency,
+        charge.rate,
+        charge.cost,
+        charge.margin,
+        charge.vat,
+        charge.total,
+        charge.is_estimated,
+    )
     return row, at
 
 
