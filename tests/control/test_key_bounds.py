@@ -265,9 +265,7 @@ async def test_who_did_what_is_in_the_audit_log_without_secrets(
 
 
 def event(key_id: str | None, at: float) -> UsageEvent:
-    return UsageEvent(
-        event_id=new_id(), request_id="r", at=at, operation="chat", key_id=key_id
-    )
+    return UsageEvent(event_id=new_id(), request_id="r", at=at, operation="chat", key_id=key_id)
 
 
 async def test_last_use_is_written_down_once_a_minute(

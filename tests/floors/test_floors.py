@@ -34,7 +34,7 @@ OWN_FILES = {
     "llama.cpp": ("providers/llamacpp", "sandbox/llamacpp"),
     "ollama": ("providers/rows", "providers/llamacpp"),
     "vllm": ("providers/rows", "providers/yandexgpt", "sandbox/yandex"),
-    "openrouter": ("providers/openrouter", "sandbox/openrouter", "control/oauth"),
+    "openrouter": ("providers/openrouter", "sandbox/openrouter"),
     "anthropic": (
         "providers/anthropic",
         "sandbox/anthropic",

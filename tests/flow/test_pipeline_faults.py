@@ -360,7 +360,7 @@ async def test_a_defect_of_ours_is_a_500_and_is_settled(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(rig.pipeline._gear.limiter, "take", broken)
+    monkeypatch.setattr(rig.pipeline._gear.router, "plan", broken)
     reply = await rig.chat("openai/gpt-4o-mini")
 
     assert reply.calls == ["refuse"]

@@ -74,7 +74,7 @@ class World:
         rooms = self.control.state.rooms
         means = Means(services.db, services.vault, config, self._changed, self.now)
         self.oauth = OAuth(means, rooms.get(Sessions), rooms.get(SignInService))
-        self.data = DataPlane(GatewayConfig(folder), services.vault, LineWriter(io.BytesIO()))
+        self.data = DataPlane(GatewayConfig(folder), services.vault, LineWriter(io.StringIO()))
         self.door = Door(
             self.data.flow,
             self.data.snapshots,

@@ -127,13 +127,14 @@ async def test_o02_without_a_good_client_and_redirect_uri_nobody_is_redirected(
     world: World,
 ) -> None:
     client = await world.client()
-    for changed in (
+    wrong: list[dict[str, Any]] = [
         {"client_id": None},
         {"client_id": "client_unknown"},
         {"client_id": "\x00"},
         {"client_id": "клиент"},
         {"redirect_uri": "https://evil.test/"},
-    ):
+    ]
+    for changed in wrong:
         is_page(await show(world, client, **changed), 400)
     two = await world.client(redirect_uris=[CALLBACK, CALLBACK + "2"])
     is_page(await show(world, two, redirect_uri=None), 400)
@@ -147,7 +148,7 @@ async def test_o02_a_single_registered_redirect_uri_may_be_left_out(world: World
     assert reply.headers["location"].startswith(CALLBACK + "?")
 
 
-PROBLEMS = [
+PROBLEMS: list[tuple[dict[str, Any], str]] = [
     ({"response_type": None}, "invalid_request"),
     ({"code_challenge": None}, "invalid_request"),
     ({"scope": "chat images"}, "invalid_scope"),
@@ -290,7 +291,8 @@ async def test_o12_consent_takes_a_session_and_its_token(world: World, person: B
     assert 'name="password"' in reply.text
 
 
-async def test_o12_the_form_to_sign_in_has_its_own_token(world: World, person: Browser) -> None:
+@pytest.mark.usefixtures("person")
+async def test_o12_the_form_to_sign_in_has_its_own_token(world: World) -> None:
     client = await world.client()
     stranger = world.browser()
     page = await stranger.get(PATH, params=world.request(client))

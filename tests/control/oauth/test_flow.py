@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 from tests.control.oauth.conftest import CALLBACK, ISSUER, Browser, World, told
@@ -32,7 +33,8 @@ async def test_from_consent_to_a_call(world: World, person: Browser) -> None:
     assert json.dumps(again.json()) != json.dumps(body)
 
 
-async def test_a_person_signs_in_on_the_way(world: World, person: Browser) -> None:
+@pytest.mark.usefixtures("person")
+async def test_a_person_signs_in_on_the_way(world: World) -> None:
     client = await world.client()
     stranger = world.browser()
     page = await stranger.get("/oauth/authorize", params=world.request(client))

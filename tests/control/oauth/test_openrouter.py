@@ -128,7 +128,7 @@ async def test_wrong_exchanges(world: World, person: Browser) -> None:
 
 
 @pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)
-async def test_requests_that_are_refused(world: World, person: Browser) -> None:
+async def test_requests_that_are_refused(person: Browser) -> None:
     for changed in (
         {"code_challenge": None},
         {"code_challenge": "short"},

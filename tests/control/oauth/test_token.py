@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
+import secrets
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -186,7 +188,7 @@ async def test_o26_nothing_that_was_sent_comes_back(world: World) -> None:
 
 
 def test_o27_secrets_have_256_random_bits() -> None:
-    made = {grants.CODE + grants.secrets.token_urlsafe(grants._BYTES) for _ in range(100_000)}
+    made = {grants.CODE + secrets.token_urlsafe(grants._BYTES) for _ in range(100_000)}
     assert len(made) == 100_000
     assert {len(value) for value in made} == {4 + 43}
 
@@ -277,8 +279,9 @@ async def test_o30_a_family_ends_however_often_it_was_refreshed(
     assert error(await world.refresh(client, tokens["refresh_token"])) == "invalid_grant"
 
 
+@pytest.mark.usefixtures("person")
 @pytest.mark.parametrize("what", ["client", "user", "project", "organization"])
-async def test_o31_who_is_switched_off_is_out(world: World, person: Browser, what: str) -> None:
+async def test_o31_who_is_switched_off_is_out(world: World, what: str) -> None:
     dev, user_id = await world.invite("dev@a.test", "developer")
     client = await world.client()
     tokens = await world.tokens(dev, client)
@@ -301,7 +304,8 @@ async def test_o31_who_is_switched_off_is_out(world: World, person: Browser, wha
     assert (await world.call(tokens["access_token"])).status_code == 401
 
 
-async def test_o31_who_is_no_member_any_more_is_out(world: World, person: Browser) -> None:
+@pytest.mark.usefixtures("person")
+async def test_o31_who_is_no_member_any_more_is_out(world: World) -> None:
     dev, user_id = await world.invite("dev@a.test", "developer")
     client = await world.client()
     tokens = await world.tokens(dev, client)
@@ -312,7 +316,8 @@ async def test_o31_who_is_no_member_any_more_is_out(world: World, person: Browse
     assert (await world.call(tokens["access_token"])).status_code == 401
 
 
-async def test_o32_client_credentials(world: World, person: Browser) -> None:
+@pytest.mark.usefixtures("person")
+async def test_o32_client_credentials(world: World) -> None:
     reply = await world.admin.post(
         "/control/v1/oauth/clients",
         json={
@@ -340,4 +345,4 @@ async def test_o32_client_credentials(world: World, person: Browser) -> None:
 
 def _payload(token: str) -> bytes:
     part = token.split(".")[1]
-    return grants.base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))

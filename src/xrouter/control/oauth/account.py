@@ -23,8 +23,7 @@ from xrouter.control.db.tables.oauth import GrantRow, RevokedRow
 from xrouter.control.db.tables.usage import UsageRow
 from xrouter.control.oauth import ground
 from xrouter.control.oauth.config import OAuthConfig
-from xrouter.control.oauth.openrouter import failure
-from xrouter.control.oauth.problems import NO_STORE, OPEN, OAuthError
+from xrouter.control.oauth.problems import NO_STORE, OPEN, OAuthError, failure
 from xrouter.control.oauth.signing import SigningKeys
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.identity import PREFIX

@@ -21,7 +21,7 @@ from xrouter.control.oauth.config import Means
 from xrouter.control.oauth.desk import Desk, answered
 from xrouter.control.oauth.grants import Grants
 from xrouter.control.oauth.keeper import Keeper
-from xrouter.control.oauth.openrouter import KeyFlow
+from xrouter.control.oauth.key_flow import KeyFlow
 from xrouter.control.oauth.pages import STYLE
 from xrouter.control.oauth.people import Reception
 from xrouter.control.oauth.problems import OPEN, OAuthError

@@ -69,6 +69,11 @@ def away() -> OAuthError:
     return OAuthError("temporarily_unavailable", text, status=503, headers={"retry-after": "5"})
 
 
+def failure(status: int, message: str) -> Response:
+    """An error as the callers of `/api/v1/auth/keys` and its neighbours know it."""
+    return JSONResponse({"error": {"code": status, "message": message}}, status)
+
+
 async def form(request: Request) -> dict[str, str]:
     """The fields of a form; empty ones are absent. Raises OAuthError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -32,6 +32,7 @@ from xrouter.control.oauth.problems import (
     OAuthError,
     bad_request,
     document,
+    failure,
     fields,
     form,
 )
@@ -204,11 +205,6 @@ class KeyFlow:
             detail=detail,
             by=f"user:{taken.user}",
         )
-
-
-def failure(status: int, message: str) -> Response:
-    """An error as these applications know it."""
-    return JSONResponse({"error": {"code": status, "message": message}}, status)
 
 
 def _read(query: str) -> dict[str, str]:
