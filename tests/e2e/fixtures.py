@@ -35,7 +35,7 @@ def served(
 ) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("served"), _sandbox_process.environment)
     try:
-        yield server.start()
+        yield server.start(cold=True)
     finally:
         server.close()
 

@@ -74,7 +74,7 @@ async def _round(server: Server, record: Record, seconds: float) -> None:
 
 def test_kill_nine_loses_nothing_and_counts_nothing_twice(servers: Servers) -> None:
     dice = random.Random(20261121)
-    server = servers(XROUTER_ACCESS_LOG="false").start()
+    server = servers(XROUTER_ACCESS_LOG="false").start(cold=True)
     key = server.key
     record = Record()
     for _ in range(ROUNDS):

@@ -25,7 +25,7 @@ SIMULATED = {"anthropic", "gigachat", "llamacpp", "mistral", "openai", "openrout
 
 def test_the_line_to_paste_works_and_the_key_is_shown_once(servers: Servers) -> None:
     server = servers(bare=True)
-    server.start()
+    server.start(cold=True)
     pasted = subprocess.run(
         ["sh", "-c", _curl(server)], capture_output=True, text=True, check=False, timeout=60
     )
@@ -55,7 +55,7 @@ def test_the_sandbox_comes_and_goes_with_the_server(servers: Servers) -> None:
 
 def test_the_sandbox_does_not_outlive_a_server_that_was_killed(servers: Servers) -> None:
     server = servers(bare=True)
-    server.start()
+    server.start(cold=True)
     family = server.family
     server.kill()
     until(lambda: not any(child.is_running() for child in family), "all children are gone", 10)

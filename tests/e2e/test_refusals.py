@@ -14,9 +14,9 @@ from tests.e2e.fixtures import Servers
 from tests.e2e.harness import Server, until
 
 
-def _does_not_start(server: Server) -> str:
+def _does_not_start(server: Server, *, cold: bool = False) -> str:
     """What it says instead."""
-    server.start(wait=False)
+    server.start(wait=False, cold=cold)
     code = server.wait()
     said = server.err
     assert code not in (0, -11), said
@@ -66,7 +66,7 @@ def test_a_wrong_database_url(servers: Servers, url: str) -> None:
 
 
 def test_several_wrong_settings_have_a_line_each(servers: Servers) -> None:
-    said = _does_not_start(servers(bare=True, XROUTER_PORT="abc", XROUTER_GRACE="x"))
+    said = _does_not_start(servers(bare=True, XROUTER_PORT="abc", XROUTER_GRACE="x"), cold=True)
     named = {line.partition(":")[0] for line in said.splitlines()}
     assert {"XROUTER_PORT", "XROUTER_GRACE"} <= named
 

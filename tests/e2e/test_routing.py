@@ -12,7 +12,7 @@ def test_a_route_made_by_the_command_line_falls_over_and_is_explained(
     servers: Servers, sandbox: SandboxProcess
 ) -> None:
     server = servers().start()
-    made = server.command("routes", "add", "bot", GIGA, OPENAI, "--alias", "auto")
+    made = server.command("routes", "add", "bot", GIGA, OPENAI, "--alias", "auto", cold=True)
     assert made.returncode == 0, made.stderr
     until(lambda: server.chat("auto").status == 200, "the route is there")
     first = server.chat("route/bot")

@@ -62,7 +62,7 @@ def _stored(server: Server) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_streams_end_within_the_grace(servers: Servers, number: signal.Signals) -> None:
-    server = servers(XROUTER_GRACE="30").start()
+    server = servers(XROUTER_GRACE="30").start(cold=True)
     callers = _streams(server, "[[words:60]] [[pause:0.05]]")
     server.signal(number)
     for caller in callers:

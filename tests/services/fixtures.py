@@ -3,6 +3,7 @@
     postgres           the server: `stop` and `start` it, ask it with `sql`
     postgres_url       a database of this test alone, with the tables of the newest migration
     empty_postgres_url the same without tables
+    databases          where those with tables come from
     redis              the server
     redis_url          its URL; empty at the start of each test
 
@@ -50,19 +51,19 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def _databases(postgres: Postgres) -> Databases:
+def databases(postgres: Postgres) -> Databases:
     postgres.sql(f"CREATE DATABASE {TEMPLATE}")
     asyncio.run(upgrade(postgres.url(TEMPLATE)))
     return Databases(postgres, TEMPLATE)
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres, _databases: Databases) -> Iterator[str]:
-    name = _databases.take()
+def postgres_url(postgres: Postgres, databases: Databases) -> Iterator[str]:
+    name = databases.take()
     try:
         yield postgres.url(name)
     finally:
-        _databases.give_back(name)
+        databases.give_back(name)
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ class Prober:
         try:
             while True:
                 await self.turn()
-                await asyncio.sleep(min(TICK_S, self._lease.often_s))
+                await asyncio.sleep(min(TICK_S, self._lease.often_s, self._options.every_s))
         finally:
             self._stand_by()
             await self._lease.leave()
