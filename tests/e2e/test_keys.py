@@ -91,6 +91,7 @@ def known(server: Server, key: str) -> bool:
 def server(
     _sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
+    _sandbox_process.clear()  # what other tests made it do
     server = Server(tmp_path_factory.mktemp("keys"), _sandbox_process.environment)
     try:
         yield server.start()

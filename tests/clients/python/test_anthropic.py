@@ -110,7 +110,7 @@ def test_the_streaming_helper(claude: Anthropic, upstream: Upstream) -> None:
     assert EXACT in text
     assert text_of(final) == text
     assert final.stop_reason == "end_turn"
-    assert final.usage.input_tokens > 0
+    assert final.usage.input_tokens + (final.usage.cache_read_input_tokens or 0) > 0
     assert final.usage.output_tokens > 0
 
 
