@@ -233,6 +233,7 @@ class KeptResponses(ResponseStore):
 
 
 def make_door(flow: Flow, *, limits: DoorLimits | None = None, **more: Any) -> Door:
+    """A door that refuses nobody because the machine of the tests is slow, unless limits say so."""
     snapshots = OneSnapshot()
     return Door(
         flow,
@@ -241,7 +242,7 @@ def make_door(flow: Flow, *, limits: DoorLimits | None = None, **more: Any) -> D
         lambda: b"xrouter_up 1\n",
         Health(snapshots),
         responses=more.pop("responses", None) or KeptResponses(),
-        limits=limits,
+        limits=limits or DoorLimits(max_lag=60.0),
         **more,
     )
 

@@ -115,6 +115,7 @@ def test_postgres_goes_and_comes_back_under_load(
         control = server.ask("GET", "/control/v1/keys", key=_token(server))
         assert control.status == 503
         assert control.error["code"]
+        until(lambda: '"usage_not_drained"' in server.err, "the drain has noticed too")
     finally:
         postgres.start()
         enough.set()
