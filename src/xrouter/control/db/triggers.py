@@ -8,13 +8,14 @@ first and `watch` it again.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 _EVENTS = ("insert", "update", "delete")
 _BUMP = "UPDATE catalog_state SET revision = revision + 1"
 _CHANGES = ("update", "delete")
 _REFUSE = "xrouter_append_only"
 _FUNCTION = "xrouter_catalog_changed"
+_STAMP = "xrouter_row_stamp"
 
 CHANNEL = "xrouter_catalog"
 
@@ -61,6 +62,44 @@ def unwatch(connection: Connection, table: str) -> None:
         return
     for what in _EVENTS:
         connection.execute(text(f"DROP TRIGGER {_name(table)}_{what}"))
+
+
+def stamp(connection: Connection, table: str) -> None:
+    """Write into each row that changes (its `revision`) the revision in which it does.
+
+    Whoever has read all up to a revision finds the rest above it. Each row raises the revision
+    first: on PostgreSQL, where writers come at once, no later reader can have gone past it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            text(
+                f"CREATE OR REPLACE FUNCTION {_STAMP}() RETURNS trigger LANGUAGE plpgsql AS $$ "
+                f"BEGIN {_BUMP} RETURNING revision INTO NEW.revision; RETURN NEW; END $$"
+            )
+        )
+        connection.execute(
+            text(
+                f"CREATE TRIGGER {table}_stamp BEFORE INSERT OR UPDATE ON {table} "
+                f"FOR EACH ROW EXECUTE FUNCTION {_STAMP}()"
+            )
+        )
+        return
+    columns = inspect(connection).get_columns(table)
+    others = ", ".join(f'"{column["name"]}"' for column in columns if column["name"] != "revision")
+    for event, when in (("insert", "INSERT"), ("update", f"UPDATE OF {others}")):
+        begin = f"CREATE TRIGGER {table}_stamp_{event} AFTER {when} ON {table} BEGIN {_BUMP}"
+        write = "SET revision = (SELECT revision FROM catalog_state) WHERE id = NEW.id"
+        connection.execute(text(f"{begin}; UPDATE {table} {write}; END"))
+
+
+def unstamp(connection: Connection, table: str) -> None:
+    """The reverse of `stamp`."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"DROP TRIGGER {table}_stamp ON {table}"))
+        connection.execute(text(f"DROP FUNCTION {_STAMP}()"))
+        return
+    for event in ("insert", "update"):
+        connection.execute(text(f"DROP TRIGGER {table}_stamp_{event}"))
 
 
 def forbid_changes(connection: Connection, table: str) -> None:

@@ -70,6 +70,29 @@ class ChargeRow(Base):
     is_estimated: Mapped[bool]
 
 
+class ChargeAttemptRow(Base):
+    """What one attempt of a request cost, where more than one may be charged. number: from 1.
+
+    Without such rows the charge is that of the one attempt there was.
+    """
+
+    __tablename__ = "charge_attempts"
+
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    provider: Mapped[str]
+    endpoint: Mapped[str]
+    model: Mapped[str]
+    version: Mapped[str | None]
+    tokens_in: Mapped[int] = mapped_column(BigInteger)
+    tokens_out: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str | None]
+    rate: Mapped[int | None] = mapped_column(BigInteger)
+    price_id: Mapped[int | None]
+    cost: Mapped[int] = mapped_column(BigInteger)
+    is_estimated: Mapped[bool]
+
+
 class LineRow(Base):
     """A line of the ledger. All lines of one transfer sum to zero. account: `project:<slug>`,
     `provider:<name>`, `margin`, `vat`, `bank`, `package:<id>` ...

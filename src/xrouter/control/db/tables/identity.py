@@ -1,13 +1,13 @@
-"""API keys."""
+"""API keys, and the credentials that projects bring for providers."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Double, LargeBinary, text
+from sqlalchemy import BigInteger, Double, LargeBinary, UniqueConstraint, false, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from xrouter.control.db.tables.base import Base, utc_now
+from xrouter.control.db.tables.base import Base, Dated, utc_now
 
 
 class KeyRow(Base):
@@ -17,6 +17,7 @@ class KeyRow(Base):
     minute, None for no limit. groups: access groups whose models and routes it may use.
     scopes, models, ip_ranges: what it may do, with which models and routes, from where; [] for
     all. previous_mac: of the secret that a rotation replaced, good until `previous_until`.
+    revision: of the catalog, in which the row changed last; triggers write it.
     """
 
     __tablename__ = "api_keys"
@@ -39,6 +40,28 @@ class KeyRow(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    revision: Mapped[int] = mapped_column(
+        BigInteger, default=0, server_default=text("0"), index=True
+    )
+
+
+class CredentialRow(Dated, Base):
+    """With which a project asks a provider on its own account.
+
+    credential: a sealed JSON object, as an endpoint's. is_only: the project's requests never go
+    to that provider on the router's account, not even when this credential is refused.
+    """
+
+    __tablename__ = "project_credentials"
+    __table_args__ = (UniqueConstraint("project", "provider"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project: Mapped[str]
+    provider: Mapped[str]
+    credential: Mapped[bytes] = mapped_column(LargeBinary)
+    last4: Mapped[str]
+    is_only: Mapped[bool] = mapped_column(default=False, server_default=false())
+    is_enabled: Mapped[bool] = mapped_column(default=True, server_default=true())
 
 
 class KeyUseRow(Base):
