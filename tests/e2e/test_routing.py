@@ -69,3 +69,23 @@ def test_an_endpoint_that_is_down_is_found_and_told(
         return [each["behind"] for each in server.control("GET", "/instances")["data"]]
 
     until(lambda: behind() == [False], "the process runs the newest revision")
+
+
+def test_what_callers_think_of_answers_moves_a_route(servers: Servers) -> None:
+    server = servers().start()
+    targets = [{"model": GIGA}, {"model": OPENAI}]
+    options = {"strategy": "quality", "options": {"explore": 0}}
+    server.control("POST", "/routes", {"name": "best", "targets": targets, "policy": options})
+    until(lambda: server.chat("route/best").status == 200, "the route is there")
+    answer = server.chat("route/best")
+    assert answer.headers["x-xrouter-model"] == GIGA
+
+    who = ("model", "version", "provider", "endpoint")
+    said = {name: answer.headers[f"x-xrouter-{name}"] for name in who} | {"score": 0.1}
+    taken = server.ask("POST", "/v1/feedback", said, key=server.key)
+    assert (taken.status, taken.body) == (204, b"")
+    assert server.chat("route/best").headers["x-xrouter-model"] == OPENAI
+
+    wrong = server.ask("POST", "/v1/feedback", said | {"score": 1.1}, key=server.key)
+    assert (wrong.status, wrong.error["param"]) == (400, "score")
+    assert server.ask("POST", "/v1/feedback", said).status == 401

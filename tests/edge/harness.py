@@ -16,6 +16,7 @@ from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import ModelNotFound, Unauthenticated
+from xrouter.domain.feedback import Feedback
 from xrouter.domain.history import ResponseStore, StoredJob, StoredResponse
 from xrouter.domain.identity import Principal
 from xrouter.domain.images import ImagesAnswer, ImagesRequest, Picture
@@ -84,6 +85,7 @@ class ScriptedFlow(Flow):
         self.pictures = ImagesAnswer([Picture(b64_json="aGk=")], Usage(5, 0))
         self.counted: list[CountRequest] = []
         self.tokens = TokenCount((7,))
+        self.rated: list[Feedback] = []
         self.passed_on: list[RawRequest] = []
         self.raw_type = "audio/mpeg"
         self.raw_pieces = [b"ID3", b"sound"]
@@ -157,6 +159,11 @@ class ScriptedFlow(Flow):
         for piece in self.raw_pieces:
             await reply.pass_on(piece)
         await (reply.break_raw() if self.raw_breaks else reply.close_raw())
+
+    @override
+    def rate(self, feedback: Feedback, credential: str | None) -> None:
+        self._check(credential)
+        self.rated.append(feedback)
 
     @override
     def models(self, credential: str | None) -> list[Model]:

@@ -18,6 +18,7 @@ from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.explained import Explained
+from xrouter.domain.feedback import Feedback
 from xrouter.domain.identity import Principal
 from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.limits import Meter, Window
@@ -381,6 +382,10 @@ class Flow(ABC):
     @abstractmethod
     async def collect(self, deferred: Deferred, call: CallInfo, reply: Reply) -> None:
         """Wait for a deferred answer, settle it and tell it through `reply`."""
+
+    @abstractmethod
+    def rate(self, feedback: Feedback, credential: str | None) -> None:
+        """Take in what a caller thinks of an answer. Raises Unauthenticated, ModelNotFound."""
 
     @abstractmethod
     def models(self, credential: str | None) -> list[Model]:

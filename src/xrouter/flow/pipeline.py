@@ -30,6 +30,7 @@ from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest
 from xrouter.domain.embeddings import EmbeddingsRequest
 from xrouter.domain.errors import ClientGone, InternalError, NotReady, XRouterError
+from xrouter.domain.feedback import Feedback
 from xrouter.domain.images import ImagesRequest
 from xrouter.domain.plan import Plan
 from xrouter.domain.ports import (
@@ -231,6 +232,12 @@ class Pipeline(Flow):
             return partial(reply.answer, answer, tally.served())
 
         await self._conclude(work, call, tally, reply)
+
+    @override
+    def rate(self, feedback: Feedback, credential: str | None) -> None:
+        snapshot = self._gear.snapshots.current
+        principal = admit.identify(credential, self._gear.keys, snapshot)
+        self._gear.router.rate(feedback, principal, snapshot)
 
     @override
     def models(self, credential: str | None) -> list[Model]:

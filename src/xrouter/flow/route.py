@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from xrouter.domain.bounds import Bounds
 from xrouter.domain.errors import InvalidRequest, XRouterError
+from xrouter.domain.feedback import Feedback
+from xrouter.domain.identity import Principal
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.snapshot import EMPTY, Snapshot
-from xrouter.flow import canary, conditions
+from xrouter.flow import canary, conditions, rating
 from xrouter.flow.able import check_able
 from xrouter.flow.ask import Ask
 from xrouter.flow.board import Board
@@ -47,6 +49,11 @@ class Router:
     def targets(self, name: str, kinds: Kinds, snapshot: Snapshot) -> tuple[Target, ...]:
         """All that could answer for a name, whoever asks. Raises what `resolve` raises."""
         return self._ways(name, kinds, snapshot).targets
+
+    def rate(self, feedback: Feedback, principal: Principal, snapshot: Snapshot) -> None:
+        """Keep what a caller thinks of an answer. Raises ModelNotFound, InvalidRequest."""
+        for target in rating.targets(feedback, principal, snapshot):
+            self._board.rated(target, feedback.score)
 
     def _made(self, ways: Ways, ask: Ask, snapshot: Snapshot) -> Plan:
         targets = list(ways.targets)

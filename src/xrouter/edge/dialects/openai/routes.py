@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xrouter.domain.chat import ChatRequest
+from xrouter.domain.feedback import Feedback
 from xrouter.domain.images import ImagesRequest
 from xrouter.edge.dialects.openai import raw
 from xrouter.edge.dialects.openai.codec import chat_voice
@@ -19,6 +20,7 @@ from xrouter.edge.dialects.openai.embeddings import (
     EmbeddingsVoice,
     read_embeddings,
 )
+from xrouter.edge.dialects.openai.feedback import read_feedback
 from xrouter.edge.dialects.openai.images import ImagesVoice, PictureList, read_images
 from xrouter.edge.dialects.openai.models import ModelList, ModelObject, listed, shown
 from xrouter.edge.dialects.openai.schema import EmbeddingList
@@ -29,6 +31,7 @@ from xrouter.edge.visit import Visit
 from xrouter.edge.voice import encode
 
 _OK = 200
+_NO_CONTENT = 204
 
 ChatReader = Callable[[bytes], tuple[ChatRequest, tuple[str, ...]]]
 """Reads a body; says besides what of it was given up."""
@@ -73,6 +76,14 @@ async def count_tokens(visit: Visit) -> None:
     request = await visit.read(read_count)
     reply = visit.answer_with(CountVoice())
     await visit.means.flow.count(request, key, visit.info("count"), reply)
+
+
+async def feedback(visit: Visit) -> None:
+    """POST /feedback."""
+    visit.project("chat")
+    said = await visit.read(read_feedback)
+    visit.means.flow.rate(said, visit.credential())
+    await visit.out.empty(_NO_CONTENT)
 
 
 async def models(visit: Visit) -> None:
@@ -127,6 +138,20 @@ ROUTES = [
         request=CountBody,
         answer=Counted,
         example={"model": "provider/model", "input": ["one text", "another"]},
+    ),
+    Route(
+        method="POST",
+        path="/feedback",
+        serve=feedback,
+        summary="Say how good an answer was",
+        request=Feedback,
+        example={
+            "model": "provider/model",
+            "version": "latest",
+            "provider": "provider",
+            "endpoint": "main",
+            "score": 0.9,
+        },
     ),
     Route(method="POST", path="/audio/speech", serve=raw.speech, summary="Text to sound"),
     Route(
