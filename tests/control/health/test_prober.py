@@ -14,7 +14,10 @@ from tests.control.health.parts import Clock, Watch, asked, failed, rows_of, sto
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import EndpointRow, ProviderRow
 from xrouter.control.db.tables.health import CheckRow, EndpointStateRow, IncidentRow, LeaseRow
+from xrouter.control.health import prober
+from xrouter.control.health.checker import Checked
 from xrouter.control.health.events import Events, Queue
+from xrouter.control.health.machine import Check, Health
 from xrouter.control.health.prober import KEEP_S, ProberOptions
 from xrouter.telemetry.logs import log
 
@@ -107,6 +110,39 @@ async def test_down_and_up_again(
         said
         == [("endpoint_state", "error", "down")] * 2 + [("endpoint_state", "info", "healthy")] * 2
     )
+
+
+async def test_an_unwell_endpoint_is_asked_five_times_as_often(
+    watch: Watch, acme_server: AcmeServer
+) -> None:
+    await watch.turns(1)
+    acme_server.key = "another"
+    await watch.turns(1)
+    await watch.turns(4, 1.5)
+    assert set((await watch.states()).values()) == {"down"}
+    acme_server.key = "acme-key"
+    await watch.turns(4, 1.5)
+    assert set((await watch.states()).values()) == {"healthy"}
+    asked = len(acme_server.seen)
+    await watch.turns(4, 1.5)
+    assert len(acme_server.seen) == asked
+
+
+async def test_a_probe_that_hangs_makes_way_for_the_next_one(watch: Watch) -> None:
+    """As long as it takes when all is well is not known, it may take its time."""
+    limits: list[float | None] = []
+
+    async def noted(seat: Any, kind: Any, limit_s: float | None = None) -> Any:
+        limits.append(limit_s)
+        return Checked(seat, kind, Check(2000.0, "upstream_timeout" if len(limits) > 4 else None))
+
+    watch.prober._checker.ask = noted  # type: ignore[method-assign]
+    await watch.turns(4)
+    assert limits == [None] * 6 + [6.0] * 2
+
+    options = ProberOptions()
+    assert prober._limit_s(Health(failed=1), options) is None
+    assert prober._limit_s(Health(failed=1, latencies=(10.0,)), options) == 3.0
 
 
 async def test_a_state_that_stays_is_not_written_again(
@@ -400,13 +436,13 @@ async def test_only_so_many_are_asked_at_a_time_and_a_turn_does_not_wait_for_eve
     prober = watch.another("two", options=quick)
     running = most = 0
 
-    async def held(seat: Any, kind: Any) -> Any:
+    async def held(seat: Any, kind: Any, limit_s: float | None = None) -> Any:
         nonlocal running, most
         running += 1
         most = max(most, running)
         await gate.wait()
         running -= 1
-        return await asking(seat, kind)
+        return await asking(seat, kind, limit_s)
 
     gate = asyncio.Event()
     asking = prober._checker.ask

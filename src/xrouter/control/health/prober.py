@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from random import uniform
+from statistics import median
 
 from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,6 +33,11 @@ COUNT_EVERY_S = 30.0
 FORGET_EVERY_S = 600.0
 KEEP_S = 30 * 86400.0
 COUNTS_KEEP_S = 86400.0
+QUICK = 5
+"""How many times as often an endpoint is asked whose last probe failed, or that is down."""
+
+LIMIT_FACTOR = 3.0
+
 _BATCH = 500
 _BATCHES = 20
 _JITTER = 0.1
@@ -92,10 +98,17 @@ class Prober:
         try:
             while True:
                 await self.turn()
-                await asyncio.sleep(min(TICK_S, self._lease.often_s, self._options.every_s))
+                await asyncio.sleep(min(self._tick_s(), self._lease.often_s))
         finally:
             self._stand_by()
             await self._lease.leave()
+
+    def _tick_s(self) -> float:
+        """More often while something is wrong, so that its end is seen soon."""
+        every_s = self._options.every_s
+        if self._healths is not None and any(map(_is_unwell, self._healths.values())):
+            every_s /= 2 * QUICK
+        return min(TICK_S, every_s)
 
     async def turn(self) -> None:
         """Look once. Failures are logged, once, not raised."""
@@ -184,7 +197,9 @@ class Prober:
 
     def _begin(self, seat: Seat, health: Health) -> None:
         options = self._options
-        if seat.probed:
+        if seat.probed and _is_unwell(health):
+            self._begin_one(seat, "list", options.every_s / QUICK, _limit_s(health, options))
+        elif seat.probed:
             self._begin_one(seat, "list", options.every_s)
         window = self._window(seat)
         if options.token_every_s and seat.target and seat.probed:
@@ -193,18 +208,20 @@ class Prober:
             elif window.attempts == window.failed:
                 self._begin_one(seat, "token", options.token_every_s)
 
-    def _begin_one(self, seat: Seat, kind: Kind, every_s: float) -> None:
+    def _begin_one(
+        self, seat: Seat, kind: Kind, every_s: float, limit_s: float | None = None
+    ) -> None:
         key, now = (seat.id, kind), self._clock()
         last = self._due.get(key)
         if key in self._running or (last is not None and now < last + every_s):
             return
         spread = self._options.spread
         self._due[key] = now + every_s * uniform(-spread, spread)  # noqa: S311 - spreads the load
-        self._running[key] = asyncio.create_task(self._ask(seat, kind))
+        self._running[key] = asyncio.create_task(self._ask(seat, kind, limit_s))
 
-    async def _ask(self, seat: Seat, kind: Kind) -> Checked:
+    async def _ask(self, seat: Seat, kind: Kind, limit_s: float | None) -> Checked:
         async with self._places:
-            return await self._checker.ask(seat, kind)
+            return await self._checker.ask(seat, kind, limit_s)
 
     # --- writing
 
@@ -251,6 +268,21 @@ class Prober:
                 if max(counts, checks) < _BATCH:
                     break
         self._forget_at = now + FORGET_EVERY_S
+
+
+def _is_unwell(health: Health) -> bool:
+    return health.failed > 0 or health.state == "down"
+
+
+def _limit_s(health: Health, options: ProberOptions) -> float | None:
+    """How long a probe of an unwell endpoint may take: not much longer than when it was well.
+
+    One that hangs must not keep the next one from seeing that it is well again.
+    """
+    if not health.latencies:
+        return None
+    usual_s = median(health.latencies) / 1000
+    return max(options.every_s / QUICK, LIMIT_FACTOR * usual_s)
 
 
 def _row(done: Checked, now: float) -> CheckRow:
