@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from tests.control.fakes import ACME, adapters
 
 from xrouter.control.db.engine import Database
@@ -88,7 +88,7 @@ async def catalog(db: Database) -> None:
                     "retires_at": NOW - HOUR,
                 },
             ),
-            (EndpointStateRow, {"endpoint_id": 2, "state": "down", "since": NOW}),
+            (EndpointStateRow, {"endpoint_id": 2, "state": "down", "is_silent": True, "since": NOW}),
         ]
         for table, values in rows:
             await session.execute(insert(table).values(**values))
@@ -113,6 +113,13 @@ async def test_models_endpoints_and_their_policies(db: Database, vault: Vault) -
     one, two = found.endpoints["acme"]
     assert (one.country, one.state, one.max_running) == ("RU", "healthy", None)
     assert (two.country, two.state, two.max_running) == ("KZ", "down", 3)
+
+
+async def test_what_callers_alone_find_down_is_still_tried(db: Database, vault: Vault) -> None:
+    async with db.write() as session:
+        await session.execute(update(EndpointStateRow).values(is_silent=False))
+    found = await published(db, vault)
+    assert found.endpoints["acme"][1].state == "degraded"
 
 
 async def test_a_price_holds_from_its_moment_on(db: Database, vault: Vault) -> None:

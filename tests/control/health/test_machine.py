@@ -149,6 +149,20 @@ def test_a_restart_forgets_nothing_and_forgives_nothing() -> None:
     assert after(restored("healthy", None, [BAD, BAD]), BAD).state == "down"
 
 
+def test_who_says_that_it_is_down() -> None:
+    """Callers alone, or the probes, then or later; when it is well again nobody does."""
+    failing = Window(20, 20, "upstream_error")
+    told = after(Health(), GOOD, window=failing)
+    assert (told.state, told.silent) == ("down", False)
+    silent = after(told, BAD, BAD, BAD, window=failing)
+    assert (silent.state, silent.silent) == ("down", True)
+    assert after(Health(), BAD, BAD, BAD).silent
+    assert after(Health(), MUTE, MUTE, MUTE).silent
+    again = after(silent, GOOD, GOOD)
+    assert (again.state, again.silent) == ("healthy", False)
+    assert restored("down", None, [], silent=True).silent
+
+
 @given(steps)
 def test_nothing_gets_better_without_two_good_probes(seen: list[tuple[Check, Window]]) -> None:
     health, good = Health(), 0

@@ -12,3 +12,7 @@ class DatabaseError(OperatorError):
     type = "service_unavailable_error"
     default_code = "database_unavailable"
     fallback = False
+
+
+class DatabaseTaken(DatabaseError):
+    """Another process writes to this SQLite file; SQLite takes one."""

@@ -11,7 +11,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from xrouter.control.db.errors import DatabaseError
+from xrouter.control.db.errors import DatabaseError, DatabaseTaken
 
 WAIT_S = 5.0
 _EVERY_S = 0.02
@@ -26,7 +26,7 @@ class WriterLock:
         self._fd = -1
 
     async def acquire(self) -> None:
-        """Take the lock, once. Raises DatabaseError when another holds it for `wait_s` seconds."""
+        """Take the lock, once. Raises DatabaseTaken when another holds it for `wait_s` seconds."""
         if self._fd >= 0:
             return
         try:
@@ -34,9 +34,11 @@ class WriterLock:
                 while not self._try():  # noqa: ASYNC110 - another process holds it
                     await asyncio.sleep(_EVERY_S)
         except TimeoutError:
-            raise DatabaseError(
-                f"Another process ({self._holder()}) is writing to this database.",
-                hint="Use the control API of the running server, or stop it first.",
+            raise DatabaseTaken(
+                f"Another process ({self._holder()}) is writing to this database, and SQLite takes "
+                "one.",
+                hint="Use the control API of the running server, or stop it first. Several servers "
+                "need PostgreSQL: `xrouter db move`.",
             ) from None
 
     def release(self) -> None:

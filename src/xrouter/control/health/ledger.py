@@ -97,11 +97,14 @@ async def _write_states(
     rows = await repository.states(session)
     for endpoint_id in seats:
         health, row = healths[endpoint_id], rows.pop(endpoint_id, None)
-        if health.state == ("healthy" if row is None else row.state):
+        was = "healthy" if row is None else row.state
+        if health.state == was and (row is None or health.silent == row.is_silent):
             continue
         if row is None:
             row = EndpointStateRow(endpoint_id=endpoint_id)
             session.add(row)
-        row.state, row.since, row.cause = health.state, moment, health.cause
+        if health.state != was:
+            row.state, row.since, row.cause = health.state, moment, health.cause
+        row.is_silent = health.silent
     for row in rows.values():
         await session.delete(row)

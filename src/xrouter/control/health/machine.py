@@ -61,6 +61,7 @@ class Health(Struct, frozen=True):
     """State of an endpoint, and what leads to the next one.
 
     failed, good, slow: cheap probes in a row up to now; mute: real ones that brought no answer.
+    silent: it is down by the word of the probes, not by that of callers alone.
     latencies: milliseconds of the cheap ones that answered. quiet_since: when nobody has asked any
     more, for endpoints without probes.
     """
@@ -71,6 +72,7 @@ class Health(Struct, frozen=True):
     good: int = 0
     slow: int = 0
     mute: int = 0
+    silent: bool = False
     last_code: str | None = None
     latencies: tuple[float, ...] = ()
     quiet_since: float | None = None
@@ -95,9 +97,11 @@ def noted(health: Health, check: Check) -> Health:
     )
 
 
-def restored(state: State, cause: str | None, checks: Iterable[Check]) -> Health:
+def restored(
+    state: State, cause: str | None, checks: Iterable[Check], *, silent: bool = False
+) -> Health:
     """After a restart: the state that was written down, and the last probes, the oldest first."""
-    health = Health(state=state, cause=cause)
+    health = Health(state=state, cause=cause, silent=silent)
     for check in checks:
         health = noted(health, check)
     return replace(health, good=0)
@@ -108,11 +112,14 @@ def judged(health: Health, window: Window, now: float, *, probed: bool) -> Healt
     if not probed:
         health = _listened(health, window, now)
     state, cause = _verdict(health, window)
+    silent = _is_silent(health)
     worse = _ORDER[state] - _ORDER[health.state]
     if worse > 0:
-        return replace(health, state=state, cause=cause, good=0)
+        return replace(health, state=state, cause=cause, silent=silent, good=0)
     if worse < 0 and health.good >= GOOD_IN_A_ROW:
-        return replace(health, state=state, cause=cause)
+        return replace(health, state=state, cause=cause, silent=False)
+    if silent and not health.silent:
+        return replace(health, silent=True)
     return health
 
 
@@ -123,9 +130,13 @@ def is_slow(latencies: tuple[float, ...], took_ms: float) -> bool:
     return took_ms > SLOW_FACTOR * median(latencies)
 
 
+def _is_silent(health: Health) -> bool:
+    return max(health.failed, health.mute) >= FAILED_IN_A_ROW
+
+
 def _verdict(health: Health, window: Window) -> tuple[State, str | None]:
     """What the signs of this moment say, whatever was before."""
-    if max(health.failed, health.mute) >= FAILED_IN_A_ROW:
+    if _is_silent(health):
         return "down", health.last_code or UNKNOWN
     if window.share >= DOWN_SHARE:
         return "down", window.cause or UNKNOWN

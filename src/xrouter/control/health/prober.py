@@ -174,6 +174,7 @@ class Prober:
                 state_of(states.get(id_)),
                 states[id_].cause if id_ in states else None,
                 (_check(row) for row in reversed(checks.get(id_, []))),
+                silent=id_ in states and states[id_].is_silent,
             )
             for id_ in states.keys() | checks.keys()
         }
@@ -234,7 +235,8 @@ class Prober:
     ) -> None:
         now = self._clock()
         changed = [id_ for id_ in seats if before[id_].state != after[id_].state]
-        settle = bool(changed) or seats is not self._seats or now >= self._count_at
+        hushed = [id_ for id_ in seats if before[id_].silent != after[id_].silent]
+        settle = bool(changed or hushed) or seats is not self._seats or now >= self._count_at
         counted: dict[int, float] = {}
         if checks or settle:
             async with self._db.write() as session:
@@ -249,7 +251,7 @@ class Prober:
             self._ledger.written(counted)
             self._count_at = now + COUNT_EVERY_S
             self._seats = seats
-        if changed:
+        if changed or hushed:
             self._changed()
         for id_ in changed:
             _tell(seats[id_], before[id_], after[id_])

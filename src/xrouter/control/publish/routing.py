@@ -37,7 +37,7 @@ class Routing:
         self._policies: dict[bytes, Policy] = {}
         self._given = {row.name: _given(row) for row in tables.providers}
         self._prices = self._current(tables.prices)
-        self._states = {row.endpoint_id: row.state for row in tables.states}
+        self._states = {row.endpoint_id: row for row in tables.states}
         self._countries = {row.name: row.country for row in tables.providers}
         self.rates: dict[str, int] = {row.currency: row.rubles for row in tables.rates}
         self.canaries = self._trials(tables.canaries, tables.models)
@@ -55,10 +55,16 @@ class Routing:
         return None if found is None else found.get(version) or found.get(None)
 
     def state(self, endpoint: int) -> State:
-        """How the prober found an endpoint."""
-        found: Any = self._states.get(endpoint)
-        state: State = found if found in _STATES else "healthy"
-        return state
+        """How the prober found an endpoint.
+
+        What callers alone find down is still tried now and then: only so it is seen to be well
+        again. The breakers see to it that few pay for that.
+        """
+        row = self._states.get(endpoint)
+        if row is None or row.state not in _STATES:
+            return "healthy"
+        state: State = row.state
+        return "degraded" if state == "down" and not row.is_silent else state
 
     def country(self, provider: str, own: str | None) -> str | None:
         """Where an endpoint stands: its own word, else the provider's."""

@@ -87,7 +87,7 @@ _PRICES = (
 _RATES = select(RateRow.currency, RateRow.rubles).order_by(RateRow.day)
 _ROUTES = select(RouteRow).options(selectinload(RouteRow.targets)).order_by(RouteRow.name)
 _CANARIES = select(ReleaseRow).where(ReleaseRow.status == CANARY).order_by(ReleaseRow.id)
-_STATES = select(EndpointStateRow.endpoint_id, EndpointStateRow.state)
+_STATES = select(EndpointStateRow.endpoint_id, EndpointStateRow.state, EndpointStateRow.is_silent)
 
 _LIMITS = (
     select(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Double, ForeignKey, Index, text
+from sqlalchemy import BigInteger, Double, ForeignKey, Index, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from xrouter.control.db.tables.base import Base
 
 
 class EndpointStateRow(Base):
-    """state: `healthy`, `degraded` or `down`; the data plane has it in its snapshot.
+    """state: `healthy`, `degraded` or `down`. is_silent: the probes say so, not callers alone; then
+    nobody is sent there. The data plane has both in its snapshot.
 
     Written only when the state changes: each write raises the catalog's revision.
     """
@@ -24,6 +25,7 @@ class EndpointStateRow(Base):
     state: Mapped[str]
     since: Mapped[datetime]
     cause: Mapped[str | None]
+    is_silent: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class CheckRow(Base):

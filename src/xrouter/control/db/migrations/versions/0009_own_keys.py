@@ -1,4 +1,5 @@
-"""Projects' own credentials; what each attempt cost; which revision a key has changed in.
+"""Projects' own credentials; what each attempt cost; which revision a key has changed in; who
+says that an endpoint is down.
 
 Revision ID: 0009
 Revises: 0008
@@ -81,10 +82,14 @@ def upgrade() -> None:
     _credentials()
     _attempts()
     _keys()
+    op.add_column("endpoint_states", switch("is_silent", default=sa.false()))
 
 
 def downgrade() -> None:
     """In the reverse order."""
+    triggers.unwatch(op.get_bind(), "endpoint_states")
+    op.drop_column("endpoint_states", "is_silent")
+    triggers.watch(op.get_bind(), "endpoint_states")
     triggers.unstamp(op.get_bind(), "api_keys")
     triggers.unwatch(op.get_bind(), "api_keys")
     op.drop_index("ix_api_keys_revision", "api_keys")
