@@ -168,7 +168,7 @@ def _sqlite(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncE
 def _postgresql(
     url: URL, statement_s: float | None = STATEMENT_S, size: int = CONNECTIONS
 ) -> AsyncEngine:
-    settings = {"application_name": "xrouter", "idle_in_transaction_session_timeout": "60000"}
+    settings = {"application_name": "xrouter", "idle_in_transaction_session_timeout": "30000"}
     try:
         return create_async_engine(
             url,

@@ -24,7 +24,7 @@ Health = Annotated[HealthService, room(HealthService)]
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events `state`, `incident` and `lost`",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     }
 }
 
