@@ -68,8 +68,8 @@ def plane() -> Plane:
 
 
 @pytest.fixture
-def publisher(db: Database, vault: Vault, plane: Plane) -> Publisher:
-    return Publisher(db, vault, adapters(), plane.deliver, stale=plane.told)
+def publisher(db: Database, vault: Vault, plane: Plane, tmp_path: Path) -> Publisher:
+    return Publisher(db, vault, adapters(), plane.deliver, tmp_path, stale=plane.told)
 
 
 async def snapshot(db: Database, vault: Vault) -> Snapshot:
@@ -230,9 +230,9 @@ async def test_a_change_is_delivered_within_a_second_and_a_poke_at_once(
 
 
 async def test_a_poke_does_not_wait_for_the_next_look(
-    api: Api, db: Database, vault: Vault, plane: Plane
+    api: Api, db: Database, vault: Vault, plane: Plane, tmp_path: Path
 ) -> None:
-    publisher = Publisher(db, vault, adapters(), plane.deliver, every_s=lambda: 3600.0)
+    publisher = Publisher(db, vault, adapters(), plane.deliver, tmp_path, every_s=lambda: 3600.0)
     async with running(publisher):
         await plane.until(lambda: plane.snapshots)
         await api.acme()
@@ -247,10 +247,10 @@ async def test_nothing_is_delivered_twice(publisher: Publisher, plane: Plane) ->
 
 
 async def test_what_a_stranger_writes_is_noticed(
-    sqlite_url: str, sqlite_file: Path, vault: Vault, plane: Plane
+    sqlite_url: str, sqlite_file: Path, vault: Vault, plane: Plane, tmp_path: Path
 ) -> None:
     db = Database(sqlite_url)
-    async with running(Publisher(db, vault, adapters(), plane.deliver)):
+    async with running(Publisher(db, vault, adapters(), plane.deliver, tmp_path)):
         await plane.until(lambda: plane.snapshots)
         with sqlite3.connect(sqlite_file) as stranger:
             stranger.execute(
@@ -262,10 +262,10 @@ async def test_what_a_stranger_writes_is_noticed(
 
 
 async def test_the_last_snapshot_stays_while_the_database_is_away(
-    postgres: Postgres, postgres_url: str, vault: Vault, plane: Plane
+    postgres: Postgres, postgres_url: str, vault: Vault, plane: Plane, tmp_path: Path
 ) -> None:
     db = Database(postgres_url)
-    publisher = Publisher(db, vault, adapters(), plane.deliver, stale=plane.told)
+    publisher = Publisher(db, vault, adapters(), plane.deliver, tmp_path, stale=plane.told)
     with log.captured() as logs:
         async with running(publisher):
             await plane.until(lambda: plane.snapshots)
@@ -282,7 +282,7 @@ async def test_the_last_snapshot_stays_while_the_database_is_away(
 
 
 async def test_a_snapshot_that_cannot_be_delivered_is_delivered_again(
-    db: Database, vault: Vault, plane: Plane
+    db: Database, vault: Vault, plane: Plane, tmp_path: Path
 ) -> None:
     failures = [RuntimeError("no"), RuntimeError("no")]
 
@@ -291,7 +291,7 @@ async def test_a_snapshot_that_cannot_be_delivered_is_delivered_again(
             raise failures.pop()
         await plane.deliver(snapshot)
 
-    publisher = Publisher(db, vault, adapters(), deliver, stale=plane.told)
+    publisher = Publisher(db, vault, adapters(), deliver, tmp_path, stale=plane.told)
     with log.captured() as logs:
         for _ in range(4):
             await publisher.turn()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,7 +89,10 @@ async def catalog(db: Database) -> None:
                     "retires_at": NOW - HOUR,
                 },
             ),
-            (EndpointStateRow, {"endpoint_id": 2, "state": "down", "is_silent": True, "since": NOW}),
+            (
+                EndpointStateRow,
+                {"endpoint_id": 2, "state": "down", "is_silent": True, "since": NOW},
+            ),
         ]
         for table, values in rows:
             await session.execute(insert(table).values(**values))
@@ -135,7 +139,8 @@ async def test_a_price_holds_from_its_moment_on(db: Database, vault: Vault) -> N
         (RateRow, {"currency": "USD", "day": date(2026, 1, 2), "rubles": 81}),
     )
     (version,) = found.models["acme/m"].versions
-    assert version.price == Price(currency="RUB", input=2, output=0, source="test")
+    assert version.price == Price(id=2, currency="RUB", input=2, output=0, source="test")
+    assert version.deferred == Price(id=4, currency="RUB", input=9, output=0, source="test")
     assert found.valid_until == pytest.approx((NOW + HOUR / 2).timestamp())
     assert found.rates == {"USD": 81}
     own = price | {"effective_from": NOW - 2 * HOUR, "input": 7, "version": "5"}
@@ -143,6 +148,8 @@ async def test_a_price_holds_from_its_moment_on(db: Database, vault: Vault) -> N
     (version,) = found.models["acme/m"].versions
     assert version.price is not None
     assert version.price.input == 7
+    assert version.deferred is not None
+    assert version.deferred.input == 9
 
 
 async def test_routes_by_all_their_names(db: Database, vault: Vault) -> None:
@@ -248,7 +255,9 @@ async def test_versions_come_with_all_that_is_said_of_them(db: Database, vault: 
     )
 
 
-async def test_what_begins_is_published_when_it_begins(db: Database, vault: Vault) -> None:
+async def test_what_begins_is_published_when_it_begins(
+    db: Database, vault: Vault, tmp_path: Path
+) -> None:
     price = {"llm_model_id": 1, **RUB, "effective_from": NOW + 2 * HOUR, "input": 5}
     await published(db, vault, (PriceRow, price))
     now, delivered = [NOW.timestamp()], list[Snapshot]()
@@ -256,7 +265,7 @@ async def test_what_begins_is_published_when_it_begins(db: Database, vault: Vaul
     async def deliver(snapshot: Snapshot) -> None:
         delivered.append(snapshot)
 
-    publisher = Publisher(db, vault, adapters(), deliver, now=lambda: now[0])
+    publisher = Publisher(db, vault, adapters(), deliver, tmp_path, now=lambda: now[0])
     for hours in (0, 0.9, 1, 1, 1.9, 2, 3):
         now[0] = (NOW + hours * HOUR).timestamp()
         await publisher.turn()
@@ -274,7 +283,7 @@ async def test_what_begins_is_published_when_it_begins(db: Database, vault: Vaul
 
 
 async def test_it_does_not_wait_longer_than_until_something_begins(
-    db: Database, vault: Vault
+    db: Database, vault: Vault, tmp_path: Path
 ) -> None:
     """Though it looks once an hour."""
     now, delivered = [NOW.timestamp()], asyncio.Queue[Snapshot]()
@@ -284,7 +293,7 @@ async def test_it_does_not_wait_longer_than_until_something_begins(
         await delivered.put(snapshot)
 
     publisher = Publisher(
-        db, vault, adapters(), deliver, every_s=lambda: 3600.0, now=lambda: now[0]
+        db, vault, adapters(), deliver, tmp_path, every_s=lambda: 3600.0, now=lambda: now[0]
     )
     task = asyncio.create_task(publisher.run())
     async with asyncio.timeout(20):

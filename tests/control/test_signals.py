@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -223,7 +224,7 @@ async def test_a_defect_of_who_is_told_does_not_end_it(
 
 
 async def test_a_publisher_that_looks_rarely_is_woken(
-    pg: Database, vault: Vault, stranger: Stranger, ear: Ear
+    pg: Database, vault: Vault, stranger: Stranger, ear: Ear, tmp_path: Path
 ) -> None:
     delivered: list[Snapshot] = []
 
@@ -231,7 +232,7 @@ async def test_a_publisher_that_looks_rarely_is_woken(
         delivered.append(snapshot)
         ear.told()
 
-    publisher = Publisher(pg, vault, adapters(), deliver, every_s=lambda: 1e6)
+    publisher = Publisher(pg, vault, adapters(), deliver, tmp_path, every_s=lambda: 1e6)
     listener = Listener(pg, publisher.poke)
     publishing = asyncio.create_task(publisher.run())
     async with running(listener):

@@ -5,9 +5,11 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from xrouter.domain.errors import NotReady, Unauthenticated
+from xrouter.domain.errors import Forbidden, NotReady, Unauthenticated
 from xrouter.domain.identity import KeyRecord, Principal, new_key, well_formed
+from xrouter.domain.limits import Tenant
 from xrouter.domain.snapshot import EMPTY, Snapshot
 from xrouter.stores.memory.answers import MemoryAnswers
 from xrouter.stores.memory.keys import MemoryKeyBook
@@ -38,6 +40,18 @@ def test_a_known_key_is_found() -> None:
     key = new_key()
     found = MemoryKeyBook(mac).find(key, snapshot(KeyRecord(mac=mac(key), principal=ME)))
     assert found is ME
+
+
+def test_a_key_of_a_project_that_is_switched_off_opens_nothing() -> None:
+    key = new_key()
+    state = snapshot(KeyRecord(mac=mac(key), principal=ME))
+    tenant = Tenant(project=ME.project, organization="acme", is_active=False)
+    off = replace(state, tenants={ME.project: tenant})
+    with pytest.raises(Forbidden) as refused:
+        MemoryKeyBook(mac).find(key, off)
+    assert refused.value.code == "project_inactive"
+    on = replace(state, tenants={ME.project: replace(tenant, is_active=True)})
+    assert MemoryKeyBook(mac).find(key, on) is ME
 
 
 def test_an_expired_key_is_refused() -> None:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import secrets
+from abc import ABC, abstractmethod
 
 from msgspec import Struct
 
@@ -16,7 +17,7 @@ _SECRET_BYTES = 32
 _CHECKSUM_BYTES = 4
 
 
-class Principal(Struct, frozen=True, kw_only=True):
+class Principal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The owner of a request: an API key of a project.
 
     key_id: public id of the key, safe to log. rpm: requests a minute, None for no limit.
@@ -33,16 +34,30 @@ class Principal(Struct, frozen=True, kw_only=True):
     bounds: Bounds | None = None
 
 
-class KeyRecord(Struct, frozen=True, kw_only=True):
+class KeyRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the data plane knows of a key: its MAC (HMAC-SHA-256 with the pepper), never the key.
 
-    expires_at: unix seconds or None. is_replaced: the secret before a rotation.
+    expires_at: unix seconds or None. is_replaced: the secret before a rotation. row: the number of
+    the key in the database, the same for all of its secrets; 0 where nobody asks for it.
     """
 
     mac: bytes
     principal: Principal
     expires_at: float | None = None
     is_replaced: bool = False
+    row: int = 0
+
+
+class KeyShelf(ABC):
+    """Very many keys, apart from the snapshot. What is on it never changes."""
+
+    @abstractmethod
+    def find(self, mac: bytes) -> KeyRecord | None:
+        """By MAC; never waits. Raises NotReady when the shelf is damaged there."""
+
+    @abstractmethod
+    def named(self, key_id: str) -> KeyRecord | None:
+        """By its public id. Raises NotReady when the shelf is damaged there."""
 
 
 def new_key() -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, inspect, text
 
 _EVENTS = ("insert", "update", "delete")
 _BUMP = "UPDATE catalog_state SET revision = revision + 1"
+_READ = "SELECT revision INTO NEW.revision FROM catalog_state"
 _CHANGES = ("update", "delete")
 _REFUSE = "xrouter_append_only"
 _FUNCTION = "xrouter_catalog_changed"
@@ -38,18 +39,19 @@ def drop_function(connection: Connection) -> None:
         connection.execute(text(f"DROP FUNCTION {_FUNCTION}()"))
 
 
-def watch(connection: Connection, table: str) -> None:
-    """Let every change of the table raise the revision."""
+def watch(connection: Connection, table: str, *, inserts: bool = True) -> None:
+    """Let every change of the table raise the revision. inserts: a new row is a change, too."""
     if connection.dialect.name == "postgresql":
+        first = "INSERT OR " if inserts else ""
         connection.execute(
             text(
                 f"CREATE TRIGGER {_name(table)} "
-                f"AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} "
+                f"AFTER {first}UPDATE OR DELETE OR TRUNCATE ON {table} "
                 f"FOR EACH STATEMENT EXECUTE FUNCTION {_FUNCTION}()"
             )
         )
         return
-    for what in _EVENTS:
+    for what in _EVENTS if inserts else _CHANGES:
         connection.execute(
             text(f"CREATE TRIGGER {_name(table)}_{what} AFTER {what} ON {table} BEGIN {_BUMP}; END")
         )
@@ -61,20 +63,32 @@ def unwatch(connection: Connection, table: str) -> None:
         connection.execute(text(f"DROP TRIGGER {_name(table)} ON {table}"))
         return
     for what in _EVENTS:
-        connection.execute(text(f"DROP TRIGGER {_name(table)}_{what}"))
+        connection.execute(text(f"DROP TRIGGER IF EXISTS {_name(table)}_{what}"))
 
 
 def stamp(connection: Connection, table: str) -> None:
     """Write into each row that changes (its `revision`) the revision in which it does.
 
-    Whoever has read all up to a revision finds the rest above it. Each row raises the revision
-    first: on PostgreSQL, where writers come at once, no later reader can have gone past it.
+    Whoever has read all up to a revision finds the rest above it. The revision is raised before
+    any row is written: on PostgreSQL, where writers come at once, no reader can have gone past it.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(
             text(
+                f"CREATE OR REPLACE FUNCTION {_STAMP}_first() RETURNS trigger LANGUAGE plpgsql "
+                f"AS $$ BEGIN {_BUMP}; RETURN NULL; END $$"
+            )
+        )
+        connection.execute(
+            text(
+                f"CREATE TRIGGER {table}_stamp_first BEFORE INSERT OR UPDATE ON {table} "
+                f"FOR EACH STATEMENT EXECUTE FUNCTION {_STAMP}_first()"
+            )
+        )
+        connection.execute(
+            text(
                 f"CREATE OR REPLACE FUNCTION {_STAMP}() RETURNS trigger LANGUAGE plpgsql AS $$ "
-                f"BEGIN {_BUMP} RETURNING revision INTO NEW.revision; RETURN NEW; END $$"
+                f"BEGIN {_READ}; RETURN NEW; END $$"
             )
         )
         connection.execute(
@@ -95,8 +109,9 @@ def stamp(connection: Connection, table: str) -> None:
 def unstamp(connection: Connection, table: str) -> None:
     """The reverse of `stamp`."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text(f"DROP TRIGGER {table}_stamp ON {table}"))
-        connection.execute(text(f"DROP FUNCTION {_STAMP}()"))
+        for name in ("", "_first"):
+            connection.execute(text(f"DROP TRIGGER {table}_stamp{name} ON {table}"))
+            connection.execute(text(f"DROP FUNCTION {_STAMP}{name}()"))
         return
     for event in ("insert", "update"):
         connection.execute(text(f"DROP TRIGGER {table}_stamp_{event}"))

@@ -19,12 +19,12 @@ from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import EndpointRow, ProviderRow
 from xrouter.control.publish import tenants, tokens
-from xrouter.control.publish.keys import records
+from xrouter.control.publish.accounts import accounts
 from xrouter.control.publish.routing import Routing
-from xrouter.control.publish.tables import Tables, read
+from xrouter.control.publish.stock import Keys, KeyStock
+from xrouter.control.publish.tables import DEFERRED, Tables, read
 from xrouter.domain.abilities import Abilities, Degree, Feature
 from xrouter.domain.catalog import Endpoint, Kind, Model, Status, Version
-from xrouter.domain.identity import KeyRecord
 from xrouter.domain.snapshot import Snapshot
 from xrouter.stores.vault import Vault, VaultError, WrongMasterKey
 from xrouter.telemetry.logs import log
@@ -43,15 +43,18 @@ async def build_snapshot(
     now: float | None = None,
     *,
     issuer: str = "",
+    stock: KeyStock | None = None,
 ) -> Snapshot:
     """The catalog and the keys as they are. now: unix seconds, None for those of the clock.
 
-    issuer: of access tokens, empty where none is good.
+    issuer: of access tokens, empty where none is good. stock: what is known of the keys already,
+    None for nothing.
     Raises DatabaseError, and WrongMasterKey when nothing secret in the database can be opened.
     """
-    tables = await read(db)
+    stock = stock or KeyStock(vault.pepper_id)
+    tables = await read(db, stock)
     builder = _Builder(vault, adapters, tables, now or time.time(), issuer)
-    return await asyncio.to_thread(builder.build)
+    return await asyncio.to_thread(builder.build, stock)
 
 
 class _Builder:
@@ -74,9 +77,9 @@ class _Builder:
     def _skip(self, reason: str, name: str) -> None:
         self._skipped[reason].append(name)
 
-    def build(self) -> Snapshot:
+    def build(self, stock: KeyStock) -> Snapshot:
         """Raises WrongMasterKey."""
-        tables, routing = self._tables, self._routing
+        tables, routing, keys = self._tables, self._routing, self._keys(stock)
         enabled = {row.name for row in tables.providers if row.is_enabled}
         models = self._models(tables, enabled)
         endpoints = {row.name: self._endpoints(row) for row in tables.providers if row.is_enabled}
@@ -85,13 +88,19 @@ class _Builder:
             built_at=self._now,
             models=models,
             endpoints=endpoints,
-            keys=self._keys(tables.keys),
+            keys=keys.good,
+            shelf=keys.shelf,
+            unshelved=keys.unshelved,
+            stale=keys.is_partial,
             routes=routing.routes(tables.routes, models),
             rates=routing.rates,
             canaries=routing.canaries,
             limits=tenants.limits(tables.limits, self._skip),
             tenants=tenants.tenants(tables.tenants),
             tokens=tokens.trust(tables.tokens, self._vault, self._issuer, self._skip),
+            accounts=accounts(
+                tables.credentials, endpoints, self._adapters, self._vault, self._skip
+            ),
             valid_until=routing.later,
         )
         if self._foreign is not None and not self._opened:
@@ -179,13 +188,15 @@ class _Builder:
             retires_at=retires_at,
             successor=successor,
             price=self._routing.price(model, label),
+            deferred=self._routing.price(model, label, DEFERRED),
         )
 
     def _only(self, model: Row[Any]) -> Version:
         """A model without versions means what its name says."""
         upstream = model.model_id.partition("/")[2]
         price = self._routing.price(model.id, DEFAULT_LABEL)
-        return Version(label=DEFAULT_LABEL, upstream=upstream, price=price)
+        later = self._routing.price(model.id, DEFAULT_LABEL, DEFERRED)
+        return Version(label=DEFAULT_LABEL, upstream=upstream, price=price, deferred=later)
 
     def _able(self, row: Row[Any]) -> Abilities:
         """Models of which the same is said share it."""
@@ -195,24 +206,14 @@ class _Builder:
             self._abilities[said] = _abilities(row, self._adapters)
         return self._abilities[said]
 
-    def _keys(self, found: list[Row[Any]]) -> dict[bytes, KeyRecord]:
-        keys: dict[bytes, KeyRecord] = {}
-        for row in found:
-            if row.pepper_id != self._vault.pepper_id:
-                self._foreign = WrongMasterKey(
-                    "The API keys were made with another master key.",
-                    hint="Start with the master key file that belongs to this database.",
-                )
-                self._skipped["API key made with another master key"].append(row.key_id)
-                continue
-            self._opened += 1
-            try:
-                made = records(row)
-            except ValueError as error:
-                self._skipped[f"API key held to what makes no sense: {error}"].append(row.key_id)
-                continue
-            for record in made:
-                keys[record.mac] = record
+    def _keys(self, stock: KeyStock) -> Keys:
+        keys = stock.take(self._tables.keys, self._skip)
+        self._opened += keys.known
+        if keys.foreign:
+            self._foreign = WrongMasterKey(
+                "The API keys were made with another master key.",
+                hint="Start with the master key file that belongs to this database.",
+            )
         return keys
 
 

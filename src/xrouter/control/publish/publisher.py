@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -13,6 +15,7 @@ from xrouter.control.catalog import repository
 from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.db.engine import Database
 from xrouter.control.publish.build import build_snapshot
+from xrouter.control.publish.shelving import Shelving, Sizes
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.snapshot import Snapshot
 from xrouter.stores.vault import Vault
@@ -33,7 +36,8 @@ class Publisher:
 
     stale: told True when the database cannot be asked any more, False when it can again. The last
     snapshot stays in use meanwhile. every_s: gives how long to wait before the next look.
-    now: unix seconds. issuer: of access tokens.
+    now: unix seconds. issuer: of access tokens. folder: of the snapshot file, where files of keys
+    lie when there are very many; sizes: from when on.
     """
 
     def __init__(
@@ -42,11 +46,13 @@ class Publisher:
         vault: Vault,
         adapters: Adapters,
         deliver: Callable[[Snapshot], Awaitable[None]],
+        folder: Path,
         *,
         stale: Callable[[bool], None] = _nobody,
         every_s: Callable[[], float] = lambda: EVERY_S,
         now: Callable[[], float] = time.time,
         issuer: str = "",
+        sizes: Sizes | None = None,
     ) -> None:
         self._db = db
         self._vault = vault
@@ -57,8 +63,10 @@ class Publisher:
         self._now = now
         self._issuer = issuer
         self._poked = asyncio.Event()
+        self._shelving = Shelving(db, vault.pepper_id, folder, self.poke, sizes=sizes)
         self._failing = False
         self._delivered: int | None = None
+        self._awaited_shelf = False
         self._valid_until = math.inf
         self._turn = asyncio.Lock()
 
@@ -68,14 +76,15 @@ class Publisher:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            self._poked.clear()
-            await self.turn()
-            try:
-                async with asyncio.timeout(self._pause_s()):
-                    await self._poked.wait()
-            except TimeoutError:
-                continue
+        try:
+            while True:
+                self._poked.clear()
+                await self.turn()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause_s()):
+                        await self._poked.wait()
+        finally:
+            await self._shelving.close()
 
     def _pause_s(self) -> float:
         """Until the next look: no longer than until something begins."""
@@ -100,20 +109,28 @@ class Publisher:
     async def _publish(self) -> None:
         async with self._db.read() as session:
             revision = await repository.revision(session)
-        now = self._now()
-        if revision == self._delivered and now < self._valid_until:
+            need = await self._shelving.look(session, revision)
+        is_new = await self._shelving.settle(need)
+        stock, now = self._shelving.stock, self._now()
+        is_old = revision == self._delivered and stock.awaits_shelf is self._awaited_shelf
+        if is_old and now < self._valid_until and not is_new:
             return
         snapshot = await build_snapshot(
-            self._db, self._vault, self._adapters, now, issuer=self._issuer
+            self._db,
+            self._vault,
+            self._adapters,
+            now,
+            issuer=self._issuer,
+            stock=stock,
         )
         await self._deliver(snapshot)
-        self._delivered = snapshot.revision
+        self._delivered, self._awaited_shelf = snapshot.revision, stock.awaits_shelf
         self._valid_until = snapshot.valid_until or math.inf
         log.info(
             "snapshot_delivered",
             revision=snapshot.revision,
             models=len(snapshot.models),
-            keys=len(snapshot.keys),
+            keys=stock.known,
         )
 
     def _failed(self, error: Exception) -> None:

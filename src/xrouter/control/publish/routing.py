@@ -12,13 +12,16 @@ from sqlalchemy import Row
 from xrouter.control.db.tables.catalog import ProviderRow
 from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.control.db.tables.routing import RouteRow
-from xrouter.control.publish.tables import Tables
+from xrouter.control.publish.tables import SYNC, Tables
 from xrouter.domain.catalog import Price, State
 from xrouter.domain.routes import Canary, Policy, Route, RouteTarget
 
-_BOUNDS = frozenset({"countries", "max_price", "borders"})
+_BOUNDS = frozenset({"countries", "max_price", "require_price", "borders"})
 """Fields of a policy that forbid: without them requests could go where they must not."""
 _STATES = frozenset(get_args(State))
+
+_Of = tuple[int, str]
+"""A model and a mode."""
 
 Skip = Callable[[str, str], None]
 """Told the reason and the name of each row that is left out."""
@@ -49,9 +52,9 @@ class Routing:
         self.later = moment if self.later is None else min(self.later, moment)
         return False
 
-    def price(self, model: int, version: str) -> Price | None:
+    def price(self, model: int, version: str, mode: str = SYNC) -> Price | None:
         """What a version costs now: by its own row, else by that of all versions."""
-        found = self._prices.get(model)
+        found = self._prices.get((model, mode))
         return None if found is None else found.get(version) or found.get(None)
 
     def state(self, endpoint: int) -> State:
@@ -128,12 +131,12 @@ class Routing:
             is_enabled=row.is_enabled,
         )
 
-    def _current(self, rows: Iterable[Row[Any]]) -> dict[int, dict[str | None, Price]]:
-        """By model and version."""
-        found: dict[int, dict[str | None, Price]] = {}
+    def _current(self, rows: Iterable[Row[Any]]) -> dict[_Of, dict[str | None, Price]]:
+        """By model and mode, then by version."""
+        found: dict[_Of, dict[str | None, Price]] = {}
         for row in rows:
             if self.has_begun(row.effective_from.timestamp()):
-                found.setdefault(row.llm_model_id, {})[row.version] = _price(row)
+                found.setdefault((row.llm_model_id, row.mode), {})[row.version] = _price(row)
         return found
 
     def _trials(self, rows: Iterable[ReleaseRow], models: list[Row[Any]]) -> dict[str, Canary]:
@@ -164,6 +167,7 @@ def _given(row: ProviderRow) -> dict[str, Any]:
 
 def _price(row: Row[Any]) -> Price:
     return Price(
+        id=row.id,
         currency=row.currency,
         input=row.input,
         output=row.output,

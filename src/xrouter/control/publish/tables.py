@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Row, Select, Text, cast, select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -15,14 +15,17 @@ from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.billing import LimitRow
 from xrouter.control.db.tables.catalog import ModelRow, ProviderRow, VersionRow
 from xrouter.control.db.tables.health import EndpointStateRow
-from xrouter.control.db.tables.identity import KeyRow
+from xrouter.control.db.tables.identity import CredentialRow
 from xrouter.control.db.tables.people import OrganizationRow, ProjectRow
 from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.control.db.tables.routing import PriceRow, RateRow, RouteRow
 from xrouter.control.publish import tokens
+from xrouter.control.publish.stock import KeyChanges, KeyStock
 
 CANARY = "canary"
-SYNC = "sync"
+SYNC, DEFERRED = "sync", "deferred"
+"""How an answer is asked for, which may change its price."""
+
 _PART = 1000
 
 _MODELS = select(
@@ -51,42 +54,26 @@ _VERSIONS = select(
     VersionRow.retires_at,
     VersionRow.successor,
 ).order_by(VersionRow.llm_model_id, VersionRow.position, VersionRow.id)
-_KEYS = select(
-    KeyRow.mac,
-    KeyRow.pepper_id,
-    KeyRow.key_id,
-    KeyRow.name,
-    KeyRow.project,
-    KeyRow.rpm,
-    KeyRow.expires_at,
-    KeyRow.previous_mac,
-    KeyRow.previous_until,
-    cast(KeyRow.groups, Text),
-    cast(KeyRow.scopes, Text),
-    cast(KeyRow.models, Text),
-    cast(KeyRow.ip_ranges, Text),
-).where(KeyRow.revoked_at.is_(None))
-_PRICES = (
-    select(
-        PriceRow.llm_model_id,
-        PriceRow.version,
-        PriceRow.effective_from,
-        PriceRow.currency,
-        PriceRow.input,
-        PriceRow.output,
-        PriceRow.cached_input,
-        PriceRow.cache_write,
-        PriceRow.reasoning,
-        PriceRow.request,
-        PriceRow.image,
-        PriceRow.source,
-    )
-    .where(PriceRow.mode == SYNC)
-    .order_by(PriceRow.effective_from, PriceRow.id)
-)
+_PRICES = select(
+    PriceRow.id,
+    PriceRow.llm_model_id,
+    PriceRow.version,
+    PriceRow.mode,
+    PriceRow.effective_from,
+    PriceRow.currency,
+    PriceRow.input,
+    PriceRow.output,
+    PriceRow.cached_input,
+    PriceRow.cache_write,
+    PriceRow.reasoning,
+    PriceRow.request,
+    PriceRow.image,
+    PriceRow.source,
+).order_by(PriceRow.effective_from, PriceRow.id)
 _RATES = select(RateRow.currency, RateRow.rubles).order_by(RateRow.day)
 _ROUTES = select(RouteRow).options(selectinload(RouteRow.targets)).order_by(RouteRow.name)
 _CANARIES = select(ReleaseRow).where(ReleaseRow.status == CANARY).order_by(ReleaseRow.id)
+_CREDENTIALS = select(CredentialRow).where(CredentialRow.is_enabled).order_by(CredentialRow.id)
 _STATES = select(EndpointStateRow.endpoint_id, EndpointStateRow.state, EndpointStateRow.is_silent)
 
 _LIMITS = (
@@ -121,15 +108,15 @@ _TENANTS = (
 class Tables(Struct):
     """Rows. Prices by the moment from which they hold, rates by day; the last ones count.
 
-    The columns of versions and keys stand in the order in which they are taken. The lists of keys
-    are JSON as it is kept: there may be very many keys, and nearly all lists are empty.
+    The columns of versions stand in the order in which they are taken. keys: what has changed of
+    them.
     """
 
     revision: int
     providers: Sequence[ProviderRow]
     models: list[Row[Any]]
     versions: list[Row[Any]]
-    keys: list[Row[Any]]
+    keys: KeyChanges
     prices: list[Row[Any]]
     rates: list[Row[Any]]
     routes: Sequence[RouteRow]
@@ -138,17 +125,19 @@ class Tables(Struct):
     tokens: tokens.TokenRows
     limits: list[Row[Any]]
     tenants: list[Row[Any]]
+    credentials: Sequence[CredentialRow]
 
 
-async def read(db: Database) -> Tables:
-    """Read all of it. Raises DatabaseError."""
+async def read(db: Database, stock: KeyStock) -> Tables:
+    """Read all of it, of the keys what is not in the stock yet. Raises DatabaseError."""
     async with db.read() as session:
+        revision = await repository.revision(session)
         return Tables(
-            revision=await repository.revision(session),
+            revision=revision,
             providers=await repository.providers(session),
             models=await _all(session, _MODELS),
             versions=await _all(session, _VERSIONS),
-            keys=await _all(session, _KEYS),
+            keys=await stock.read(session, revision),
             prices=await _all(session, _PRICES),
             rates=await _all(session, _RATES),
             routes=(await session.scalars(_ROUTES)).all(),
@@ -157,6 +146,7 @@ async def read(db: Database) -> Tables:
             tokens=await tokens.read(session),
             limits=await _all(session, _LIMITS),
             tenants=await _all(session, _TENANTS),
+            credentials=(await session.scalars(_CREDENTIALS)).all(),
         )
 
 

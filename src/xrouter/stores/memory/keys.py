@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
-from xrouter.domain.errors import NotReady, Unauthenticated
+from xrouter.domain.errors import Forbidden, NotReady, Unauthenticated
 from xrouter.domain.identity import KeyRecord, Principal, well_formed
 from xrouter.domain.ports import KeyBook
 from xrouter.domain.snapshot import Snapshot
@@ -37,11 +37,22 @@ class MemoryKeyBook(KeyBook):
 
     @override
     def find(self, key: str, snapshot: Snapshot) -> Principal:
+        principal = self._found(key, snapshot)
+        tenant = snapshot.tenants.get(principal.project)
+        if tenant is not None and not tenant.is_active:
+            raise Forbidden(
+                "The project of this API key is switched off.",
+                code="project_inactive",
+                hint="Ask the operator of this router.",
+            )
+        return principal
+
+    def _found(self, key: str, snapshot: Snapshot) -> Principal:
         if len(key) > MAX_KEY_LENGTH:
             if not key.startswith(TOKEN_BEGINS):
                 raise _incorrect(key)
             return self._tokens.find(key, snapshot)
-        record = snapshot.keys.get(self._mac(key))
+        record = snapshot.key(self._mac(key))
         if record is None:
             raise self._unknown(key, snapshot)
         if record.expires_at is not None and record.expires_at <= self._now():

@@ -18,6 +18,7 @@ class UsageRow(Base):
         Index(None, "at", "event_id"),
         Index(None, "key_id", "at"),
         Index(None, "model_served", "at"),
+        Index(None, "project", "at"),
     )
 
     event_id: Mapped[str] = mapped_column(primary_key=True)

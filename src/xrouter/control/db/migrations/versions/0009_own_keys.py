@@ -1,5 +1,5 @@
 """Projects' own credentials; what each attempt cost; which revision a key has changed in; who
-says that an endpoint is down.
+says that an endpoint is down; a consent is no change of the catalog, its revocation is.
 
 Revision ID: 0009
 Revises: 0008
@@ -83,10 +83,16 @@ def upgrade() -> None:
     _attempts()
     _keys()
     op.add_column("endpoint_states", switch("is_silent", default=sa.false()))
+    triggers.unwatch(op.get_bind(), "oauth_grants")
+    triggers.watch(op.get_bind(), "oauth_grants", inserts=False)
+    op.create_index("ix_usage_events_project_at", "usage_events", ["project", "at"])
 
 
 def downgrade() -> None:
     """In the reverse order."""
+    op.drop_index("ix_usage_events_project_at", "usage_events")
+    triggers.unwatch(op.get_bind(), "oauth_grants")
+    triggers.watch(op.get_bind(), "oauth_grants")
     triggers.unwatch(op.get_bind(), "endpoint_states")
     op.drop_column("endpoint_states", "is_silent")
     triggers.watch(op.get_bind(), "endpoint_states")
