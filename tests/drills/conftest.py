@@ -3,11 +3,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from tests.e2e.fixtures import _sandbox_process, sandbox
+from tests.e2e.fixtures import _sandbox_process, sandbox, servers
 
 MARKER = "drill"
 
-__all__ = ["_sandbox_process", "sandbox"]
+__all__ = ["_sandbox_process", "sandbox", "servers"]
 
 
 def pytest_ignore_collect(config: pytest.Config) -> bool | None:

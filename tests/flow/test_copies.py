@@ -13,7 +13,7 @@ from typing_extensions import override
 from xrouter.domain.answer import ChatAnswer, ChatDelta
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.ports import Served
-from xrouter.flow.tally import tokens_of
+from xrouter.flow.yardstick import tokens_of
 from xrouter.providers.base import ChatExchange
 
 TEXT = "[[words:4]]"

@@ -5,7 +5,8 @@ import pytest
 from xrouter.domain.answer import AnswerMessage, ChatAnswer, Choice
 from xrouter.domain.chat import ChatRequest, FunctionCall, Message, ToolCall
 from xrouter.flow.fold import deltas_of
-from xrouter.flow.tally import CHARACTERS_PER_TOKEN, Tally
+from xrouter.flow.tally import Tally
+from xrouter.flow.yardstick import CHARACTERS_PER_TOKEN
 
 REQUEST = ChatRequest(model="m", messages=[Message("user", "x" * 40)])
 CALLS = [

@@ -28,21 +28,20 @@ MOST_TOKENS = 100_000_000
 _MOST_DIGITS = 30
 
 
-class Charge(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one request costs its project.
+class Part(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one attempt of a request costs, counted as in Charge. model: our id of it."""
 
-    cost: what the provider takes; margin, vat: put on it; total: the sum. currency, rate: by which
-    it was counted (billionths of a ruble for one unit), None where the price or the rate is
-    unknown, and all is 0. told: the provider named the cost itself.
-    """
-
+    provider: str
+    endpoint: str
+    model: str
+    version: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
     cost: int = 0
-    margin: int = 0
-    vat: int = 0
-    total: int = 0
     currency: str | None = None
     rate: int | None = None
-    told: bool = False
+    price_id: int | None = None
     is_estimated: bool = False
 
     @property
@@ -51,7 +50,37 @@ class Charge(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.rate is not None
 
 
+class Charge(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one request costs its project.
+
+    cost: what the provider takes; margin, vat: put on it; total: the sum. currency, rate: by which
+    it was counted (billionths of a ruble for one unit), None where the price or the rate is
+    unknown, and all is 0. told: the provider named the cost itself. parts: by attempt, where it is
+    not that of the target that has answered alone; then currency, rate and price_id are those of
+    the last one, and the cost is the sum of those that are known.
+    """
+
+    cost: int = 0
+    margin: int = 0
+    vat: int = 0
+    total: int = 0
+    currency: str | None = None
+    rate: int | None = None
+    price_id: int | None = None
+    told: bool = False
+    is_estimated: bool = False
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there was a price, and a rate for its currency."""
+        return self.rate is not None
+
+
 UNKNOWN = Charge()
+
+FREE = Charge(currency=RUBLE, rate=BILLION)
+"""Of an answer that was kept, and of one on the project's own account at the provider."""
 
 
 def rate_of(currency: str, rates: Mapping[str, int]) -> int | None:
@@ -88,6 +117,7 @@ def charge_of(
         total=cost + margin + vat,
         currency=price.currency,
         rate=rate,
+        price_id=price.id,
         told=units is not None,
         is_estimated=usage.estimated and units is None,
     )

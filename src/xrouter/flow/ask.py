@@ -8,7 +8,7 @@ from hashlib import blake2b
 from xrouter.domain.chat import ChatRequest, text_of
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.identity import Principal
-from xrouter.flow.tally import prompt_tokens
+from xrouter.flow.yardstick import prompt_tokens
 
 COUNTRIES = b"x-xrouter-countries"
 MAX_PRICE = b"x-xrouter-max-price"

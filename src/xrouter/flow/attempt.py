@@ -107,6 +107,9 @@ class ChatAttempt:
         except TimeoutError:
             copy.sent = False
             raise silent(total) from None
+        except XRouterError as error:
+            copy.failed(error)
+            raise
         return answer
 
     async def _open(self, exchange: ChatExchange, copy: Copy) -> UpstreamStream:
@@ -129,6 +132,8 @@ class ChatAttempt:
             if isinstance(error, TimeoutError):
                 copy.sent = False
                 raise silent(timeouts.first_token) from None
+            if isinstance(error, XRouterError):
+                copy.failed(error)
             raise
         return stream
 
@@ -188,7 +193,7 @@ class ChatAttempt:
         """The beginning of an answer of any status. All copies of a way are one attempt."""
         if way == self._ways:
             self._ways += 1
-            self._tally.attempt()
+            self._tally.attempt(self._request)
         copy.sent = True
         try:
             wire = await self._upstream.open(exchange.wire, place)

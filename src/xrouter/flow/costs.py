@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from xrouter.domain.catalog import Price
+from xrouter.domain.limits import Tenant
+from xrouter.domain.money import FREE, Charge, Part, charge_of, on_top, rate_of
 from xrouter.domain.plan import Target
 from xrouter.flow.ask import Ask
+from xrouter.flow.fold import summed
+from xrouter.flow.tally import Paid
 
 BILLION = 1_000_000_000
 _MILLION = 1_000_000
 RUBLE = "RUB"
 
 
+def is_priced(target: Target, rates: Mapping[str, int]) -> bool:
+    """Whether its price is known, and the rate of the price's currency."""
+    price = target.version.price
+    return price is not None and rate_of(price.currency, rates) is not None
+
+
 def estimate(target: Target, ask: Ask, output: int) -> int | None:
     """What the request costs there if each of its answers has so many tokens; None as in `cost`.
 
-    Where `n` is several calls, each of them reads the prompt.
+    Nothing on a project's own account. Where `n` is several calls, each of them reads the prompt.
     """
+    if target.endpoint.owner is not None:
+        return 0
     request, price = ask.request, target.version.price
     answers = 1 if request is None else request.n or 1
     if answers > 1 and target.model.abilities.features.get("n") == "emulated":
@@ -37,3 +49,51 @@ def cost(
         return None
     millionths = price.input * tokens_in + price.output * tokens_out + price.request * _MILLION
     return -(-millionths * rate // (_MILLION * BILLION))
+
+
+def charge_of_attempts(
+    paid: Sequence[Paid], target: Target, rates: Mapping[str, int], tenant: Tenant | None
+) -> Charge:
+    """The sum of what each call of each attempt costs by its own target's price.
+
+    target: that the request has come to; its price and rate are told where it may charge.
+    """
+    parts = [_part(each, rates) for each in paid]
+    cost = sum(part.cost for part in parts)
+    margin, vat = on_top(cost, tenant)
+    own = [part for part, each in zip(parts, paid, strict=True) if each.target is target]
+    shown = own[-1] if own else parts[-1]
+    return Charge(
+        cost=cost,
+        margin=margin,
+        vat=vat,
+        total=cost + margin + vat,
+        currency=shown.currency,
+        rate=shown.rate,
+        price_id=shown.price_id,
+        is_estimated=any(part.is_estimated for part in parts),
+        parts=() if own and len(parts) == 1 else tuple(parts),
+    )
+
+
+def _part(paid: Paid, rates: Mapping[str, int]) -> Part:
+    target = paid.target
+    if target.endpoint.owner is None:
+        charges = [charge_of(usage, target.version.price, rates) for usage in paid.usages]
+    else:
+        charges = [FREE]
+    usage = summed(paid.usages)
+    return Part(
+        provider=target.endpoint.provider,
+        endpoint=target.endpoint.name,
+        model=target.model.model_id,
+        version=target.version.label,
+        tokens_in=usage.prompt_tokens,
+        tokens_out=usage.completion_tokens,
+        tokens_cached=usage.cached_tokens,
+        cost=sum(charge.cost for charge in charges),
+        currency=charges[0].currency,
+        rate=charges[0].rate,
+        price_id=charges[0].price_id,
+        is_estimated=not paid.over or any(charge.is_estimated for charge in charges),
+    )

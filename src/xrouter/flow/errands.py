@@ -16,8 +16,9 @@ from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.plan import Target
 from xrouter.domain.raw import RawRequest
 from xrouter.flow.attempt import FIRST_ERROR_STATUS, read_error, silent
-from xrouter.flow.tally import Tally, prompt_tokens, tokens_of
+from xrouter.flow.tally import Tally
 from xrouter.flow.upstreams import Upstream
+from xrouter.flow.yardstick import prompt_tokens, tokens_of
 from xrouter.providers.base import Left
 from xrouter.wire.client import Exchange as WireExchange
 from xrouter.wire.types import WireReply, WireRequest
@@ -39,6 +40,7 @@ async def embed(
     """Vectors; a provider that takes few texts a call is asked several times."""
     exchange = upstream.adapter.encode_embeddings(request, target)
     tally.attempt()
+    tally.calls = len(exchange.wires)
     replies: list[WireReply] = []
     for start in range(0, len(exchange.wires), _AT_ONCE):
         replies += await _fetch_all(upstream, exchange.wires[start : start + _AT_ONCE])

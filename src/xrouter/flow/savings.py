@@ -52,6 +52,8 @@ class Savings:
             return
         if target is None or usage is None or target.version.price is None:
             return
+        if target.endpoint.owner is not None:
+            return
         tier = [other for other in plan.targets if other.tier == target.tier]
         if not any(other is target for other in tier):  # of the chains for what is not answered
             return

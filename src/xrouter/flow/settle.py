@@ -9,10 +9,11 @@ import msgspec
 
 from xrouter.domain.answer import Usage
 from xrouter.domain.errors import XRouterError
-from xrouter.domain.money import BILLION, RUBLE, Charge, charge_of
+from xrouter.domain.money import FREE, Charge, charge_of
 from xrouter.domain.ports import CallInfo, Journal, SnapshotSource
 from xrouter.domain.snapshot import Snapshot
-from xrouter.domain.usage import UsageEvent, new_id
+from xrouter.domain.usage import UsageEvent
+from xrouter.flow.costs import charge_of_attempts
 from xrouter.flow.limits.keeper import Keeper
 from xrouter.flow.savings import Savings
 from xrouter.flow.tally import Tally, notice_of
@@ -24,9 +25,11 @@ CLIENT_GONE_STATUS = 499
 WARN_EVERY_S = 3600.0
 _MAX_WARNED = 10_000
 _OK = 200
+USER_LENGTH = 256
+"""What is kept of an end user's name."""
+
 COUNT = "count"
 """The operation that no provider charges for."""
-_FREE = Charge(currency=RUBLE, rate=BILLION)
 
 
 class Settler:
@@ -62,6 +65,7 @@ class Settler:
         except ValueError:  # a text that is no text, from a provider or a caller
             event = _readable(event)
             self._journal.append(event)
+        tally.settled()
         self._warn(tally)
         self._meters.settled(event)
         if tally.plan is not None and tally.cached is None:
@@ -97,7 +101,7 @@ def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEve
     now = time.monotonic()
     total_ms = _ms(now - tally.started_at)
     event = UsageEvent(
-        event_id=new_id(),
+        event_id=tally.event_id,
         request_id=call.request_id,
         at=time.time() - (now - tally.started_at),
         operation=tally.operation,
@@ -139,6 +143,8 @@ def _add_parties(event: UsageEvent, tally: Tally) -> None:
     if tally.principal is not None:
         event.key_id = tally.principal.key_id
         event.project = tally.principal.project
+    if tally.end_user is not None:
+        event.end_user = tally.end_user[:USER_LENGTH]
     if tally.target is not None:
         event.model_served = tally.target.model.model_id
         event.version = tally.target.version.label
@@ -175,13 +181,20 @@ def _add_usage(event: UsageEvent, tally: Tally) -> None:
 def _charge(tally: Tally, error: XRouterError | None, snapshot: Snapshot) -> Charge | None:
     """What the project pays; None where nobody has answered or may charge."""
     if tally.cached is not None:
-        return _FREE
+        return FREE
     target, usage = tally.target, tally.usage
     if target is None or tally.operation == COUNT or (usage is None and error is not None):
         return None
     tenant = None if tally.principal is None else snapshot.tenants.get(tally.principal.project)
+    if tally.paid:
+        return charge_of_attempts(tally.paid, target, snapshot.rates, tenant)
+    if target.endpoint.owner is not None:
+        return FREE
     said = Usage(estimated=True) if usage is None else usage
-    charge = charge_of(said, target.version.price, snapshot.rates, tenant)
+    price, drawn, calls = target.version.price, tally.pictures, tally.calls
+    if tally.is_deferred:
+        price = target.version.deferred or price
+    charge = charge_of(said, price, snapshot.rates, tenant, images=drawn, requests=calls)
     if error is None or tally.finish_reasons or not charge.is_known:
         return charge
     return msgspec.structs.replace(charge, is_estimated=True)  # the provider may have gone on

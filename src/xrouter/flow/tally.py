@@ -4,36 +4,53 @@ from __future__ import annotations
 
 import time
 
+from msgspec import Struct
+
 from xrouter.domain.answer import AnswerMessage, AnswerMeta, ChatAnswer, ChatDelta, Usage
-from xrouter.domain.chat import ChatRequest, text_of
+from xrouter.domain.chat import ChatRequest
+from xrouter.domain.errors import (
+    UpstreamMalformed,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    XRouterError,
+)
 from xrouter.domain.identity import Principal
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.ports import Hold, Notice, Served
-from xrouter.domain.usage import Tried
-from xrouter.flow.board import Standing
+from xrouter.domain.track import Sent, Track
+from xrouter.domain.usage import Tried, new_id
 from xrouter.flow.fold import summed
+from xrouter.flow.standing import Standing
+from xrouter.flow.yardstick import PLAIN, prompt_characters
 
 REMAINING = "x-ratelimit-remaining-requests"
 """Where providers say how many requests are left of their limit."""
 
-CHARACTERS_PER_TOKEN = 4
-"""A cautious mean of Russian and English prose; only used when a provider sends no usage."""
+_BROKEN_OFF = (UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable)
+"""After these the provider may think that it has answered."""
 
 
 class Copy:
     """One of the calls by which a target is asked the same; mostly there is but one.
 
     sent: it is on its way, or was when nobody waited for it any more. accepted: the provider has
-    begun to answer. In both cases it may charge for it, whatever came after.
+    begun to answer. In both cases it may charge for it, whatever came after. over: its answer was
+    heard to the end.
     """
 
-    __slots__ = ("accepted", "characters", "sent", "usage")
+    __slots__ = ("accepted", "characters", "over", "sent", "usage")
 
     def __init__(self) -> None:
         self.sent = False
         self.accepted = False
+        self.over = False
         self.characters = 0
         self.usage: Usage | None = None
+
+    @property
+    def may_be_charged(self) -> bool:
+        """Whether the provider may ask money for it."""
+        return self.sent or self.accepted
 
     def hear(self, delta: ChatDelta) -> None:
         """A piece of its answer has come."""
@@ -46,39 +63,89 @@ class Copy:
 
     def take(self, answer: ChatAnswer) -> None:
         """Its whole answer has come; once more when it has been completed."""
+        self.over = True
         self.usage = answer.usage
         self.characters = sum(_characters(choice.message) for choice in answer.choices)
 
-    def spent(self, request: ChatRequest) -> Usage:
-        """What the provider says that it used; an estimate, marked so, where it says nothing."""
-        return self.usage or Usage(
-            prompt_tokens=prompt_tokens(request),
-            completion_tokens=tokens_of(self.characters),
-            estimated=True,
-        )
+    def failed(self, error: XRouterError) -> None:
+        """It has ended so. Nobody charges for an error in place of an answer."""
+        if not self.over and not isinstance(error, _BROKEN_OFF):
+            self.sent = self.accepted = False
+
+
+class Asked:
+    """A target, and the calls by which it was asked for a chat. Known of it: `standing`."""
+
+    __slots__ = ("copies", "standing", "target")
+
+    def __init__(self, target: Target | None, standing: Standing | None, copies: int) -> None:
+        self.target = target
+        self.standing = standing
+        self.copies = [Copy() for _ in range(copies)]
+
+    @property
+    def model(self) -> str | None:
+        """Whose tokens they are."""
+        return None if self.target is None else self.target.model.model_id
+
+    def used(self, copy: Copy, request: ChatRequest, told: Usage | None = None) -> Usage:
+        """What the provider says that a call has used; an estimate, marked so, where it says none.
+
+        told: what another call to the same model has used for the same request.
+        """
+        usage, standing = copy.usage, self.standing
+        if usage is not None:
+            if copy.over and standing is not None:
+                standing.yardstick.learn(request, copy.characters, usage)
+            return usage
+        yardstick = PLAIN if standing is None else standing.yardstick
+        answer = yardstick.answer(copy.characters)
+        if told is None:
+            return Usage(yardstick.prompt(request), answer, estimated=True)
+        if not request.streaming:  # it was made as a whole, though it was not heard
+            answer = max(answer, told.completion_tokens)
+        return Usage(told.prompt_tokens, answer, estimated=True)
+
+
+class Paid(Struct, frozen=True):
+    """What one attempt has used that may be charged: by call. over: all were heard to the end."""
+
+    target: Target
+    usages: list[Usage]
+    over: bool
 
 
 class Tally:
     """Times are `time.monotonic()` seconds. raw: the answer is passed on as it comes.
 
     kept: the deltas so far, None where nobody will want them. cached: whose kept answer it is.
-    held: what it holds of its limits, None where none counts.
+    held: what it holds of its limits, None where none counts. pictures: drawn. calls: that made
+    the answer. paid: by attempt, None where it is the one call that `usage` tells of.
     """
 
     __slots__ = (
         "_asked",
+        "_request_id",
+        "_slot",
+        "_track",
         "attempts",
         "build",
         "cached",
+        "calls",
         "dispatched_at",
         "dropped",
+        "end_user",
         "entered",
+        "event_id",
         "finish_reasons",
         "first_token_at",
         "held",
+        "is_deferred",
         "kept",
         "model",
         "operation",
+        "paid",
+        "pictures",
         "plan",
         "principal",
         "raw",
@@ -107,7 +174,16 @@ class Tally:
         self.entered: Standing | None = None
         self.held: Hold | None = None
         self.attempts = 0
-        self._asked: list[list[Copy]] = []
+        self.end_user: str | None = None
+        self.is_deferred = False
+        self.pictures = 0
+        self.calls = 1
+        self.paid: list[Paid] | None = None
+        self.event_id = new_id()
+        self._track: Track | None = None
+        self._request_id = ""
+        self._slot: int | None = None
+        self._asked: list[Asked] = []
         self.raw = False
         self.dropped: tuple[str, ...] = ()
         self.dispatched_at: float | None = None
@@ -120,8 +196,9 @@ class Tally:
 
     def ask(self, copies: int) -> list[Copy]:
         """A target is going to be asked for a chat, by so many calls."""
-        self._asked.append([Copy() for _ in range(copies)])
-        return self._asked[-1]
+        asked = Asked(self.target, self.entered, copies)
+        self._asked.append(asked)
+        return asked.copies
 
     def enter(self, standing: Standing) -> None:
         """A call to this target is under way, and none to another."""
@@ -137,13 +214,52 @@ class Tally:
     @property
     def may_be_charged(self) -> bool:
         """Whether the target that was asked last may charge for a chat, though it has failed."""
-        return bool(self._asked) and any(c.sent or c.accepted for c in self._asked[-1])
+        return bool(self._asked) and any(c.may_be_charged for c in self._asked[-1].copies)
 
-    def attempt(self) -> None:
+    def attempt(self, chat: ChatRequest | None = None) -> None:
         """The request is about to be sent to the target."""
         self.attempts += 1
         if self.dispatched_at is None:
             self.dispatched_at = time.monotonic()
+        if chat is not None and self._track is not None:
+            self._keep(chat, self._track)
+
+    def follow(self, track: Track, request_id: str) -> None:
+        """Keep what is under way there."""
+        self._track, self._request_id = track, request_id
+
+    def settled(self) -> None:
+        """Its event is written: nothing is under way any more."""
+        if self._track is not None:
+            if self._slot is not None:
+                self._track.clear(self._slot)
+            self._track = None
+
+    def _keep(self, chat: ChatRequest, track: Track) -> None:
+        """The last attempt is what is kept."""
+        target, who = self.target, self.principal
+        if target is None or who is None:
+            return
+        sent = Sent(
+            self.event_id,
+            self._request_id,
+            time.time(),
+            who.key_id,
+            who.project,
+            self.end_user,
+            self.model,
+            target.model.model_id,
+            target.version.label,
+            target.endpoint.provider,
+            target.endpoint.name,
+            self.attempts,
+            len(self._asked[-1].copies),
+            self.streamed,
+            prompt_characters(chat),
+        )
+        before, self._slot = self._slot, track.put(sent)
+        if before is not None:
+            track.clear(before)
 
     def heard(
         self, headers: dict[str, str], id_headers: tuple[str, ...], dropped: tuple[str, ...]
@@ -160,10 +276,15 @@ class Tally:
             self.first_token_at = time.monotonic()
         if self.kept is not None:
             self.kept += deltas
-        copies = self._asked[-1]
+        asked = self._asked[-1]
+        if asked.target is not self.target:
+            asked = self._speaking()
+        copies = asked.copies
         for delta in deltas:
-            copies[delta.choice if len(copies) > 1 else 0].hear(delta)
+            copy = copies[delta.choice if len(copies) > 1 else 0]
+            copy.hear(delta)
             if delta.finish_reason is not None:
+                copy.over = True
                 self.finish_reasons[delta.choice] = delta.finish_reason
             if delta.meta is not None:
                 self._meet(delta.meta)
@@ -204,12 +325,43 @@ class Tally:
         )
 
     def sum_up(self, request: ChatRequest) -> None:
-        """Fill in the usage of a chat: of all calls to the last target that may charge for any."""
-        for copies in reversed(self._asked):
-            spent = [copy.spent(request) for copy in copies if copy.sent or copy.accepted]
-            if spent:
-                self.usage = summed(spent) if len(spent) > 1 else spent[0]
-                return
+        """Fill in the usage of a chat: of all calls to the target that has answered, or else to
+        the last one that may charge; and `paid`, where that is not one call to the target.
+        """
+        asked = self._asked
+        if not asked:
+            return
+        only = asked[0]
+        if len(asked) == 1 and len(only.copies) == 1 and only.target is self.target:
+            copy = only.copies[0]
+            if copy.may_be_charged:
+                self.usage = only.used(copy, request)
+        else:
+            self._sum_up_all(request)
+
+    def _sum_up_all(self, request: ChatRequest) -> None:
+        told = {
+            asked.model: copy.usage for asked in self._asked for copy in asked.copies if copy.over
+        }
+        spoke, found = self._speaking(), False
+        self.paid = []
+        for asked in self._asked:
+            charged = [copy for copy in asked.copies if copy.may_be_charged]
+            if not charged:
+                continue
+            usages = [asked.used(copy, request, told.get(asked.model)) for copy in charged]
+            if not found:
+                self.usage = summed(usages) if len(usages) > 1 else usages[0]
+                found = asked is spoke
+            if asked.target is not None:
+                self.paid.append(Paid(asked.target, usages, all(copy.over for copy in charged)))
+
+    def _speaking(self) -> Asked:
+        """Who was asked last of those that are the target now: a refusal is one to come back to."""
+        for asked in reversed(self._asked):
+            if asked.target is self.target:
+                return asked
+        return self._asked[-1]
 
 
 def notice_of(target: Target) -> Notice | None:
@@ -220,16 +372,6 @@ def notice_of(target: Target) -> Notice | None:
     newer = next((v for v in target.model.versions if v.channel == "latest"), None)
     since = None if newer is None else newer.released_at
     return Notice(since, version.retires_at, version.successor or target.model.model_id)
-
-
-def prompt_tokens(request: ChatRequest) -> int:
-    """An estimate of what the request's prompt counts."""
-    return tokens_of(sum(len(text_of(message.content)) for message in request.messages))
-
-
-def tokens_of(characters: int) -> int:
-    """An estimate, rounded up."""
-    return -(-characters // CHARACTERS_PER_TOKEN)
 
 
 def _characters(message: AnswerMessage) -> int:

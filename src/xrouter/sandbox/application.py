@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from xrouter.sandbox.bill import Bill
 from xrouter.sandbox.control import Control
 from xrouter.sandbox.delivery import Connection, Delivery, Send
-from xrouter.sandbox.faults import INSTEAD, Fault, FaultBook, altered, instead, told
+from xrouter.sandbox.faults import Fault, FaultBook, altered, instead, replaces, told
 from xrouter.sandbox.kit import SandboxRequest, SandboxResponse, Simulator, json_response
 from xrouter.sandbox.seen import SeenLog
 
@@ -95,11 +95,13 @@ async def _answer(
     connection = delivery.connection
     if fault is not None and fault.kind == "refuse":
         return await connection.close()
+    if fault is not None and fault.kind == "reset" and fault.after is None:
+        return await connection.reset()
     if fault is not None and fault.kind == "hang_before_headers":
         if await connection.pause(fault.delay_s):
             return delivery.left()
         fault = None
-    if fault is not None and fault.kind in INSTEAD:
+    if fault is not None and replaces(fault, request):
         response = instead(fault, simulator, request)
     else:
         response = await simulator.handle(request)

@@ -75,8 +75,6 @@ class Delivery:
         """Send all of it, or as much as the fault and the client allow."""
         if response.delay and await self.connection.pause(response.delay):
             return self.left()
-        if fault is not None and fault.kind == "reset" and fault.after is None:
-            return await self.connection.reset()
         if self._sighting is not None:
             self._sighting.status = response.status
         await self._start(response)

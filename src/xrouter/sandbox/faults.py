@@ -3,12 +3,14 @@
 Three groups, by what they need:
 
     instead of the simulator   unauthorized_once, rate_limited, server_error, html_error,
-                               error_in_200
+                               error_in_200; refuse, reset without `after`
     on its response            malformed_chunk, early_error_frame, truncated_json, slow_headers
-    on the connection          refuse, hang_before_headers, hang_mid_stream, cut, reset, slow_drip
+    on the connection          hang_before_headers, hang_mid_stream, cut, reset, slow_drip
 
-The first two groups are here, made of plain data; the third is done by `application` and
-`delivery`.
+What the simulator was not asked it does not charge: nor an error before the first piece.
+
+The first two groups are here, made of plain data; the third, and what closes the connection, is
+done by `application` and `delivery`.
 """
 
 from __future__ import annotations
@@ -153,11 +155,18 @@ def described(fault_id: str, fault: Fault) -> dict[str, Any]:
     return {"id": fault_id, **msgspec.to_builtins(fault), "times": fault.times}
 
 
+def replaces(fault: Fault, request: SandboxRequest) -> bool:
+    """Whether the simulator is not asked at all: an error that comes first is the whole answer."""
+    if fault.kind == "early_error_frame":
+        return not fault.after or not _wants_stream(request)
+    return fault.kind in INSTEAD
+
+
 def instead(fault: Fault, simulator: Simulator, request: SandboxRequest) -> SandboxResponse:
     """What is answered without asking the simulator."""
     if fault.kind == "html_error":
         response = _html(fault.status or 502)
-    elif fault.kind == "error_in_200":
+    elif fault.kind in ("error_in_200", "early_error_frame"):
         response = _error_in_200(simulator, request, fault.status or 500)
     elif fault.kind == "unauthorized_once":
         response = simulator.failure(fault.status or 401)
@@ -178,8 +187,8 @@ def altered(fault: Fault, simulator: Simulator, response: SandboxResponse) -> Sa
         response.delay += 1.0 if fault.delay_s is None else fault.delay_s
     elif fault.kind == "malformed_chunk":
         _malform(response, fault.after or 0)
-    elif fault.kind == "early_error_frame":
-        _end_with_error(response, simulator, fault.after or 0)
+    elif fault.kind == "early_error_frame" and response.frames is not None:
+        response.frames[fault.after :] = [simulator.error_frame()]
     elif fault.kind == "truncated_json":
         _truncate(response, fault.after or 0)
     return response
@@ -203,13 +212,6 @@ def _malform(response: SandboxResponse, after: int) -> None:
 def _broken(frame: bytes) -> bytes:
     """The frame with its first JSON value spoilt and its framing intact."""
     return frame.replace(b"{", b"{,", 1) if b"{" in frame else b"{" + frame
-
-
-def _end_with_error(response: SandboxResponse, simulator: Simulator, after: int) -> None:
-    if response.frames is None:
-        response.body = simulator.failure(500).body
-    else:
-        response.frames[after:] = [simulator.error_frame()]
 
 
 def _truncate(response: SandboxResponse, after: int) -> None:

@@ -10,12 +10,27 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.db.tables.billing import PackageRow
 from xrouter.control.db.tables.catalog import EndpointRow
+from xrouter.domain.catalog import OWN
 from xrouter.domain.money import MOST_TOKENS
 from xrouter.domain.usage import UsageEvent
 
+Attempt = tuple[str, int]
+"""The id of an event, and the number of an attempt in it, from 1."""
+
+
+class Use(Struct, frozen=True):
+    """What one attempt has used. tokens: those that a provider takes from a package."""
+
+    attempt: Attempt
+    at: float
+    provider: str | None
+    endpoint: str | None
+    model: str | None
+    tokens: int
+
 
 class Drawn(Struct, frozen=True):
-    """What one event has taken from packages. of: all its tokens that count.
+    """What one attempt has taken from packages. of: all its tokens that count.
 
     costs: by package, billionths.
     """
@@ -39,14 +54,14 @@ class Package(Struct, kw_only=True):
     expires_at: float
     taken: int = 0
 
-    def serves(self, event: UsageEvent) -> bool:
-        """Whether the provider takes the event's tokens from it."""
+    def serves(self, use: Use) -> bool:
+        """Whether the provider takes these tokens from it."""
         return (
             self.left > 0
-            and event.provider == self.provider
-            and (self.endpoint is None or event.endpoint == self.endpoint)
-            and (not self.models or event.model_served in self.models)
-            and self.starts_at <= event.at < self.expires_at
+            and use.provider == self.provider
+            and (self.endpoint is None or use.endpoint == self.endpoint)
+            and (not self.models or use.model in self.models)
+            and self.starts_at <= use.at < self.expires_at
         )
 
     def take(self, tokens: int) -> int:
@@ -64,52 +79,79 @@ def paid_for(paid: int, bought: int, left: int) -> int:
     return -(-paid * left // bought)
 
 
-def counted(event: UsageEvent) -> int:
-    """Tokens that a provider takes from a package: those from its cache are free."""
+def uses(event: UsageEvent) -> list[Use]:
+    """What its attempts have used that packages may cover: nothing of what was kept, nor what
+    went out on a project's own account.
+    """
     if event.cached:
-        return 0
-    prompt, answer = _believed(event.tokens_in), _believed(event.tokens_out)
-    return prompt - min(prompt, _believed(event.tokens_cached)) + answer
+        return []
+    charge = event.charge
+    if charge is None or not charge.parts:
+        tokens = _counted(event.tokens_in, event.tokens_out, event.tokens_cached)
+        whole = (event.provider, event.endpoint, event.model_served)
+        return _covered([Use((event.event_id, 1), event.at, *whole, tokens)])
+    found = [
+        Use(
+            (event.event_id, number),
+            event.at,
+            part.provider,
+            part.endpoint,
+            part.model,
+            _counted(part.tokens_in, part.tokens_out, part.tokens_cached),
+        )
+        for number, part in enumerate(charge.parts, 1)
+    ]
+    return _covered(found)
 
 
-async def draw(session: AsyncSession, events: Sequence[UsageEvent]) -> dict[str, Drawn]:
-    """What packages cover of each event, by event id; written down in this transaction.
+def _covered(uses: list[Use]) -> list[Use]:
+    return [use for use in uses if use.tokens and not (use.endpoint or "").endswith(OWN)]
+
+
+def _counted(tokens_in: int, tokens_out: int, tokens_cached: int) -> int:
+    """Tokens that a provider takes from a package: those from its cache are free."""
+    prompt = _believed(tokens_in)
+    return prompt - min(prompt, _believed(tokens_cached)) + _believed(tokens_out)
+
+
+async def draw(session: AsyncSession, events: Sequence[UsageEvent]) -> dict[Attempt, Drawn]:
+    """What packages cover of each attempt; written down in this transaction.
 
     Packages are locked in the order of their numbers by whoever draws.
     """
-    wanting = [event for event in events if counted(event)]
+    wanting = [use for event in events for use in uses(event)]
     packages = await _packages(session, wanting)
     if not packages:
         return {}
-    found: dict[str, Drawn] = {}
-    for event in sorted(wanting, key=lambda each: (each.at, each.event_id)):
-        drawn = _take(event, packages)
+    found: dict[Attempt, Drawn] = {}
+    for use in sorted(wanting, key=lambda each: (each.at, each.attempt)):
+        drawn = _take(use, packages)
         if drawn.costs:
-            found[event.event_id] = drawn
+            found[use.attempt] = drawn
     await _write(session, packages)
     return found
 
 
-def _take(event: UsageEvent, packages: Iterable[Package]) -> Drawn:
-    missing = wanted = counted(event)
+def _take(use: Use, packages: Iterable[Package]) -> Drawn:
+    missing = use.tokens
     costs: dict[int, int] = {}
     for package in packages:
-        if missing and package.serves(event):
+        if missing and package.serves(use):
             tokens = min(missing, package.left)
             costs[package.id] = package.take(tokens)
             missing -= tokens
-    return Drawn(wanted, wanted - missing, costs)
+    return Drawn(use.tokens, use.tokens - missing, costs)
 
 
-async def _packages(session: AsyncSession, events: Sequence[UsageEvent]) -> list[Package]:
-    """Those that some of the events may be served from, what expires first before the others."""
-    if not events:
+async def _packages(session: AsyncSession, wanting: Sequence[Use]) -> list[Package]:
+    """Those that some of it may be served from, what expires first before the others."""
+    if not wanting:
         return []
     query = (
         select(PackageRow, EndpointRow.name)
         .outerjoin(EndpointRow, EndpointRow.id == PackageRow.endpoint_id)
         .where(
-            PackageRow.provider.in_({event.provider for event in events}),
+            PackageRow.provider.in_({use.provider for use in wanting}),
             PackageRow.left > 0,
         )
         .order_by(PackageRow.id)

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.billing import repository
@@ -19,8 +19,9 @@ from xrouter.control.billing.months import day_of, zone
 from xrouter.control.billing.repository import QUARTER_S
 from xrouter.control.billing.schemas import DifferenceOut, ReconciledOut, ReconcileIn
 from xrouter.control.db.engine import Database
-from xrouter.control.db.tables.billing import ChargeRow
+from xrouter.control.db.tables.billing import ChargeAttemptRow, ChargeRow
 from xrouter.control.db.tables.usage import UsageRow
+from xrouter.domain.catalog import OWN
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.money import BILLION
 
@@ -156,38 +157,51 @@ def _bounded(number: int) -> int:
 async def _ours(
     session: AsyncSession, given: ReconcileIn, first: date, last: date
 ) -> tuple[dict[Place, Side], dict[str, str]]:
-    """Our side by day and model id, and the ids by every name that the provider may use."""
+    """Our side by day and model id, and the ids by every name that the provider may use.
+
+    Attempts count by their own provider and model; what they had cached is not known. What went
+    out on a project's own account is on the statement of another.
+    """
     begins = datetime(first.year, first.month, first.day, tzinfo=zone(given.time_zone)).timestamp()
     ends = datetime(last.year, last.month, last.day, tzinfo=zone(given.time_zone)).timestamp()
     quarter = repository.quarter(session, ChargeRow.at)
-    cached = 0 if given.cached_tokens else func.sum(UsageRow.tokens_cached)
+    used = UsageRow.tokens_in + UsageRow.tokens_out
+    if not given.cached_tokens:
+        used = used - UsageRow.tokens_cached
+    part = ChargeAttemptRow
+    model = func.coalesce(part.model, ChargeRow.model)
+    upstream = case((part.model.is_(None), UsageRow.upstream_model))
+    tokens = func.coalesce(part.tokens_in + part.tokens_out, used)
+    endpoint = func.coalesce(part.endpoint, UsageRow.endpoint, "")
     query = (
         select(
             quarter,
-            ChargeRow.model,
-            UsageRow.upstream_model,
-            func.coalesce(func.sum(UsageRow.tokens_in + UsageRow.tokens_out) - cached, 0),
-            func.sum(ChargeRow.cost),
+            model,
+            upstream,
+            func.coalesce(func.sum(tokens), 0),
+            func.sum(func.coalesce(part.cost, ChargeRow.cost)),
         )
         .outerjoin(UsageRow, UsageRow.event_id == ChargeRow.event_id)
+        .outerjoin(part, part.event_id == ChargeRow.event_id)
         .where(
-            ChargeRow.provider == given.provider,
+            func.coalesce(part.provider, ChargeRow.provider) == given.provider,
+            ~endpoint.endswith(OWN),
             ChargeRow.at >= begins,
             ChargeRow.at < ends + _DAY_S + _WIDEST_S,
         )
-        .group_by(quarter, ChargeRow.model, UsageRow.upstream_model)
+        .group_by(quarter, model, upstream)
     )
     found: dict[Place, Side] = {}
     names: dict[str, str] = {}
-    for quarters, model, upstream, tokens, cost in await session.execute(query):
+    for quarters, of, named, used_up, cost in await session.execute(query):
         day = date.fromisoformat(day_of(quarters * QUARTER_S, given.time_zone))
         if day > last:
             continue
-        side = Side(int(tokens), int(cost))
-        found.setdefault((day, model), Side()).add(side)
-        for name in (model, model.partition("/")[2], upstream, (upstream or "").split(":")[0]):
+        side = Side(int(used_up), int(cost))
+        found.setdefault((day, of), Side()).add(side)
+        for name in (of, of.partition("/")[2], named, (named or "").split(":")[0]):
             if name:
-                names.setdefault(name.casefold(), model)
+                names.setdefault(name.casefold(), of)
     return found, names
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import override
 
 from xrouter.control.billing import posting
-from xrouter.control.billing.draw import Drawn, draw
+from xrouter.control.billing.draw import Attempt, Drawn, draw
 from xrouter.control.billing.months import month_of, open_from, span
 from xrouter.control.billing.posting import DRAIN, MARGIN, MOST, VAT, Transfer, post
 from xrouter.control.billing.repository import DEFAULT
-from xrouter.control.db.tables.billing import ChargeRow, ClosedMonthRow
+from xrouter.control.db.tables.billing import ChargeAttemptRow, ChargeRow, ClosedMonthRow
 from xrouter.control.db.tables.people import OrganizationRow, ProjectRow
 from xrouter.control.drain import Taker
 from xrouter.control.kit.bulk import Bulk
 from xrouter.domain.limits import Tenant
-from xrouter.domain.money import BILLION, RUBLE, UNKNOWN, Charge, on_top
+from xrouter.domain.money import BILLION, RUBLE, UNKNOWN, Charge, Part, on_top
 from xrouter.domain.usage import UsageEvent
 from xrouter.telemetry.logs import log
 
@@ -31,9 +32,18 @@ _ROWS = Bulk(
     ChargeRow.__tablename__,
     (
         "event_id", "at", "month", "organization", "project", "key_id", "end_user", "provider",
-        "model", "version", "currency", "rate", "cost", "margin", "vat", "total", "is_estimated",
+        "model", "version", "price_id", "currency", "rate", "cost", "margin", "vat", "total",
+        "is_estimated",
     ),
     unique=("event_id",),
+)  # fmt: skip
+_ATTEMPTS = Bulk(
+    ChargeAttemptRow.__tablename__,
+    (
+        "event_id", "number", "provider", "endpoint", "model", "version", "tokens_in",
+        "tokens_out", "currency", "rate", "price_id", "cost", "is_estimated",
+    ),
+    unique=("event_id", "number"),
 )  # fmt: skip
 
 
@@ -42,7 +52,30 @@ class Charged(Struct, frozen=True):
 
     event: UsageEvent
     charge: Charge
+    parts: list[Part]
     costs: dict[str, int]
+
+    @property
+    def attempts(self) -> Iterable[tuple[Any, ...]]:
+        """The rows of its attempts, where it is not that of one alone."""
+        if not self.charge.parts:
+            return
+        for number, part in enumerate(self.parts, 1):
+            yield (
+                self.event.event_id,
+                number,
+                part.provider,
+                part.endpoint,
+                part.model,
+                part.version,
+                part.tokens_in,
+                part.tokens_out,
+                part.currency,
+                part.rate,
+                part.price_id,
+                part.cost,
+                part.is_estimated,
+            )
 
 
 class Charges(Taker):
@@ -66,21 +99,25 @@ class Charges(Taker):
         closed = await _closed(session, {owner.organization for owner in owners.values()})
         drawn = await draw(session, charged)
         rows: list[tuple[Any, ...]] = []
+        attempts: list[tuple[Any, ...]] = []
         transfers: list[Transfer] = []
         for event in charged:
             owner = owners[event.project or DEFAULT]
-            found = _priced(event, drawn.get(event.event_id), owner)
+            found = _priced(event, drawn, owner)
             row, at = _booked(found, owner, closed)
             rows.append(row)
+            attempts += found.attempts
             transfers.append(_transfer(found, owner.project, at))
-            if not found.charge.is_known:
-                self._warn(event)
+            for part in found.parts:
+                if not part.is_known:
+                    self._warn(part)
         await _ROWS.write(session, rows)
+        await _ATTEMPTS.write(session, attempts)
         await post(session, transfers)
 
-    def _warn(self, event: UsageEvent) -> None:
+    def _warn(self, part: Part) -> None:
         """Tell the operator once an hour for each model that nobody knows what it costs."""
-        model, now = event.model_served or "", self._clock()
+        model, now = part.model, self._clock()
         self._unknown[model] = self._unknown.get(model, 0) + 1
         if now - self._warned.get(model, -WARN_EVERY_S) < WARN_EVERY_S:
             return
@@ -89,33 +126,62 @@ class Charges(Taker):
             self._unknown.clear()
         self._warned[model] = now
         requests = self._unknown.pop(model, 1)
-        log.warning("price_unknown", model=model, provider=event.provider, requests=requests)
+        log.warning("price_unknown", model=model, provider=part.provider, requests=requests)
 
 
-def _priced(event: UsageEvent, drawn: Drawn | None, owner: Tenant) -> Charged:
+def _priced(event: UsageEvent, drawn: Mapping[Attempt, Drawn], owner: Tenant) -> Charged:
     """What the event costs, where packages cover some of it: these tokens at their own price."""
     charge = event.charge or UNKNOWN
     if max(charge.cost, charge.margin, charge.vat, charge.total) > MOST:
         log.error("charge_too_large", event_id=event.event_id, total=str(charge.total))
         charge = UNKNOWN
-    account = posting.provider(event.provider or "")
-    if drawn is None:
-        return Charged(event, charge, {account: charge.cost})
-    rest = drawn.of - drawn.tokens
-    costs = {posting.package(number): cost for number, cost in drawn.costs.items()}
-    costs[account] = -(-charge.cost * rest // drawn.of)
+    costs: dict[str, int] = {}
+    parts = [
+        _paid(part, drawn.get((event.event_id, number)), costs)
+        for number, part in enumerate(charge.parts or (_only(event, charge),), 1)
+    ]
+    if not any((event.event_id, number) in drawn for number in range(1, len(parts) + 1)):
+        return Charged(event, charge, parts, costs)
     cost = sum(costs.values())
     margin, vat = on_top(cost, owner)
-    whole = Charge(
-        cost=cost,
-        margin=margin,
-        vat=vat,
-        total=cost + margin + vat,
-        currency=charge.currency if rest else RUBLE,
-        rate=charge.rate if rest else BILLION,
+    charge = replace(charge, cost=cost, margin=margin, vat=vat, total=cost + margin + vat)
+    if len(parts) == 1:
+        (only,) = parts
+        charge = replace(
+            charge, currency=only.currency, rate=only.rate, price_id=only.price_id, told=False
+        )
+    return Charged(event, charge, parts, costs)
+
+
+def _only(event: UsageEvent, charge: Charge) -> Part:
+    """The one attempt of an event that has no more."""
+    return Part(
+        provider=event.provider or "",
+        endpoint=event.endpoint or "",
+        model=event.model_served or event.model_requested or "",
+        version=event.version or "",
+        cost=charge.cost,
+        currency=charge.currency,
+        rate=charge.rate,
+        price_id=charge.price_id,
         is_estimated=charge.is_estimated,
     )
-    return Charged(event, whole, costs)
+
+
+def _paid(part: Part, drawn: Drawn | None, costs: dict[str, int]) -> Part:
+    """The part as it costs in the end; `costs` are added to, by account."""
+    account, rest = posting.provider(part.provider), part.cost
+    if drawn is not None:
+        left = drawn.of - drawn.tokens
+        rest = -(-part.cost * left // drawn.of)
+        for number, cost in drawn.costs.items():
+            package = posting.package(number)
+            costs[package] = costs.get(package, 0) + cost
+        part = replace(part, cost=rest + sum(drawn.costs.values()))
+        if not left:
+            part = replace(part, currency=RUBLE, rate=BILLION, price_id=None)
+    costs[account] = costs.get(account, 0) + rest
+    return part
 
 
 def _booked(
@@ -137,6 +203,7 @@ def _booked(
         event.provider or "",
         event.model_served or event.model_requested or "",
         event.version,
+        charge.price_id,
         charge.currency,
         charge.rate,
         charge.cost,

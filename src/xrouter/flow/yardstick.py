@@ -1,0 +1,89 @@
+"""Tokens where nobody has counted them: by the characters, as the provider's own counts teach."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from xrouter.domain.answer import Usage
+from xrouter.domain.chat import ChatRequest, text_of
+
+CHARACTERS_PER_TOKEN = 4.0
+"""A cautious mean of Russian and English prose, where a provider has counted nothing yet."""
+
+EVERY = 16
+"""Of the answers that a provider has counted, one of so many teaches; the first one does."""
+
+_MEMORY = 0.9
+_SHORT = 16
+_LEAST, _MOST = 1.0, 12.0
+
+
+class Yardstick:
+    """How many characters a token of one target has, in prompts and in answers."""
+
+    __slots__ = ("_answer", "_prompt", "_seen")
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._prompt = _Share()
+        self._answer = _Share()
+
+    def learn(self, request: ChatRequest, characters: int, usage: Usage) -> None:
+        """A provider has counted. characters: of the answer."""
+        self._seen += 1
+        if self._seen % EVERY != 1 or usage.estimated:
+            return
+        self._prompt.learn(prompt_characters(request), usage.prompt_tokens)
+        self._answer.learn(characters, usage.completion_tokens)
+
+    def prompt(self, request: ChatRequest) -> int:
+        """An estimate of what the request's prompt counts."""
+        return self._prompt.tokens(prompt_characters(request))
+
+    def answer(self, characters: int) -> int:
+        """An estimate of what so much of an answer counts."""
+        return self._answer.tokens(characters)
+
+
+class _Share:
+    """Characters for each token, the last counts before the older ones."""
+
+    __slots__ = ("_characters", "_tokens")
+
+    def __init__(self) -> None:
+        self._characters = 0.0
+        self._tokens = 0.0
+
+    def learn(self, characters: int, tokens: int) -> None:
+        """What is too short to tell, or no text, teaches nothing."""
+        if tokens >= _SHORT and _LEAST <= characters / tokens <= _MOST:
+            self._characters = self._characters * _MEMORY + characters
+            self._tokens = self._tokens * _MEMORY + tokens
+
+    def tokens(self, characters: int) -> int:
+        if not self._tokens:
+            return tokens_of(characters)
+        return tokens_of(characters, self._characters / self._tokens)
+
+
+PLAIN = Yardstick()
+"""Of targets of which nothing is known."""
+
+
+def prompt_characters(request: ChatRequest) -> int:
+    """Of all messages; what is no text has none."""
+    found = 0
+    for message in request.messages:
+        content = message.content
+        found += len(content if type(content) is str else text_of(content))
+    return found
+
+
+def prompt_tokens(request: ChatRequest) -> int:
+    """An estimate of what the request's prompt counts, at a provider of which nothing is known."""
+    return tokens_of(prompt_characters(request))
+
+
+def tokens_of(characters: int, each: float = CHARACTERS_PER_TOKEN) -> int:
+    """An estimate, rounded up. each: characters of a token."""
+    return ceil(characters / each)
