@@ -29,12 +29,12 @@ from xrouter.flow.board import (
     IN_A_ROW,
     LEAST_RETRIES,
     LONGEST_PAUSE_S,
-    MEMORY_S,
     PARKED_S,
     STALE_S,
     TRIAL_S,
     Board,
 )
+from xrouter.flow.standing import MEMORY_S
 
 NORTH, WEST = endpoint(1, "north"), endpoint(2, "west")
 BIG, SMALL = Version(label="1", upstream="big"), Version(label="1", upstream="small")

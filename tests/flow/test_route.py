@@ -303,3 +303,41 @@ def test_a_plan_is_made_once_while_all_is_well() -> None:
     assert router.plan("north/m", ("chat",), Ask(WHO), state) is first
     newer = msgspec.structs.replace(state, revision=2)
     assert router.plan("north/m", ("chat",), Ask(WHO), newer) is not first
+
+
+def test_what_nobody_knows_the_price_of_is_left_out_where_a_price_is_required() -> None:
+    """E10: unless the model's own policy says otherwise."""
+    dollars = Version(label="1", upstream="d", price=Price(currency="USD", input=1, output=1))
+    state = snapshot(
+        model("north/m", Version(label="1", upstream="m", price=RUB)),
+        model("north/d", dollars),
+        model("west/w", Version(label="1", upstream="w")),
+        model("west/free", Version(label="1", upstream="f"), policy=Policy(require_price=False)),
+        endpoints=(PRIMARY, WEST),
+        routes=route_over(
+            RouteTarget(model="west/w"),
+            RouteTarget(model="north/m"),
+            policy=Policy(on_refusal=("north/d",)),
+        ),
+    )
+    router = Router(Board(), require_price=True)
+
+    def planned(name: str, of: Snapshot = state) -> Plan:
+        return router.plan(name, ("chat",), Ask(WHO, None, {}, of.rates), of)
+
+    assert (names(planned("auto")), planned("auto").refusal) == (["e1 m"], ())
+    assert names(planned("west/free")) == ["e3 f"]
+    for unknown in ("west/w", "north/d"):
+        with pytest.raises(ModelUnavailable) as refused:
+            planned(unknown)
+        assert (refused.value.code, refused.value.param) == ("price_unknown", "model")
+        assert "/control/v1/prices" in (refused.value.hint or "")
+        assert names(plan(unknown, state)), "without the setting it answers"
+    rated = msgspec.structs.replace(state, rates={"USD": 80 * 10**9})
+    assert names(planned("north/d", rated)) == ["e1 d"]
+
+
+def test_a_policy_requires_a_price_where_the_setting_does_not() -> None:
+    strict = model("west/w", Version(label="1", upstream="w"), policy=Policy(require_price=True))
+    with pytest.raises(ModelUnavailable, match="costs"):
+        plan("west/w", snapshot(strict, endpoints=(WEST,)))

@@ -20,6 +20,9 @@ Status = Literal["active", "deprecated", "retired"]
 State = Literal["healthy", "degraded", "down"]
 """Of endpoints, as the prober sees them."""
 
+OWN = "@own"
+"""How the names of endpoints end that are a project's own account; no other name holds an `@`."""
+
 
 class Timeouts(Struct, frozen=True):
     """Seconds. first_token: from sending to the first delta; idle: between two reads.
@@ -45,6 +48,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     proxy: URL of an HTTP proxy. None for all of these means: not used.
     max_running, max_waiting: calls at a time and in the queue, None for no limit of ours.
     country: where its machines stand (`RU`), None when unknown. state: see `State`.
+    owner: the project whose account it is, None for the router's own; a project's has an id below
+    0 and a name that ends with `OWN`. is_only: the owner asks this provider on no other account.
     """
 
     id: int
@@ -64,14 +69,18 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     max_waiting: int | None = None
     country: str | None = None
     state: State = "healthy"
+    owner: str | None = None
+    is_only: bool = False
 
 
 class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an answer costs now. Amounts: billionths of the currency's unit, per million tokens.
 
     request, image: each. What is None costs what `input` or, for reasoning, `output` costs.
+    id: of its row, None for a price that stands in no table.
     """
 
+    id: int | None = None
     currency: str
     input: int
     output: int
@@ -89,7 +98,7 @@ class Version(Struct, frozen=True, kw_only=True):
     channel: moving name that leads here (`latest`, `rc`, `deprecated`), or None.
     weight: kept for people; a channel leads to one version, shares are of canaries and of routes.
     Dates: unix seconds. successor: the name to ask for instead of a deprecated one. price: None
-    when unknown.
+    when unknown. deferred: of an answer that is left for later, None where it costs the same.
     """
 
     label: str
@@ -101,6 +110,7 @@ class Version(Struct, frozen=True, kw_only=True):
     retires_at: float | None = None
     successor: str | None = None
     price: Price | None = None
+    deferred: Price | None = None
 
 
 class Model(Struct, frozen=True, kw_only=True):

@@ -66,6 +66,8 @@ class ChatRequest(Struct, kw_only=True):
 
     `fields` holds the whole body by top-level key, untouched, so that adapters which speak OpenAI's
     language pass unknown parameters through; it always contains `model` and `messages`.
+    tenant: whose request it is, set by the flow whatever the body says; names that the caller gives
+    to conversations and the like count within it.
     """
 
     model: Annotated[str, Meta(min_length=1, max_length=512)]
@@ -94,6 +96,7 @@ class ChatRequest(Struct, kw_only=True):
     modalities: list[str] | None = None
     user: str | None = None
     fields: Fields = msgspec.field(default_factory=dict, name="xrouter.fields")
+    tenant: str = msgspec.field(default="", name="xrouter.tenant")
 
     @property
     def streaming(self) -> bool:
@@ -104,6 +107,14 @@ class ChatRequest(Struct, kw_only=True):
     def include_usage(self) -> bool:
         """Whether the caller asked for the usage chunk at the end of the stream."""
         return self.stream_options is not None and self.stream_options.include_usage is True
+
+    @property
+    def end_user(self) -> str | None:
+        """Whom the caller names as theirs: `user`, else `safety_identifier`."""
+        if self.user is not None or "safety_identifier" not in self.fields:
+            return self.user
+        named = msgspec.json.decode(self.fields["safety_identifier"])
+        return named if isinstance(named, str) else None
 
     @property
     def output_limit(self) -> int | None:

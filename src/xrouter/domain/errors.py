@@ -25,6 +25,7 @@ XRouterError                      carries status, type, code, param, message, hi
 ├── OperatorError                 the operator: change configuration or pay
 │   ├── UpstreamDenied            502  our credential failed; never the caller's 401
 │   ├── UpstreamQuotaExhausted    429  insufficient_quota at the provider
+│   ├── ProjectCredentialRefused  424  the provider refused the project's own credential
 │   ├── ModelUnavailable          503  the model is switched off or has no endpoint
 │   └── NotReady                  503  no catalog yet; an unknown key while it cannot be checked
 └── InternalError                 us: a defect                                          500
@@ -265,6 +266,18 @@ class UpstreamQuotaExhausted(OperatorError):
     default_code = "insufficient_quota"
     reach = "endpoint"
     hint_is_public = False
+
+
+class ProjectCredentialRefused(OperatorError):
+    """424: the provider refused the credential that the caller's project brought, or its account
+    there is used up. Whoever looks after the project can fix it; clients must not retry.
+    """
+
+    status = 424
+    type = "invalid_request_error"
+    default_code = "project_credential_refused"
+    reach = "endpoint"
+    blame = "project"
 
 
 class ModelUnavailable(OperatorError):

@@ -45,6 +45,7 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     fallbacks: tried after all targets; on_overflow: when the prompt is too long; on_refusal: when
     the provider's filter refused. countries: where an answer may come from, () for anywhere.
     max_price: billionths of a ruble for one request at most. max_attempts: upstream calls at most.
+    require_price: whether targets of unknown price are left out, None for the router's setting.
     borders: whether a fallback may leave the country of the first choice, or cost more.
     """
 
@@ -57,6 +58,7 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     on_refusal: tuple[str, ...] = ()
     countries: tuple[str, ...] = ()
     max_price: int | None = None
+    require_price: bool | None = None
     max_attempts: int = 3
     borders: Literal["open", "country", "price", "both"] = "open"
     patience: Patience = ANY_PATIENCE

@@ -2,12 +2,12 @@
 
 A target that fails is held back: requests go to others first, and now and then one tries it again
 (closed, open, half-open). A pause that the provider asked for ends by itself. The times are of one
-clock, in seconds.
+clock, in seconds. What is held back of projects' own accounts (with ids below 0) is kept apart: it
+is nobody else's trouble.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from random import random
@@ -22,12 +22,10 @@ from xrouter.domain.errors import (
     XRouterError,
 )
 from xrouter.domain.plan import Target
+from xrouter.flow.standing import Standing
 
 IN_A_ROW = 5
 BAD_SHARE = 0.5
-MEMORY_S = 10.0
-LONG_MEMORY_S = 600.0
-"""For what tells good answers from bad ones, not whether there are any."""
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 15.0
@@ -51,100 +49,9 @@ _JITTER = 0.2
 _SMOOTHING = 0.2
 _MAX_DOUBLINGS = 10
 _MAX_STANDINGS = 100_000
+_MAX_OWN_HELD = 10_000
 
 Key = tuple[int, str]
-
-
-class Standing:
-    """One target. running: calls under way; first_token, whole: smoothed seconds to the first
-    piece of a stream and to a whole answer, None before the first.
-
-    good, bad, retries: answers, failures and second tries, fading away within seconds. answers,
-    refused: all answers, and those that the provider's filter took, fading within minutes.
-    score: what callers say of the answers, 0 to 1, None before the first word.
-    until: when the pause ends, 0 while closed; held_at: when it began; pauses: how many in a row
-    were our own idea; trial_until: how long others wait for a trial.
-    remaining: requests that the provider says are left until `window_until`, None when it says
-    nothing.
-    """
-
-    __slots__ = (
-        "answers",
-        "bad",
-        "first_token",
-        "good",
-        "held_at",
-        "in_a_row",
-        "pauses",
-        "refused",
-        "remaining",
-        "retries",
-        "running",
-        "score",
-        "seen_at",
-        "trial_until",
-        "until",
-        "whole",
-        "window_until",
-    )
-
-    def __init__(self) -> None:
-        self.running = 0
-        self.first_token: float | None = None
-        self.whole: float | None = None
-        self.good = 0.0
-        self.bad = 0.0
-        self.retries = 0.0
-        self.answers = 0.0
-        self.refused = 0.0
-        self.score: float | None = None
-        self.seen_at = 0.0
-        self.in_a_row = 0
-        self.pauses = 0
-        self.until = 0.0
-        self.held_at = 0.0
-        self.trial_until = 0.0
-        self.remaining: int | None = None
-        self.window_until = 0.0
-
-    def fade(self, now: float) -> None:
-        """Let what was count less."""
-        past = self.seen_at - now
-        kept = math.exp(past / MEMORY_S)
-        self.good *= kept
-        self.bad *= kept
-        self.retries *= kept
-        kept = math.exp(past / LONG_MEMORY_S)
-        self.answers *= kept
-        self.refused *= kept
-        self.seen_at = now
-
-    def spoke(self, now: float) -> None:
-        """It has answered."""
-        self.fade(now)
-        self.good += 1
-        self.answers += 1
-        self.in_a_row = 0
-
-    def wait(self, *, streamed: bool) -> float | None:
-        """Smoothed seconds that such a request waits: to the first piece, or to the whole."""
-        return self.first_token if streamed else self.whole
-
-    @property
-    def latency(self) -> float | None:
-        """Seconds to wait for it: to the first token where streams were seen."""
-        return self.whole if self.first_token is None else self.first_token
-
-    @property
-    def bad_share(self) -> float:
-        """Of the answers of the last seconds; 0 when there were none."""
-        seen = self.good + self.bad
-        return self.bad / seen if seen else 0.0
-
-    def health(self, now: float) -> float:
-        """The share of good answers, 1 where nothing failed lately: failures are forgotten."""
-        kept = math.exp((self.seen_at - now) / MEMORY_S)
-        return (self.good * kept + 1) / ((self.good + self.bad) * kept + 1)
 
 
 class Board:
@@ -154,6 +61,7 @@ class Board:
         self._clock = clock
         self._standings: dict[Key, Standing] = {}
         self._held: dict[Key, Standing] = {}
+        self._held_own: dict[Key, Standing] = {}
 
     @property
     def calm(self) -> bool:
@@ -177,10 +85,11 @@ class Board:
 
     def holds(self, target: Target) -> bool:
         """Whether others should be tried first: paused, or being tried by somebody just now."""
-        if not self._held:
+        held = self._held_of(target.endpoint.id)
+        if not held:
             return False
         key, shared = _keys(target)
-        own, whole = self._held.get(key), self._held.get(shared)
+        own, whole = held.get(key), held.get(shared)
         if own is None and whole is None:
             return False
         now = self._clock()
@@ -201,10 +110,11 @@ class Board:
     def state(self, target: Target) -> str:
         """`closed`, `open` or `half-open`, for people."""
         now = self._clock()
-        held = [self._held[key] for key in _keys(target) if key in self._held]
-        if any(standing.until > now for standing in held):
+        held = self._held_of(target.endpoint.id)
+        found = [held[key] for key in _keys(target) if key in held]
+        if any(standing.until > now for standing in found):
             return "open"
-        return "half-open" if any(standing.pauses for standing in held) else "closed"
+        return "half-open" if any(standing.pauses for standing in found) else "closed"
 
     def health(self, target: Target) -> float:
         """The share of good answers of the last seconds, the endpoint's where that is worse."""
@@ -226,11 +136,11 @@ class Board:
         """A call begins; whoever began it decreases `running` again."""
         standing = self.standing(target)
         standing.running += 1
-        if self._held:
+        if held := self._held_of(target.endpoint.id):
             for key in _keys(target):
-                held = self._held.get(key)
-                if held is not None and held.pauses:
-                    held.trial_until = self._clock() + TRIAL_S
+                found = held.get(key)
+                if found is not None and found.pauses:
+                    found.trial_until = self._clock() + TRIAL_S
         return standing
 
     def answered(self, target: Target, seconds: float, *, streamed: bool) -> None:
@@ -245,7 +155,7 @@ class Board:
         shared = self.endpoint(target.endpoint)
         if shared is not None:
             shared.spoke(now)
-        if self._held:
+        if self._held_of(target.endpoint.id):
             for key in _keys(target):
                 self._free(key, now - seconds)
 
@@ -301,11 +211,15 @@ class Board:
 
     def gave_up(self, target: Target) -> None:
         """A call ended without a verdict: the caller left. Another one may try."""
-        if self._held:
+        if held := self._held_of(target.endpoint.id):
             for key in _keys(target):
-                held = self._held.get(key)
-                if held is not None:
-                    held.trial_until = 0.0
+                found = held.get(key)
+                if found is not None:
+                    found.trial_until = 0.0
+
+    def _held_of(self, where: int) -> dict[Key, Standing]:
+        """What is held back beside this endpoint."""
+        return self._held if where >= 0 else self._held_own
 
     def _at(self, key: Key) -> Standing:
         found = self._standings.get(key)
@@ -318,13 +232,15 @@ class Board:
     def _hold(self, key: Key, standing: Standing, now: float, pause: float) -> None:
         standing.held_at = now
         standing.until = max(standing.until, now + pause)
-        self._held[key] = standing
+        if len(self._held_own) >= _MAX_OWN_HELD:
+            del self._held_own[next(iter(self._held_own))]
+        self._held_of(key[0])[key] = standing
 
     def _free(self, key: Key, began: float) -> None:
         """By an answer to a call that began then: one from before the pause proves nothing."""
-        held = self._held.get(key)
+        held = self._held_of(key[0]).get(key)
         if held is not None and began >= held.held_at:
-            del self._held[key]
+            del self._held_of(key[0])[key]
             held.until, held.trial_until, held.pauses = 0.0, 0.0, 0
             held.in_a_row, held.bad = 0, 0.0
 
@@ -347,7 +263,8 @@ class Board:
     def _forget(self) -> None:
         """Those that are idle and closed."""
         self._release()
-        idle = [k for k, s in self._standings.items() if not s.running and k not in self._held]
+        held = self._held.keys() | self._held_own.keys()
+        idle = [k for k, s in self._standings.items() if not s.running and k not in held]
         for key in idle[: _MAX_STANDINGS // 2]:
             del self._standings[key]
 

@@ -14,11 +14,13 @@ from msgspec import Struct
 from xrouter.domain.errors import (
     ContextLengthExceeded,
     InternalError,
+    ProjectCredentialRefused,
     UpstreamRateLimited,
     XRouterError,
 )
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.usage import Tried
+from xrouter.flow import accounts
 from xrouter.flow.board import Board
 from xrouter.flow.stream import DeltaStream
 from xrouter.flow.tally import Tally
@@ -96,10 +98,13 @@ class Course(Generic[T]):
         began = time.monotonic()
         try:
             result = await self._attempt(target, means.upstreams.get(target.endpoint))
-        except XRouterError as error:
+        except XRouterError as raw:
             tally.leave()
+            error = accounts.told(raw, target)
             tally.tried.append(_tried(target, began, error))
             self._failed(target, error)
+            if error is not raw:
+                raise error from raw
             raise
         except BaseException:
             tally.leave()
@@ -139,6 +144,10 @@ class Course(Generic[T]):
 
     def _goes_on(self, target: Target, error: XRouterError) -> bool:
         """Whether another attempt makes sense; sets the targets ahead right."""
+        if target.endpoint.owner is not None:
+            self._ahead = deque(accounts.worth_asking(self._ahead, target, error))
+        if isinstance(error, ProjectCredentialRefused):
+            self._left += 1  # what the project's own mistake takes is not the request's
         if isinstance(error, ContextLengthExceeded):
             return self._to_longer(target)
         if error.code in REFUSED and self._plan.refusal and not self._turned:

@@ -11,10 +11,11 @@ from xrouter.domain.answer import ChatAnswer
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
+from xrouter.domain.errors import OperatorError
 from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.raw import RawRequest
-from xrouter.flow import errands
+from xrouter.flow import accounts, errands
 from xrouter.flow.attempt import ChatAttempt
 from xrouter.flow.board import Board
 from xrouter.flow.course import Attempt, Course, Means, Refused
@@ -92,8 +93,16 @@ class Dispatcher:
     async def defer(self, request: ChatRequest, plan: Plan) -> tuple[Target, Left] | None:
         """The first target that answers later, and what it left; None when none does."""
         for target in plan.targets:
-            upstream = self._upstreams.get(target.endpoint)
-            left = await errands.left(request, target, upstream)
+            try:
+                upstream = self._upstreams.get(target.endpoint)
+                left = await errands.left(request, target, upstream)
+            except OperatorError as error:
+                if target.endpoint.owner is None:
+                    raise
+                self._means.board.failed(target, refused := accounts.told(error, target))
+                if target.endpoint.is_only:
+                    raise refused from error
+                continue
             if left is not None:
                 return target, left
         return None

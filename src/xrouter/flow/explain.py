@@ -49,7 +49,7 @@ class FlowExplainer(Explainer):
         except XRouterError as error:
             told = {"message": error.message, "code": error.code, "hint": error.hint}
             return Explained(asked=name, revision=snapshot.revision, error=told)
-        everything = self._router.targets(name, kinds, snapshot)
+        everything = self._router.targets(name, kinds, snapshot, who.project)
         left_out = [target for target in everything if not _is_in(target, plan)]
         return Explained(
             asked=name,
@@ -105,12 +105,11 @@ def _request(name: str, body: bytes) -> ChatRequest | None:
 
 def _principal(key_id: str | None, snapshot: Snapshot) -> Principal:
     if key_id is None:
-        return Principal(key_id="explain", name="explain")
-    found = (r.principal for r in snapshot.keys.values() if r.principal.key_id == key_id)
-    principal = next(found, None)
-    if principal is None:
+        return Principal(key_id="explain", name="explain", project="")
+    found = snapshot.key_named(key_id)
+    if found is None:
         raise InvalidRequest(f"There is no API key '{key_id}'.", param="key_id")
-    return principal
+    return found.principal
 
 
 def _is_in(target: Target, plan: Plan) -> bool:

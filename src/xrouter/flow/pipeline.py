@@ -43,6 +43,7 @@ from xrouter.domain.ports import (
     SnapshotSource,
 )
 from xrouter.domain.raw import RawRequest
+from xrouter.domain.track import Track
 from xrouter.flow import admit, cache, listing
 from xrouter.flow.ask import Ask
 from xrouter.flow.cache import AnswerCache, Job
@@ -77,6 +78,7 @@ class Gear(Struct, frozen=True):
     dispatcher: Dispatcher
     settler: Settler
     cache: AnswerCache
+    track: Track | None = None
 
 
 class _Asker(Struct, frozen=True):
@@ -100,6 +102,9 @@ class Pipeline(Flow):
         tally = Tally(
             "chat", request.model, streamed=request.streaming, started_at=call.received_at
         )
+        tally.end_user = request.end_user
+        if self._gear.track is not None:
+            tally.follow(self._gear.track, call.request_id)
 
         async def work() -> Ending:
             plan = await self._plan(("chat",), _Asker(credential, call, reply), tally, request)
@@ -120,6 +125,7 @@ class Pipeline(Flow):
         self, request: EmbeddingsRequest, credential: str | None, call: CallInfo, reply: Reply
     ) -> None:
         tally = Tally("embeddings", request.model, streamed=False, started_at=call.received_at)
+        tally.end_user = request.user
 
         async def work() -> Ending:
             plan = await self._plan(("embeddings",), _Asker(credential, call, reply), tally)
@@ -134,11 +140,12 @@ class Pipeline(Flow):
         self, request: ImagesRequest, credential: str | None, call: CallInfo, reply: Reply
     ) -> None:
         tally = Tally("images", request.model, streamed=False, started_at=call.received_at)
+        tally.end_user = request.user
 
         async def work() -> Ending:
             plan = await self._plan(("images", "chat"), _Asker(credential, call, reply), tally)
             answer = await self._gear.dispatcher.images(request, plan, tally)
-            tally.usage = answer.usage
+            tally.usage, tally.pictures = answer.usage, len(answer.pictures)
             return partial(reply.images, answer, tally.served())
 
         await self._conclude(work, call, tally, reply)
@@ -184,6 +191,7 @@ class Pipeline(Flow):
         principal = admit.identify(credential, gear.keys, snapshot)
         if principal.bounds is not None:
             admit.hold(principal.bounds, "chat", call.client)
+        request.tenant = principal.project
         ask = Ask(principal, request, call.headers, snapshot.rates)
         plan = gear.router.plan(request.model, ("chat",), ask, snapshot)
         held = await gear.limits.take(ask, plan, snapshot, None)
@@ -212,6 +220,7 @@ class Pipeline(Flow):
         tally = Tally("chat", deferred.model, streamed=False, started_at=call.received_at)
         tally.principal = deferred.principal
         tally.dropped = deferred.dropped
+        tally.is_deferred = True
 
         failure: XRouterError | None = None
         answer: ChatAnswer | None = None
@@ -280,6 +289,8 @@ class Pipeline(Flow):
         tally.principal = principal = admit.identify(asker.credential, gear.keys, snapshot)
         if principal.bounds is not None:
             admit.hold(principal.bounds, tally.operation, asker.call.client)
+        if request is not None:
+            request.tenant = principal.project
         ask = Ask(principal, request, asker.call.headers, snapshot.rates)
         tally.plan = plan = gear.router.plan(tally.model, kinds, ask, snapshot)
         if snapshot.limits or principal.rpm is not None:

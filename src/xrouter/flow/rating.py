@@ -17,6 +17,9 @@ def targets(feedback: Feedback, principal: Principal, snapshot: Snapshot) -> lis
     if version is None:
         raise _nobody("version", feedback.version, feedback.model)
     endpoints = snapshot.endpoints.get(model.provider, ())
+    own = snapshot.accounts.get(principal.project)
+    if own is not None:
+        endpoints += tuple(own[each.id] for each in endpoints if each.id in own)
     if feedback.provider != model.provider:
         raise _nobody("provider", feedback.provider, feedback.model)
     found = [e for e in endpoints if feedback.endpoint in (None, e.name)]

@@ -104,6 +104,9 @@ def left_with(deferred: Deferred, snapshot: Snapshot) -> Target:
     """Where a request was left to be answered later. Raises OperatorError when that is gone."""
     model = snapshot.models.get(deferred.model)
     endpoints = snapshot.endpoints.get(deferred.provider, ())
+    own = snapshot.accounts.get(deferred.principal.project)
+    if own is not None:
+        endpoints += tuple(own[each.id] for each in endpoints if each.id in own)
     endpoint = next((each for each in endpoints if each.name == deferred.endpoint), None)
     if model is None or endpoint is None:
         raise ModelUnavailable("The endpoint or the model that was to answer is gone.")

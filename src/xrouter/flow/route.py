@@ -10,7 +10,7 @@ from xrouter.domain.feedback import Feedback
 from xrouter.domain.identity import Principal
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.snapshot import EMPTY, Snapshot
-from xrouter.flow import canary, conditions, rating
+from xrouter.flow import accounts, canary, conditions, rating
 from xrouter.flow.able import check_able
 from xrouter.flow.ask import Ask
 from xrouter.flow.board import Board
@@ -23,10 +23,12 @@ _MAX_READY = 20_000
 class Router:
     """Makes plans. Holds what names mean on the newest snapshot."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, *, require_price: bool = False) -> None:
+        """require_price: whether what nobody knows the price of is left out."""
         self._board = board
+        self._require_price = require_price
         self._snapshot = EMPTY
-        self._ready: dict[tuple[str, Kinds], Ways] = {}
+        self._ready: dict[tuple[str, Kinds, str], Ways] = {}
 
     def plan(self, name: str, kinds: Kinds, ask: Ask, snapshot: Snapshot) -> Plan:
         """The plan for a name. Raises what `resolve` raises, Forbidden, InvalidRequest.
@@ -35,20 +37,29 @@ class Router:
         """
         bounds = ask.principal.bounds
         if bounds is not None and bounds.models:
-            ways = self._within(bounds, name, kinds, snapshot)
+            ways = self._within(bounds, name, kinds, ask, snapshot)
         else:
-            ways = self._ways(name, kinds, snapshot)
+            ways = self._ways(name, kinds, ask.principal.project, snapshot)
         if ways.guarded:
             ways = _entitled(ways, name, ask, snapshot)
         if ask.request is not None and not ways.mixed:
             check_able(ask.request, ways.targets[0].model, snapshot)
-        if ways.simple is not None and self._board.calm and not ask.is_bound:
-            return ways.simple
-        return self._made(ways, ask, snapshot)
+        simple = ways.simple
+        if simple is None or not self._board.calm or ask.is_bound:
+            return self._made(ways, ask, snapshot)
+        if ways.ours is not None and any(map(self._board.holds, simple.targets)):
+            return self._made(ways, ask, snapshot)
+        return simple
 
-    def targets(self, name: str, kinds: Kinds, snapshot: Snapshot) -> tuple[Target, ...]:
-        """All that could answer for a name, whoever asks. Raises what `resolve` raises."""
-        return self._ways(name, kinds, snapshot).targets
+    def targets(
+        self, name: str, kinds: Kinds, snapshot: Snapshot, project: str = ""
+    ) -> tuple[Target, ...]:
+        """All that could answer for a name, whoever asks. Raises what `resolve` raises.
+
+        project: on whose accounts, too.
+        """
+        ways = self._ways(name, kinds, project, snapshot)
+        return ways.targets if ways.ours is None else tuple(ways.ours.behind(ways.targets))
 
     def rate(self, feedback: Feedback, principal: Principal, snapshot: Snapshot) -> None:
         """Keep what a caller thinks of an answer. Raises ModelNotFound, InvalidRequest."""
@@ -62,6 +73,8 @@ class Router:
         targets = conditions.allowed(targets, ask, ways.policy)
         ordered = [t for group in tiers(targets) for t in self._ordered(group, ask, ways)]
         ordered, reason = canary.first(ordered, ask, snapshot)
+        if ways.ours is not None:
+            ordered = ways.ours.behind(ordered)
         ordered = conditions.fitting_first(ordered, ask)
         ordered = conditions.inside_borders(ordered, ask, ways.policy)
         ready = _up_first(self._board.ready_first(ordered))
@@ -72,18 +85,20 @@ class Router:
             )
         return Plan(
             tuple(ready),
-            reason or ways.policy.strategy,
+            accounts.reason_of(reason or ways.policy.strategy, ready),
             ways.policy,
             None if ways.route is None else ways.route.name,
             ways.overflow,
             ways.refusal,
         )
 
-    def _within(self, bounds: Bounds, name: str, kinds: Kinds, snapshot: Snapshot) -> Ways:
+    def _within(
+        self, bounds: Bounds, name: str, kinds: Kinds, ask: Ask, snapshot: Snapshot
+    ) -> Ways:
         """What the key's list leaves of the ways. Raises ModelNotFound: all else is not there."""
         listed = is_listed(name, bounds, snapshot)
         try:
-            ways = self._ways(name, kinds, snapshot)
+            ways = self._ways(name, kinds, ask.principal.project, snapshot)
         except XRouterError as error:
             if not listed:
                 raise hidden(name) from None
@@ -103,16 +118,18 @@ class Router:
             return group
         return ways.order(group, ask, self._board, ways.policy.options)
 
-    def _ways(self, name: str, kinds: Kinds, snapshot: Snapshot) -> Ways:
+    def _ways(self, name: str, kinds: Kinds, project: str, snapshot: Snapshot) -> Ways:
         if snapshot is not self._snapshot:
             self._snapshot = snapshot
             self._ready = {}
-        found = self._ready.get((name, kinds))
+        own = snapshot.accounts.get(project)
+        whose = "" if own is None else project
+        found = self._ready.get((name, kinds, whose))
         if found is None:
-            found = work_out(name, kinds, snapshot)
+            found = work_out(name, kinds, snapshot, own, require_price=self._require_price)
             if len(self._ready) >= _MAX_READY:
                 self._ready.clear()
-            self._ready[name, kinds] = found
+            self._ready[name, kinds, whose] = found
         return found
 
 
@@ -149,6 +166,7 @@ def _filtered(ways: Ways, may: Callable[[Target], bool]) -> Ways:
         simple=None,
         overflow=tuple(filter(may, ways.overflow)),
         refusal=tuple(filter(may, ways.refusal)),
+        ours=ways.ours,
     )
 
 

@@ -135,7 +135,7 @@ class Upstreams:
         if found is not None and (found.endpoint is endpoint or found.endpoint == endpoint):
             return found
         if len(self._alive) >= _MAX_UPSTREAMS:
-            self._alive.clear()
+            del self._alive[next(iter(self._alive))]
         try:
             made = Upstream(endpoint, self._build(endpoint), self._means)
         except InvalidRequest as error:  # the operator's mistake, not the caller's

@@ -12,7 +12,8 @@ from xrouter.domain.errors import ModelUnavailable, XRouterError
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.routes import Policy, Route
 from xrouter.domain.snapshot import Snapshot
-from xrouter.flow import canary
+from xrouter.flow import accounts, canary
+from xrouter.flow.accounts import Accounts, Ours
 from xrouter.flow.resolve import Choice, Wanted, resolve
 from xrouter.flow.strategies import Order, strategies
 
@@ -25,6 +26,7 @@ class Ways(Struct, frozen=True):
     """targets: by tier, at least one. guarded: not for every caller. mixed: of several models.
 
     simple: the one plan, where nothing about the request or the targets' health matters.
+    ours: what stands behind a project's own accounts; None where it has none here.
     """
 
     targets: tuple[Target, ...]
@@ -36,10 +38,22 @@ class Ways(Struct, frozen=True):
     simple: Plan | None
     overflow: tuple[Target, ...]
     refusal: tuple[Target, ...]
+    ours: Ours | None = None
 
 
-def work_out(name: str, kinds: Kinds, snapshot: Snapshot) -> Ways:
-    """Find the targets. Raises what `resolve` raises."""
+def work_out(
+    name: str,
+    kinds: Kinds,
+    snapshot: Snapshot,
+    own: Accounts | None = None,
+    *,
+    require_price: bool = False,
+) -> Ways:
+    """Find the targets. Raises what `resolve` raises, ModelUnavailable.
+
+    own: accounts of the project that asks. require_price: whether what nobody knows the price of
+    is left out where no policy says it.
+    """
     wanted = resolve(name, snapshot, kinds)
     policy = wanted.policy
     targets = _crossed(wanted.choices, snapshot, 0)
@@ -51,11 +65,25 @@ def work_out(name: str, kinds: Kinds, snapshot: Snapshot) -> Ways:
             param="model",
             hint=f"The operator can add one to the provider '{wanted.model.provider}'.",
         )
+    overflow = _chain(policy.on_overflow, kinds, snapshot, 0)
+    refusal = _chain(policy.on_refusal, kinds, snapshot, 0)
+    strict = require_price if policy.require_price is None else policy.require_price
+    rates, ours = snapshot.rates, None
+    if own is not None:
+        everything = (*targets, *overflow, *refusal)
+        ours = accounts.ours_of(everything, own, rates if strict else None)
+        targets = accounts.on_them(targets, own)
+        overflow, refusal = (accounts.on_them(found, own) for found in (overflow, refusal))
+    if strict:
+        targets, overflow, refusal = (
+            [target for target in found if accounts.may_be_asked(target, rates)]
+            for found in (targets, overflow, refusal)
+        )
+        if not targets:
+            raise price_unknown(wanted.model.model_id)
     known = strategies()
     strategy = known.get(policy.strategy) or known[PRIORITY]
     models = {target.model.model_id: target.model for target in targets}
-    overflow = tuple(_chain(policy.on_overflow, kinds, snapshot, 0))
-    refusal = tuple(_chain(policy.on_refusal, kinds, snapshot, 0))
     ways = Ways(
         targets=tuple(targets),
         policy=policy,
@@ -65,10 +93,22 @@ def work_out(name: str, kinds: Kinds, snapshot: Snapshot) -> Ways:
         or (wanted.route is not None and wanted.route.access_group is not None),
         mixed=len(models) > 1,
         simple=None,
-        overflow=overflow,
-        refusal=refusal,
+        overflow=tuple(overflow if ours is None else ours.behind(overflow)),
+        refusal=tuple(refusal if ours is None else ours.behind(refusal)),
+        ours=ours,
     )
     return _simplified(ways, wanted, snapshot)
+
+
+def price_unknown(model: str) -> ModelUnavailable:
+    """Nothing is asked of which nobody knows what it costs."""
+    return ModelUnavailable(
+        f"It is not known what the model '{model}' costs, and this router asks for nothing else.",
+        code="price_unknown",
+        param="model",
+        hint="For the operator: POST /control/v1/prices writes a price down, PUT /control/v1/rates"
+        " the exchange rate of its currency; XROUTER_REQUIRE_PRICE=allow lets such models answer.",
+    )
 
 
 def _simplified(ways: Ways, wanted: Wanted, snapshot: Snapshot) -> Ways:
@@ -76,11 +116,13 @@ def _simplified(ways: Ways, wanted: Wanted, snapshot: Snapshot) -> Ways:
     policy = ways.policy
     alone = policy.strategy == PRIORITY or all(len(g) == 1 for g in tiers(list(ways.targets)))
     free = not policy.countries and policy.max_price is None and policy.borders == "open"
-    up = all(target.endpoint.state != "down" for target in ways.targets)
+    targets = ways.targets if ways.ours is None else tuple(ways.ours.behind(ways.targets))
+    up = all(target.endpoint.state != "down" for target in targets)
     if ways.mixed or not (alone and free and up) or canary.concerns(ways.targets, snapshot):
         return ways
     route = None if wanted.route is None else wanted.route.name
-    plan = Plan(ways.targets, policy.strategy, policy, route, ways.overflow, ways.refusal)
+    reason = accounts.reason_of(policy.strategy, targets)
+    plan = Plan(targets, reason, policy, route, ways.overflow, ways.refusal)
     return replace(ways, simple=plan)
 
 

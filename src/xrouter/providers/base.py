@@ -194,6 +194,8 @@ class BaseAPIAdapter(ABC):
     language that many services speak comes last.
     features: what it makes of each feature; a model's own description may say otherwise.
     request_id_headers: response headers that name the call at the provider, the best first.
+    account_options: options that belong to the account: another account's credential goes without
+    them. own_options: those that may come with it, where a project brings its own.
     """
 
     provider: ClassVar[str]
@@ -203,6 +205,8 @@ class BaseAPIAdapter(ABC):
     detect_rank: ClassVar[int] = 0
     features: ClassVar[Features] = MappingProxyType({})
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
+    account_options: ClassVar[frozenset[str]] = frozenset()
+    own_options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint

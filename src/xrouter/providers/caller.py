@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable
+from hashlib import sha256
+
+import msgspec
 
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import InternalError
@@ -66,11 +69,8 @@ class Caller:
 
 
 def _identity(endpoint: Endpoint) -> Hashable:
-    """Changes with everything that a token may depend on; holds no secret."""
-    secrets = tuple(sorted((name, text.reveal()) for name, text in endpoint.credential.items()))
-    options = tuple(sorted(endpoint.options.items()))
-    return (
-        endpoint.provider,
-        endpoint.id,
-        hash((endpoint.adapter_class, endpoint.base_url, secrets, options)),
-    )
+    """Changes with everything that a token may depend on; holds no secret, but a digest of all."""
+    secrets = sorted((name, text.reveal()) for name, text in endpoint.credential.items())
+    options = sorted(endpoint.options.items())
+    told = (endpoint.adapter_class, endpoint.base_url, endpoint.owner, secrets, options)
+    return (endpoint.provider, endpoint.id, sha256(msgspec.json.encode(told)).digest())

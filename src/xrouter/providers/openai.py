@@ -174,6 +174,8 @@ class OpenAIAdapter(_Operations):
         "organization",
         "project",
     }
+    account_options: ClassVar[frozenset[str]] = frozenset({"organization", "project"})
+    own_options: ClassVar[frozenset[str]] = account_options
     features: ClassVar[Features] = MappingProxyType({**_COMMON, **_OWN})
 
     @classmethod

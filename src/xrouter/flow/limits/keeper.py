@@ -7,6 +7,7 @@ from xrouter.domain.money import Charge
 from xrouter.domain.plan import Plan
 from xrouter.domain.ports import Hold, Meters, Reply
 from xrouter.domain.snapshot import Snapshot
+from xrouter.flow import accounts
 from xrouter.flow.ask import Ask
 from xrouter.flow.limits.alarms import Alarms
 from xrouter.flow.limits.refusals import allowances, refusal
@@ -15,7 +16,10 @@ from xrouter.flow.limits.wants import wants
 from xrouter.flow.tally import Tally
 from xrouter.telemetry.metrics import Meters as Metrics
 
-LEASE_MARGIN_S = 60.0
+LEASE_S = 120.0
+"""Meters that processes share renew it as long as the request runs; those of a process that has
+died are free after it.
+"""
 
 
 class Keeper:
@@ -34,12 +38,14 @@ class Keeper:
         Raises RateLimited (also TokensLimited), QuotaExhausted.
         """
         principal = ask.principal
-        user = None if ask.request is None else ask.request.user
+        user = None if ask.request is None else ask.request.end_user
         rules = self._rules.of(principal, plan.targets[0], user, snapshot)
+        if accounts.cost_nothing(plan):
+            rules = tuple(rule for rule in rules if rule.limit.meter != "money")
         if not rules:
             return None
         wanted = wants(rules, plan, ask, snapshot.tenants.get(principal.project))
-        verdict = await self._meters.take(wanted, _lease_s(plan))
+        verdict = await self._meters.take(wanted, LEASE_S)
         if reply is not None:
             for allowance in allowances(wanted, verdict.levels):
                 reply.allow(allowance)
@@ -81,8 +87,3 @@ def _actual(held: Hold, tally: Tally, charge: Charge | None) -> list[int]:
         "money": 0 if charge is None else charge.total,
     }
     return [used[want.meter] for want in held.wants]
-
-
-def _lease_s(plan: Plan) -> float:
-    """As long as the request may take."""
-    return max(target.endpoint.timeouts.total for target in plan.targets) + LEASE_MARGIN_S

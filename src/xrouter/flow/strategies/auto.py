@@ -8,8 +8,9 @@ from typing import Any
 
 from xrouter.domain.plan import Target
 from xrouter.flow.ask import Ask
-from xrouter.flow.board import Board, Standing
+from xrouter.flow.board import Board
 from xrouter.flow.costs import RUBLE, estimate
+from xrouter.flow.standing import Standing
 from xrouter.flow.strategies import Options
 from xrouter.flow.strategies.quality import MIN_SAMPLES, quality_of
 from xrouter.flow.strategy_options import number, one_of, only, share

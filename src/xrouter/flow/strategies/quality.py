@@ -7,7 +7,8 @@ from random import Random
 
 from xrouter.domain.plan import Target
 from xrouter.flow.ask import Ask
-from xrouter.flow.board import Board, Standing
+from xrouter.flow.board import Board
+from xrouter.flow.standing import Standing
 from xrouter.flow.strategies import Options
 from xrouter.flow.strategy_options import number, only, share, whole_number
 

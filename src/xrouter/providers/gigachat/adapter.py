@@ -81,6 +81,8 @@ class GigaChatAdapter(BaseAPIAdapter):
         client_cert="GIGACHAT_CERT_FILE",
         client_key="GIGACHAT_KEY_FILE",
     )
+    account_options: ClassVar[frozenset[str]] = frozenset({"scope", "concurrency"})
+    own_options: ClassVar[frozenset[str]] = frozenset({"scope"})
     features: ClassVar[Features] = MappingProxyType(
         {
             "streaming": "native",

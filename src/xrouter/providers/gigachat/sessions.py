@@ -21,10 +21,13 @@ def session_of(request: ChatRequest, upstream: str, endpoint: int) -> str:
     """A UUID, the same for all requests of one conversation, in every process.
 
     `prompt_cache_key` or `metadata.session_id` name the conversation; without them it is told by
-    how it begins (up to the user's first message) and by `user`. endpoint: the endpoint's id.
+    how it begins (up to the user's first message) and by `user`. No two tenants share one, for
+    what is cached in it can be heard by how fast the answer comes. endpoint: the endpoint's id.
     """
     name = _name(request)
     told: list[Any] = [endpoint, upstream, name is not None]
+    if request.tenant:
+        told.append({"tenant": request.tenant})
     told += [request.user, *_beginning(request)] if name is None else [name]
     digest = blake2b(msgspec.json.encode(told), digest_size=_BYTES).digest()
     return str(UUID(bytes=digest, version=5))

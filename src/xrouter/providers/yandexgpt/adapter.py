@@ -90,6 +90,8 @@ class YandexGPTAdapter(BaseAPIAdapter):
         },
         base_url="YANDEX_BASE_URL",
     )
+    account_options: ClassVar[frozenset[str]] = frozenset({"folder_id", "auth", "concurrency"})
+    own_options: ClassVar[frozenset[str]] = frozenset({"folder_id"})
     features: ClassVar[Features] = MappingProxyType(FEATURES)
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id", "x-server-trace-id")
 
