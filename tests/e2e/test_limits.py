@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from itertools import count
+from pathlib import Path
 
 from tests.e2e.fixtures import Servers
 from tests.e2e.harness import Answer, until
+from tests.e2e.storm import sent
 
+MODEL = "openai/gpt-4o-mini"
+LEFT = "x-ratelimit-remaining-requests"
 SOON_S = 3.0
 """Seconds. A second is the promise; the machine that tests it has much to do."""
 
@@ -21,10 +27,13 @@ def test_a_limit_bites_within_a_second(servers: Servers) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "Limit 1: key:*: 2 requests a day.\n"
     last: list[Answer] = []
+    fresh = server.control("POST", "/keys", {"name": "fresh"})["key"]
+    until(lambda: server.ask("GET", "/v1/models", key=fresh).status == 200, "the key is known")
+
     began = time.monotonic()
 
     def look() -> bool:
-        last.append(server.chat(model, key=server.key))
+        last.append(server.chat(model, key=fresh))
         return last[-1].status == 429
 
     until(look, "the limit bites", SOON_S)
@@ -38,9 +47,34 @@ def test_a_limit_bites_within_a_second(servers: Servers) -> None:
     assert int(refused.headers["retry-after"]) > 0
 
     listed = server.command("keys", "list", "--json")
-    key_id = json.loads(listed.stdout)[0]["key_id"]
+    key_id = next(k["key_id"] for k in json.loads(listed.stdout) if k["name"] == "fresh")
     told = server.command("limits", "state", "1", "--of", f"key:{key_id}", "--json")
     assert '"remaining": 0' in told.stdout
     assert server.command("limits", "set", "1", "--amount", "100").returncode == 0
-    until(lambda: server.chat(model, key=server.key).status == 200, "it is raised", SOON_S)
+    until(lambda: server.chat(model, key=fresh).status == 200, "it is raised", SOON_S)
     assert server.command("limits", "remove", "1").returncode == 0
+
+
+def test_a_gateway_knows_what_was_used_before(servers: Servers) -> None:
+    """It has no database: whoever has one writes it down for it."""
+    server, before = servers().start(), 100
+    limit = {"subject": "key:*", "meter": "requests", "window": "day", "amount": 1000}
+    server.control("POST", "/limits", limit)
+    until(lambda: LEFT in server.chat(MODEL).headers, "the limit counts", SOON_S)
+    asyncio.run(sent([server], before, server.key, 0.0))
+    gateway = servers(bare=True).start("--role", "gateway")
+    asked, told = server.data / "limits.asked", server.data / "limits.spent"
+    until(lambda: _age(told) > _age(asked) > 0, "it has asked, and is told")
+
+    looks = count(1)
+    until(
+        lambda: (
+            int(gateway.chat(MODEL, key=server.key).headers[LEFT]) < 1000 - before - next(looks)
+        ),
+        "it knows",
+    )
+    assert next(looks) < before
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -10,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from typing_extensions import override
 
 from xrouter.domain.limits import Meter, Window
 from xrouter.domain.ports import Hold, Spent, Verdict, Want
 from xrouter.domain.windows import FOREVER, is_zone, span
-from xrouter.stores.memory.meters import MemoryMeters
+from xrouter.stores.memory.meters import MAX_COUNTERS, MemoryMeters
 
 ZONES = ("Europe/Moscow", "America/New_York", "Asia/Beirut", "America/Sao_Paulo", "Pacific/Apia")
 LEASE_S = 100.0
@@ -33,14 +35,27 @@ class Clock:
         self.wall += seconds
 
 
+class Kept(MemoryMeters):
+    """All holds are known to somebody."""
+
+    def __init__(self, clock: Clock, max_counters: int = MAX_COUNTERS) -> None:
+        super().__init__(lambda: clock.now, lambda: clock.wall, max_counters)
+        self.kept: list[Verdict] = []
+
+    @override
+    def take_now(self, wants: Sequence[Want]) -> Verdict:
+        self.kept.append(super().take_now(wants))
+        return self.kept[-1]
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def meters(clock: Clock) -> MemoryMeters:
-    return MemoryMeters(lambda: clock.now, lambda: clock.wall)
+def meters(clock: Clock) -> Kept:
+    return Kept(clock)
 
 
 def want(
@@ -67,25 +82,25 @@ def left(meters: MemoryMeters, of: Want) -> int:
 
 def test_a_burst_and_then_a_steady_flow(meters: MemoryMeters, clock: Clock) -> None:
     for remaining in range(59, -1, -1):
-        verdict = meters.take_now([want(60)], LEASE_S)
+        verdict = meters.take_now([want(60)])
         assert verdict.levels[0].remaining == remaining
-    refused = meters.take_now([want(60)], LEASE_S)
+    refused = meters.take_now([want(60)])
     assert (refused.hold, refused.refused) == (None, 0)
     assert refused.wait_s == pytest.approx(1.0)
     assert refused.levels[0].reset_s == pytest.approx(60.0)
     clock.go(1.0)
-    assert meters.take_now([want(60)], LEASE_S).hold
-    assert not meters.take_now([want(60)], LEASE_S).hold
+    assert meters.take_now([want(60)]).hold
+    assert not meters.take_now([want(60)]).hold
 
 
 @given(st.integers(1, 1000), st.lists(st.floats(0, 30), max_size=300))
 def test_never_more_than_twice_the_rate_in_any_minute(rpm: int, pauses: list[float]) -> None:
     """A burst and the flow of one minute: the known bound of GCRA."""
     clock, granted = Clock(), []
-    meters = MemoryMeters(lambda: clock.now, lambda: clock.wall)
+    meters = Kept(clock)
     for pause in pauses:
         clock.go(pause)
-        if meters.take_now([want(rpm)], LEASE_S).hold:
+        if meters.take_now([want(rpm)]).hold:
             granted.append(clock.now)
     for start in granted:
         assert sum(start <= at < start + 60 for at in granted) <= 2 * rpm
@@ -93,8 +108,8 @@ def test_never_more_than_twice_the_rate_in_any_minute(rpm: int, pauses: list[flo
 
 def test_tokens_that_were_not_used_are_given_back(meters: MemoryMeters) -> None:
     tokens = want(1000, 900, meter="tokens")
-    hold = taken(meters.take_now([tokens], LEASE_S))
-    assert not meters.take_now([tokens], LEASE_S).hold
+    hold = taken(meters.take_now([tokens]))
+    assert not meters.take_now([tokens]).hold
     meters.settle(hold, [100])
     assert left(meters, tokens) == 900
 
@@ -103,27 +118,27 @@ def test_what_became_free_by_itself_is_not_given_back_again(
     meters: MemoryMeters, clock: Clock
 ) -> None:
     tokens = want(600, 600, meter="tokens")
-    hold = taken(meters.take_now([tokens], LEASE_S))
+    hold = taken(meters.take_now([tokens]))
     clock.go(60)
-    taken(meters.take_now([tokens], LEASE_S))
+    taken(meters.take_now([tokens]))
     meters.settle(hold, [0])
     assert left(meters, tokens) == 0
 
 
 def test_more_tokens_than_were_held_are_a_debt(meters: MemoryMeters, clock: Clock) -> None:
     tokens = want(600, 60, meter="tokens")
-    hold = taken(meters.take_now([tokens], LEASE_S))
+    hold = taken(meters.take_now([tokens]))
     clock.go(70)
     meters._forget(clock.now, clock.wall)  # which changes nothing
     meters.settle(hold, [60 + 1200])
-    refused = meters.take_now([tokens], LEASE_S)
+    refused = meters.take_now([tokens])
     assert refused.wait_s == pytest.approx(66.0)
 
 
 def test_more_than_a_minute_holds_is_never_granted(meters: MemoryMeters) -> None:
-    assert meters.take_now([want(5, 6)], LEASE_S).wait_s == FOREVER
-    assert meters.take_now([want(0, 1)], LEASE_S).wait_s == FOREVER
-    assert meters.take_now([want(0, 0)], LEASE_S).wait_s == FOREVER
+    assert meters.take_now([want(5, 6)]).wait_s == FOREVER
+    assert meters.take_now([want(0, 1)]).wait_s == FOREVER
+    assert meters.take_now([want(0, 0)]).wait_s == FOREVER
 
 
 # --- all or nothing
@@ -131,19 +146,19 @@ def test_more_than_a_minute_holds_is_never_granted(meters: MemoryMeters) -> None
 
 def test_a_refusal_takes_nothing_of_the_others(meters: MemoryMeters) -> None:
     day, total = want(10, 1, "day"), want(1, 1, "total")
-    taken(meters.take_now([day, total], LEASE_S))
-    refused = meters.take_now([day, total], LEASE_S)
+    taken(meters.take_now([day, total]))
+    refused = meters.take_now([day, total])
     assert (refused.refused, refused.wait_s) == (1, FOREVER)
     assert left(meters, day) == 9
 
 
 def test_calls_at_a_time(meters: MemoryMeters) -> None:
     place = want(2, 1, "now", "running")
-    first = taken(meters.take_now([place], LEASE_S))
-    taken(meters.take_now([place], LEASE_S))
-    assert meters.take_now([place], LEASE_S).wait_s == 1.0
+    first = taken(meters.take_now([place]))
+    taken(meters.take_now([place]))
+    assert meters.take_now([place]).wait_s == 1.0
     meters.settle(first, [0])
-    assert meters.take_now([place], LEASE_S).hold
+    assert meters.take_now([place]).hold
 
 
 async def test_e01_five_hundred_at_once_on_a_budget_for_a_hundred(meters: MemoryMeters) -> None:
@@ -163,30 +178,28 @@ async def test_e01_five_hundred_at_once_on_a_budget_for_a_hundred(meters: Memory
 
 def test_nothing_wanted_needs_something_left(meters: MemoryMeters) -> None:
     free = want(1, 0, "total", "money")
-    hold = taken(meters.take_now([free], LEASE_S))
+    hold = taken(meters.take_now([free]))
     meters.settle(hold, [1])
-    assert not meters.take_now([free], LEASE_S).hold
+    assert not meters.take_now([free]).hold
 
 
-# --- leases
+# --- holds
 
 
-def test_what_nobody_settles_is_free_after_its_lease(meters: MemoryMeters, clock: Clock) -> None:
+def test_what_nobody_knows_any_more_is_free_and_nothing_before(clock: Clock) -> None:
+    """A stream may last as long as it likes; a request that dies gives back what it held."""
+    meters = MemoryMeters(lambda: clock.now, lambda: clock.wall)
     budget = want(10, 10, "total", "money")
-    hold = taken(meters.take_now([budget], LEASE_S))
-    clock.go(LEASE_S - 1)
-    assert not meters.take_now([budget], LEASE_S).hold
-    clock.go(1)
+    hold = [taken(meters.take_now([budget]))]
+    clock.go(10 * LEASE_S)
+    assert not meters.take_now([budget]).hold
+    hold.clear()
     assert left(meters, budget) == 10
-    meters.settle(hold, [4])  # late, but spent it is
-    meters.settle(hold, [4])
-    meters.release(hold)
-    assert left(meters, budget) == 6
 
 
 def test_settled_once(meters: MemoryMeters) -> None:
     budget = want(10, 5, "total", "money")
-    hold = taken(meters.take_now([budget], LEASE_S))
+    hold = taken(meters.take_now([budget]))
     meters.settle(hold, [-3])
     meters.settle(hold, [2])
     assert left(meters, budget) == 10
@@ -242,11 +255,11 @@ def test_zones() -> None:
 
 def test_a_day_begins_anew_at_midnight_of_its_zone(meters: MemoryMeters, clock: Clock) -> None:
     day = want(1, 1, "day", zone="Europe/Moscow")  # 15:00 there
-    hold = taken(meters.take_now([day], LEASE_S))
-    refused = meters.take_now([day], LEASE_S)
+    hold = taken(meters.take_now([day]))
+    refused = meters.take_now([day])
     assert refused.wait_s == 9 * 3600
     clock.go(9 * 3600)
-    assert meters.take_now([day], LEASE_S).hold
+    assert meters.take_now([day]).hold
     meters.settle(hold, [0])  # of yesterday
     assert left(meters, day) == 0
 
@@ -255,20 +268,20 @@ def test_a_day_begins_anew_at_midnight_of_its_zone(meters: MemoryMeters, clock: 
 def test_a_clock_that_is_set_opens_no_window_twice(leaps: list[float]) -> None:
     """As many days as the clock ever reached, and no more."""
     clock = Clock()
-    meters = MemoryMeters(lambda: clock.now, lambda: clock.wall)
+    meters = Kept(clock)
     day, granted, latest = want(1, 1, "day"), 1, NOON
-    taken(meters.take_now([day], LEASE_S))
+    taken(meters.take_now([day]))
     for leap in leaps:
         clock.wall = max(latest - 86_399, clock.wall + leap)
         latest = max(latest, clock.wall)
-        granted += meters.take_now([day], LEASE_S).hold is not None
+        granted += meters.take_now([day]).hold is not None
     assert granted <= latest // 86400 - NOON // 86400 + 1
 
 
 def test_a_clock_that_was_years_ahead_heals(meters: MemoryMeters, clock: Clock) -> None:
     day = want(2, 1, "day")
     clock.wall += 4 * 365 * 86400
-    taken(meters.take_now([day], LEASE_S))
+    taken(meters.take_now([day]))
     clock.wall = NOON
     assert left(meters, day) == 1  # what was used is kept
     clock.wall += 86400
@@ -291,19 +304,17 @@ def test_seeds_count_in_their_own_window_alone(meters: MemoryMeters, clock: Cloc
 
 
 def test_idle_counters_are_forgotten(clock: Clock) -> None:
-    meters = MemoryMeters(lambda: clock.now, lambda: clock.wall, max_counters=10)
+    meters = Kept(clock, max_counters=10)
     for n in range(1000):
-        verdict = meters.take_now([Want(f"user:{n}", "requests", "minute", 60, 1, "UTC")], 1)
-        assert verdict.hold
+        assert meters.take_now([Want(f"user:{n}", "requests", "minute", 60, 1, "UTC")]).hold
         clock.go(1)
         assert len(meters._counters) <= 10
-    assert len(meters._holds) <= 2
 
 
 def test_when_all_are_in_use_the_oldest_go(clock: Clock) -> None:
-    meters = MemoryMeters(lambda: clock.now, lambda: clock.wall, max_counters=10)
+    meters = Kept(clock, max_counters=10)
     for n in range(100):
-        meters.take_now([Want(f"user:{n}", "money", "total", 5, 1, "UTC")], 1000)
+        assert meters.take_now([Want(f"user:{n}", "money", "total", 5, 1, "UTC")]).hold
     assert len(meters._counters) <= 10
     assert "user:99" in meters._counters
 
@@ -312,7 +323,9 @@ def test_when_all_are_in_use_the_oldest_go(clock: Clock) -> None:
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Any order of take, settle, release, expiry: what is spent is what was settled."""
+    """Any order of take, settle, release, crash and seeding: what is spent is what was settled, and
+    nothing is refused that is free.
+    """
 
     CAP = 100
 
@@ -322,39 +335,60 @@ class Interleavings(RuleBasedStateMachine):
         self.meters = MemoryMeters(lambda: self.clock.now, lambda: self.clock.wall)
         self.spent = 0
         self.over = 0
-        self.open: dict[Hold, tuple[int, float]] = {}
+        self.open: dict[Hold, int] = {}
 
     def _want(self, amount: int) -> Want:
         return want(self.CAP, amount, "total", "money")
 
     def _held(self) -> int:
-        return sum(a for a, until in self.open.values() if until > self.clock.now)
+        return sum(self.open.values())
 
-    @rule(amount=st.integers(0, 40), lease=st.floats(1, 50))
-    def take(self, amount: int, lease: float) -> None:
+    def _any(self, data: st.DataObject) -> Hold:
+        """By its place: whoever draws an object remembers it."""
+        return list(self.open)[data.draw(st.integers(0, len(self.open) - 1))]
+
+    @rule(amount=st.integers(0, 40))
+    def take(self, amount: int) -> None:
         free = self.CAP - self.spent - self._held()
-        verdict = self.meters.take_now([self._want(amount)], lease)
+        verdict = self.meters.take_now([self._want(amount)])
         assert (verdict.hold is not None) == (max(amount, 1) <= free)
         if verdict.hold is not None:
-            self.open[verdict.hold] = (amount, self.clock.now + lease)
+            self.open[verdict.hold] = amount
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), actual=st.integers(0, 50))
     def settle(self, data: st.DataObject, actual: int) -> None:
-        hold = data.draw(st.sampled_from(list(self.open)))
-        amount, until = self.open.pop(hold)
+        hold = self._any(data)
+        amount = self.open.pop(hold)
         self.meters.settle(hold, [actual])
         self.spent += actual
-        self.over += max(0, actual - (amount if until > self.clock.now else 0))
+        self.over += max(0, actual - amount)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        hold = data.draw(st.sampled_from(list(self.open)))
+        hold = self._any(data)
         del self.open[hold]
         self.meters.release(hold)
 
-    @rule(seconds=st.floats(0, 30))
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def die_without_a_word(self, data: st.DataObject) -> None:
+        del self.open[self._any(data)]
+
+    @rule()
+    def crash(self) -> None:
+        """The process begins anew, from what the database knows."""
+        self.open.clear()
+        self.meters = MemoryMeters(lambda: self.clock.now, lambda: self.clock.wall)
+        self.seed()
+
+    @rule()
+    def seed(self) -> None:
+        spent = Spent(self._want(0).counter, "total", "UTC", self.spent, self.clock.wall)
+        self.meters.seed([spent])
+
+    @rule(seconds=st.floats(0, 1e6))
     def wait(self, seconds: float) -> None:
         self.clock.go(seconds)
 
@@ -364,7 +398,7 @@ class Interleavings(RuleBasedStateMachine):
 
     @invariant()
     def the_cap_is_passed_by_what_was_underestimated_alone(self) -> None:
-        assert self.spent <= self.CAP + self.over
+        assert self.spent + self._held() <= self.CAP + self.over
 
 
 Interleavings.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -40,6 +40,23 @@ async def test_what_was_kept_is_found_at_once_and_after_a_restart(tmp_path: Path
     again.close()
 
 
+async def test_the_file_may_be_written_by_several(tmp_path: Path) -> None:
+    """In WAL mode SQLite before 3.51.3 can damage it; a file of old is changed."""
+    old = sqlite3.connect(tmp_path / "responses.sqlite")
+    old.execute("PRAGMA journal_mode=WAL")
+    old.close()
+    stores = [opened(tmp_path), opened(tmp_path)]
+    for number, store in enumerate(stores):
+        store.keep(kept(f"resp_{number}"))
+        store.flush()
+    assert await stores[0].find("resp_1", "p") == kept("resp_1")
+    file = sqlite3.connect(tmp_path / "responses.sqlite")
+    assert file.execute("PRAGMA journal_mode").fetchone() != ("wal",)
+    file.close()
+    for store in stores:
+        store.close()
+
+
 async def test_a_project_sees_only_its_own(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.keep(kept("resp_1"))

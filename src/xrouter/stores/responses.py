@@ -1,7 +1,8 @@
 """Kept answers in a local SQLite file, sealed: they hold what people asked and were told.
 
 Written behind: `keep` only notes, `flush` (in a thread, about ten times a second) writes. Several
-processes on one data folder share the file.
+processes on one data folder share the file, so it is not in WAL mode: SQLite before 3.51.3 may
+damage such a file when two of them write.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -238,7 +240,10 @@ class ResponseFile(ResponseStore):
         if self._file is None:
             self._path.touch(0o600)
             file = sqlite3.connect(self._path, check_same_thread=False)
-            file.executescript(f"PRAGMA journal_mode=WAL; PRAGMA busy_timeout={_BUSY_MS}; {_TABLE}")
+            file.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+            with suppress(sqlite3.OperationalError):  # another has it open in the mode of old
+                file.execute("PRAGMA journal_mode=TRUNCATE")
+            file.executescript(_TABLE)
             self._file = file
         return self._file
 

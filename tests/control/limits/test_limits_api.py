@@ -143,7 +143,8 @@ class TestState:
     async def test_how_much_is_used(self, api: Api, meters: MemoryMeters) -> None:
         limit = await made(api, subject="key:one", window="total")
         want = Want("key:one|*|requests|total", "requests", "total", 100, 30, "Europe/Moscow")
-        await meters.take([want], 60)
+        held = await meters.take([want], 60)
+        assert held.hold
 
         assert await api.ask("GET", f"/limits/{limit['id']}/state") == {
             "id": limit["id"],
@@ -158,7 +159,8 @@ class TestState:
         limit = await made(api, subject="user:*", meter="money", window="total", amount="2")
         path = f"/limits/{limit['id']}/state"
         want = Want("user:demo/ann|*|money|total", "money", "total", 10**12, 10**9, "UTC")
-        await meters.take([want], 60)
+        held = await meters.take([want], 60)
+        assert held.hold
 
         for query in ({}, {"of": "key:x"}, {"of": "user:ann"}, {"of": "user:*"}):
             await api.error("GET", path, params=query, status=400)

@@ -99,3 +99,20 @@ async def test_sums_of_each_window(db: Database) -> None:
         "model:acme/two|*|tokens|total": 15,
         "version:acme/one:v1|*|requests|total": 3,
     }
+
+
+async def test_what_was_given_back_is_not_among_it(db: Database) -> None:
+    """As the meters count: refused requests are none, kept answers are requests of no tokens."""
+    async with db.write() as session:
+        session.add(event(1, NOW))
+        session.add(event(2, NOW, attempts=0, status=429, outcome="error"))
+        session.add(event(3, NOW, attempts=0, cached=True))
+    limits = (
+        Limit(subject="key:one", meter="requests", window="day", amount=9),
+        Limit(subject="key:one", meter="tokens", window="day", amount=9),
+    )
+    found = await spent(db, structs.replace(EMPTY, limits={"key:one": limits}), NOW)
+    assert {each.counter: each.amount for each in found} == {
+        "key:one|*|requests|day": 2,
+        "key:one|*|tokens|day": 15,
+    }

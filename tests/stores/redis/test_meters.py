@@ -17,6 +17,7 @@ from xrouter.domain.limits import Meter, Window
 from xrouter.domain.ports import Hold, Meters, Spent, Verdict, Want
 from xrouter.domain.secret import Secret
 from xrouter.domain.windows import FOREVER
+from xrouter.stores.redis.holds import SharedHold
 from xrouter.stores.redis.link import DEADLINE_S, Link
 from xrouter.stores.redis.meters import RedisMeters
 
@@ -51,8 +52,14 @@ async def stands(meters: Meters, of: Want, remaining: int) -> None:
             await asyncio.sleep(0.005)
 
 
+KNOWN = "SET xr:{limits}:known 1"
+"""Said to a Redis that is to be believed though nobody has told it what was spent."""
+
+
 @pytest.fixture
-async def meters_at() -> AsyncIterator[MetersAt]:
+async def meters_at(redis: Redis, redis_url: str) -> AsyncIterator[MetersAt]:
+    assert redis_url
+    assert redis.ask(KNOWN) == "+OK"
     made: list[tuple[Link, RedisMeters]] = []
 
     def make(url: str, deadline_s: float = PATIENT_S) -> RedisMeters:
@@ -146,20 +153,27 @@ async def test_money_is_exact_beyond_a_double(meters: RedisMeters) -> None:
     assert int(used) == 2**60 + 1
 
 
-async def test_seeds_only_fill_what_is_not_known(meters: RedisMeters) -> None:
-    day, total = want(10, 1, "day"), want(10, 1)
-    taken(await meters.take([total], LEASE_S))
+async def test_a_seed_is_what_was_used_at_least(meters: RedisMeters) -> None:
+    day, total, week = want(10, 1, "day"), want(10, 1), want(10, 9, name="more")
+    meters.settle(taken(await meters.take([week], LEASE_S)), [8])
+    await stands(meters, week, 2)
+    taken(await meters.take([total], LEASE_S))  # held, and not among what was spent
     now = time.time()
     meters.seed(
         [
             Spent(day.counter, "day", "Europe/Moscow", 4, now),
             Spent(total.counter, "total", "Europe/Moscow", 5, now),
+            Spent(week.counter, "total", "Europe/Moscow", 5, now),
             Spent("key:old|*|money|day", "day", "Europe/Moscow", 5, now - 3 * 86400),
         ]
     )
     await stands(meters, day, 6)
-    assert await left(meters, total) == 9
+    await stands(meters, total, 4)
+    assert await left(meters, week) == 2
     assert await left(meters, want(10, 1, "day", name="old")) == 10
+    meters.seed([Spent(day.counter, "day", "Europe/Moscow", 4, now)])
+    await until(lambda: not meters._link._later)
+    assert await left(meters, day) == 6
 
 
 # --- E01, E02: many processes
@@ -192,7 +206,7 @@ async def fleet(meters_at: MetersAt, redis_url: str) -> list[RedisMeters]:
 
 
 async def test_five_hundred_at_once_on_a_budget_for_a_hundred(fleet: list[RedisMeters]) -> None:
-    assert [each._mates for each in fleet] == [3, 3, 3]
+    assert [each._shares.mates for each in fleet] == [3, 3, 3]
     assert await storm(fleet, 500) == CAP
     await stands(fleet[0], want(CAP * 7, 7), 0)
 
@@ -204,7 +218,7 @@ async def test_the_same_with_a_redis_that_is_slow(meters_at: MetersAt, redis_url
         for _ in range(2):
             for each in fleet:
                 await each.turn()
-        assert [each._mates for each in fleet] == [3, 3, 3]
+        assert [each._shares.mates for each in fleet] == [3, 3, 3]
         granted = await storm(fleet, 500, seconds=1.0)
         assert CAP - 3 <= granted <= CAP
         await until(lambda: not any(each._telling for each in fleet))
@@ -254,6 +268,7 @@ async def test_what_was_spent_without_redis_is_told_when_it_is_back(
     for hold in holds:
         meters.settle(hold, [3])
     redis.start()
+    redis.ask(KNOWN)
     async with asyncio.timeout(30):
         while meters._owed or meters._telling:
             await meters.turn()
@@ -306,3 +321,75 @@ async def slowed(url: str, seconds: float) -> AsyncIterator[str]:
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# --- long requests, and a Redis that forgets
+
+
+async def test_who_holds_for_long_goes_on_holding(meters_at: MetersAt, redis_url: str) -> None:
+    """A stream that is longer than the lease keeps its place; that of a dead process is free."""
+    now = [0.0]
+    link = Link(Secret(redis_url), PATIENT_S)
+    living, dead = RedisMeters(link, clock=lambda: now[0]), meters_at(redis_url)
+    place = want(2, 1, "now", "running")
+    key = f"xr:{{limits}}:h:{place.counter}"
+
+    async def until_when(hold: Hold) -> float | None:
+        assert isinstance(hold, SharedHold)
+        ((_, member),) = hold.members()
+        found: float | None = await link.call(lambda redis: redis.zscore(key, member))
+        return found
+
+    try:
+        hold = taken(await living.take([place], LEASE_S))
+        lost = taken(await dead.take([place], LEASE_S))
+        first = await until_when(hold)
+        await living.turn()
+        assert await until_when(hold) == first, "it is not due yet"
+        now[0] += LEASE_S / 4
+        await living.turn()
+        assert (await until_when(hold) or 0) > (first or 0)
+        assert isinstance(lost, SharedHold)
+        ((_, member),) = lost.members()
+        await link.call(lambda redis: redis.zadd(key, {member: 1}))  # its lease is over
+        last = taken(await living.take([place], LEASE_S))
+        assert (await living.take([place], LEASE_S)).hold is None
+        living.settle(hold, [0])
+        living.settle(last, [0])
+        await stands(living, place, 2)
+        now[0] += LEASE_S
+        await living.turn()
+        assert await until_when(hold) is None, "what has ended is not renewed"
+    finally:
+        await link.close()
+        await living.close()
+
+
+async def test_a_redis_that_has_forgotten_is_not_believed(
+    fleet: list[RedisMeters], redis: Redis
+) -> None:
+    """Shares, until somebody tells what was spent; what is held is told at once."""
+    budget, rest = want(90, 30), want(90, 1)
+    first, second, third = fleet
+    hold = taken(await first.take([budget], LEASE_S))
+    first.settle(taken(await first.take([budget], LEASE_S)), [30])
+    await stands(first, rest, 30)
+    for each in fleet:
+        await each.take([want(90, 91)], LEASE_S)
+    assert redis.ask("FLUSHALL") == "+OK"
+
+    for each in fleet:  # 30 are left, 10 for each
+        assert (await each.take([want(90, 11)], LEASE_S)).hold is None
+        assert each.lost
+    alone = taken(await second.take([want(90, 10)], LEASE_S))
+    await until(lambda: not any(each._link._later for each in fleet))
+    third.seed([Spent(budget.counter, "total", "Europe/Moscow", 30, time.time())])
+    await until(lambda: not third._link._later)
+    for each in fleet:
+        await each.turn()
+        await until(lambda m=each: not m._link._later)  # type: ignore[misc]
+        assert not each.lost
+    assert await left(first, budget) == 90 - 30 - 30 - 10
+    first.settle(hold, [0])
+    second.settle(alone, [5])
+    await stands(third, budget, 55)

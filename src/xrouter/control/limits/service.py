@@ -15,7 +15,8 @@ from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.billing import LimitRow
 from xrouter.control.kit import etag
 from xrouter.control.kit.schemas import Page
-from xrouter.control.limits import repository
+from xrouter.control.limits import repository, rights
+from xrouter.control.limits.rights import CHANGE, READ
 from xrouter.control.limits.schemas import (
     MONEY,
     MOST,
@@ -56,7 +57,11 @@ class LimitService:
             raise InvalidRequest("'after' must be the id of a limit.", param="after")
         async with self._db.read() as session:
             found = await repository.limits(
-                session, subject=query.subject, after=int(after), limit=query.limit + 1
+                session,
+                subject=query.subject,
+                after=int(after),
+                limit=query.limit + 1,
+                among=await rights.visible(session),
             )
             data = [_out(row) for row in found[: query.limit]]
         return Page(data=data, next=str(data[-1].id) if len(found) > query.limit else None)
@@ -64,15 +69,17 @@ class LimitService:
     async def get(self, limit_id: int) -> LimitOut:
         """One limit. Raises NotFound."""
         async with self._db.read() as session:
-            return _out(await repository.limit(session, limit_id))
+            return _out(await rights.limit(session, limit_id, READ))
 
     async def create(self, given: LimitIn) -> LimitOut:
-        """Make a limit. Raises InvalidRequest, Conflict."""
+        """Make a limit. Raises InvalidRequest, Conflict, NotFound, Forbidden."""
         fields = given.model_dump()
         row = LimitRow(**fields | {"amount": _amount(given.meter, given.amount)})
         _check(row)
         async with self._db.write() as session:
             await catalog.lock(session)
+            await rights.require(session, row.subject, CHANGE)
+            await rights.bound(session, row)
             found = await repository.twin(session, row)
             if found is not None:
                 raise Conflict(
@@ -88,10 +95,10 @@ class LimitService:
         return await self.get(limit_id)
 
     async def update(self, limit_id: int, patch: LimitPatch, if_match: str | None) -> LimitOut:
-        """Change a limit. Raises NotFound, InvalidRequest, PreconditionFailed."""
+        """Change a limit. Raises NotFound, Forbidden, InvalidRequest, PreconditionFailed."""
         new = patch.sent()
         async with self._db.write() as session:
-            row = await repository.limit(session, limit_id, lock=True)
+            row = await rights.limit(session, limit_id, CHANGE, lock=True)
             before = _document(row)
             etag.require(if_match, before)
             if "amount" in new:
@@ -99,15 +106,16 @@ class LimitService:
             for field, value in new.items():
                 setattr(row, field, value)
             _check(row)
+            await rights.bound(session, row)
             await session.flush()
             await _note(session, UPDATE, row, before)
         self._changed()
         return await self.get(limit_id)
 
     async def delete(self, limit_id: int, if_match: str | None) -> None:
-        """Delete a limit. Raises NotFound, PreconditionFailed."""
+        """Delete a limit. Raises NotFound, Forbidden, PreconditionFailed."""
         async with self._db.write() as session:
-            row = await repository.limit(session, limit_id, lock=True)
+            row = await rights.limit(session, limit_id, CHANGE, lock=True)
             before = _document(row)
             etag.require(if_match, before)
             await session.delete(row)
@@ -117,7 +125,7 @@ class LimitService:
     async def state(self, limit_id: int, query: StateQuery) -> LimitState:
         """How a limit stands. Raises NotFound, also where nothing is counted; InvalidRequest."""
         async with self._db.read() as session:
-            row = await repository.limit(session, limit_id)
+            row = await rights.limit(session, limit_id, READ)
         if self._meters is None:
             raise NotFound("This process counts nothing.", hint="Ask one that answers requests.")
         want = _want(row, query)

@@ -17,7 +17,8 @@ from xrouter.domain.ports import Spent
 from xrouter.domain.snapshot import Snapshot
 from xrouter.domain.windows import FOREVER, span
 
-_WINDOWS = ("day", "month", "total")
+WINDOWS = ("day", "month", "total")
+"""Those that outlive a process."""
 
 
 async def spent(db: Database, snapshot: Snapshot, now: float | None = None) -> list[Spent]:
@@ -29,7 +30,7 @@ async def spent(db: Database, snapshot: Snapshot, now: float | None = None) -> l
     groups: dict[tuple[str, Limit], set[str]] = defaultdict(set)
     for limits in snapshot.limits.values():
         for limit in limits:
-            if limit.window in _WINDOWS and limit.meter != "running":
+            if limit.window in WINDOWS and limit.meter != "running":
                 kind, _, name = limit.subject.partition(":")
                 groups[kind, _bare(limit)].add(name)
     found: dict[str, Spent] = {}
@@ -73,6 +74,9 @@ def _query(kind: str, limit: Limit, now: float) -> Select[*tuple[Any, ...]]:
     starts, _ = span(limit.window, limit.time_zone, now)
     if starts > -FOREVER:
         query = query.where(table.at >= starts)
+    if table is UsageRow:  # what reached nobody was given back; a kept answer is one request
+        reached = UsageRow.attempts > 0
+        query = query.where(reached if limit.meter == "tokens" else reached | UsageRow.cached)
     if limit.model is not None:
         served = ChargeRow.model if table is ChargeRow else UsageRow.model_served
         query = query.where(served == limit.model)

@@ -2,6 +2,9 @@
 
 A rate (`minute`) is GCRA: one number, the moment at which its allowance is full again. Everything
 else is a number that goes up and down; that of a day or a month begins anew with the next one.
+
+What is held stays so as long as somebody knows the hold: there is no lease that could end while an
+answer still streams, and a request that dies without settling gives back what it held.
 """
 
 from __future__ import annotations
@@ -94,12 +97,12 @@ class _Rate(_Counter):
 
 
 class _Count(_Counter):
-    """used: held and settled, of the window from `starts` to `ends`."""
+    """used: held and settled, of the window from `starts` to `ends`. held: what is not settled."""
 
-    __slots__ = ("ends", "starts", "used")
+    __slots__ = ("ends", "held", "starts", "used")
 
     def __init__(self) -> None:
-        self.used = 0
+        self.used = self.held = 0
         self.starts = self.ends = -FOREVER
 
     @override
@@ -115,12 +118,14 @@ class _Count(_Counter):
     @override
     def add(self, want: Want, now: float) -> float:
         self.used += want.amount
+        self.held += want.amount
         return self.starts
 
     @override
     def settle(self, want: Want, mark: float, held: int, actual: int, now: float) -> None:
         if mark == self.starts:
             self.used = max(0, self.used + actual - held)
+            self.held = max(0, self.held - held)
 
     @override
     def level(self, want: Want, now: float, wall: float) -> Level:
@@ -132,34 +137,36 @@ class _Count(_Counter):
         return wall >= self.ends or self.used == 0
 
     def seed(self, spent: Spent) -> None:
-        """Add what was used, if it was in the window of now."""
+        """At least so much was used, if it was in the window of now."""
         if self.starts <= spent.at < self.ends:
-            self.used += spent.amount
+            self.used = max(self.used - self.held, spent.amount) + self.held
 
     def _roll(self, want: Want, wall: float) -> None:
         """Begin the window of now, unless the clock was only set back a little."""
         if wall >= self.ends:
-            self.used = 0
+            self.used = self.held = 0
         elif self.starts - wall < LEAP_S:
             return
         self.starts, self.ends = span(want.window, want.time_zone, wall)
 
 
 class _MemoryHold(Hold):
-    """marks: of each counter. is_open: neither settled nor released. has_lapsed: lease over."""
+    """marks: of each counter. meters: where it is held, None when it is settled or released."""
 
-    __slots__ = ("has_lapsed", "is_open", "marks", "until")
+    __slots__ = ("marks", "meters")
 
-    def __init__(self, wants: Sequence[Want], marks: Sequence[float], until: float) -> None:
+    def __init__(self, wants: Sequence[Want], marks: Sequence[float], meters: MemoryMeters) -> None:
         super().__init__(wants)
         self.marks = marks
-        self.until = until
-        self.is_open = True
-        self.has_lapsed = False
+        self.meters: MemoryMeters | None = meters
+
+    def __del__(self) -> None:
+        if self.meters is not None:
+            self.meters.release(self)
 
 
 class MemoryMeters(Meters):
-    """clock: monotonic seconds, for rates and leases. wall: unix seconds, for days and months."""
+    """clock: monotonic seconds, for rates. wall: unix seconds, for days and months."""
 
     def __init__(
         self,
@@ -171,18 +178,14 @@ class MemoryMeters(Meters):
         self._wall = wall
         self._max = max_counters
         self._counters: dict[str, _Counter] = {}
-        self._holds: dict[_MemoryHold, None] = {}
-        self._next_lapse = FOREVER
 
     @override
     async def take(self, wants: Sequence[Want], lease_s: float) -> Verdict:
-        return self.take_now(wants, lease_s)
+        return self.take_now(wants)
 
-    def take_now(self, wants: Sequence[Want], lease_s: float) -> Verdict:
-        """As `take`."""
+    def take_now(self, wants: Sequence[Want]) -> Verdict:
+        """As `take`; nobody needs a lease here."""
         now, wall = self._clock(), self._wall()
-        if now >= self._next_lapse:
-            self._lapse(now)
         found: list[_Counter] = []
         for place, want in enumerate(wants):
             counter = self._counters.get(want.counter) or self._new(want, now, wall)
@@ -191,22 +194,18 @@ class MemoryMeters(Meters):
                 return Verdict(None, self._levels(wants, now, wall), place, wait)
             found.append(counter)
         pairs = tuple(zip(found, wants, strict=True))
-        hold = _MemoryHold(wants, [c.add(want, now) for c, want in pairs], now + lease_s)
-        self._holds[hold] = None
-        self._next_lapse = min(self._next_lapse, hold.until)
+        hold = _MemoryHold(wants, [c.add(want, now) for c, want in pairs], self)
         return Verdict(hold, [c.level(want, now, wall) for c, want in pairs])
 
     @override
     def settle(self, hold: Hold, actual: Sequence[int]) -> None:
-        if not isinstance(hold, _MemoryHold) or not hold.is_open:
+        if not isinstance(hold, _MemoryHold) or hold.meters is None:
             return
-        hold.is_open = False
-        self._holds.pop(hold, None)
+        hold.meters = None
         now, wall = self._clock(), self._wall()
         for want, mark, used in zip(hold.wants, hold.marks, actual, strict=True):
             counter = self._counters.get(want.counter) or self._new(want, now, wall)
-            held = 0 if hold.has_lapsed else want.amount
-            counter.settle(want, mark, held, max(0, used), now)
+            counter.settle(want, mark, want.amount, max(0, used), now)
 
     @override
     def release(self, hold: Hold) -> None:
@@ -215,7 +214,6 @@ class MemoryMeters(Meters):
     @override
     async def look(self, wants: Sequence[Want]) -> Sequence[Level]:
         now, wall = self._clock(), self._wall()
-        self._lapse(now)
         return self._levels(wants, now, wall)
 
     @override
@@ -251,18 +249,6 @@ class MemoryMeters(Meters):
             for key in list(kept)[:surplus]:
                 del kept[key]
         self._counters = kept
-
-    def _lapse(self, now: float) -> None:
-        """Free what was held for longer than its lease."""
-        over = [hold for hold in self._holds if hold.until <= now]
-        for hold in over:
-            del self._holds[hold]
-            hold.has_lapsed = True
-            for want, mark in zip(hold.wants, hold.marks, strict=True):
-                counter = self._counters.get(want.counter)
-                if counter is not None:
-                    counter.settle(want, mark, want.amount, 0, now)
-        self._next_lapse = min((hold.until for hold in self._holds), default=FOREVER)
 
 
 def _made(want: Want) -> _Counter:

@@ -3,16 +3,22 @@
 --
 -- For each limit two KEYS: its state, and who holds how much of it until when.
 --   a rate:   state is the moment at which all of it is free again (GCRA); it has no holders
---   a count:  state is a hash: s, e the window, u what is held or used in it
+--   a count:  state is a hash: s, e the window, u what is held or used in it, h what is held of it
 --   holders:  "<hold>|<amount>|<window>" -> until when
--- The last two KEYS: who is told of a hold's end (so that it ends once), and the live processes.
+-- The last four KEYS: who is told of a hold's end (so that it ends once), the live processes, since
+-- when this server knows what was spent (its era: one that has lost its memory does not know, and
+-- begins another), and who tells it now.
 --
 -- ARGV: take, hold, lease, process, force; for each limit: kind, limit, amount, b0, b1, b2, b3
---         -> refused (0 for none), wait, processes, now; for each limit: remaining, reset, mark
---            -1 for never. force: take it whatever is left, unless it is taken already.
---       end, hold, keep; for each limit: kind, limit, held, actual, mark       -> 1 the first time
+--         -> refused (0 for none, -1 ended before, -2 nothing is known), wait, processes, now,
+--            era; for each limit: remaining, reset, window. -1 for never.
+--            force: take it whatever is left, unless it is taken already.
 --       look, '', 0, '', 0; as take                                             -> as take
---       seed, amount, b0, b1, b2, b3                                            -> 1 if it was new
+--       end, hold, keep; for each limit: kind, limit, held, actual, window
+--         -> 1 the first time, era, now; for each limit: remaining, window
+--       renew; for each of KEYS but the last four: lease, the member of these holders
+--       seed, who; for each limit: amount, b0, b1, b2, b3          at least so much was spent
+--       known, who                                                 -> 1 if nobody began after
 local MINUTE = 60000000
 local SECOND = 1000000
 local DAY = 86400
@@ -22,6 +28,8 @@ local time = redis.call('TIME')
 local now = time[1] * SECOND + time[2]
 local now_s = tonumber(time[1])
 local what = ARGV[1]
+local finished, alive, known, telling = KEYS[#KEYS - 3], KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS]
+local limits = (#KEYS - 4) / 2
 
 local function number(key)
   return tonumber(redis.call('GET', key) or 0)
@@ -43,7 +51,7 @@ local function roll(state, holders, i)
   if what == 'look' and (s == nil or s < starts) then return starts, ends, 0 end
   if s == nil or s < starts then
     redis.call('DEL', holders)
-    redis.call('HSET', state, 's', starts, 'e', ends, 'u', 0)
+    redis.call('HSET', state, 's', starts, 'e', ends, 'u', 0, 'h', 0)
     if ends > 0 then redis.call('EXPIREAT', state, ends + DAY) end
     return starts, ends, 0
   end
@@ -61,6 +69,7 @@ local function lapse(state, holders, s)
     local amount, of = string.match(member, '^[^|]*|(%d+)|(%d+)$')
     if tonumber(of) == s and amount ~= '0' then
       redis.call('HINCRBY', state, 'u', '-' .. amount)
+      redis.call('HINCRBY', state, 'h', '-' .. amount)
       freed = true
     end
     redis.call('ZREM', holders, member)
@@ -72,20 +81,41 @@ local function text(n)
   return string.format('%.0f', n)
 end
 
-if what == 'seed' then
-  local starts, ends = window(3)
-  local s = tonumber(redis.call('HGET', KEYS[1], 's'))
-  if s ~= nil and s >= starts then return 0 end
-  redis.call('HSET', KEYS[1], 's', starts, 'e', ends, 'u', ARGV[2])
-  if ends > 0 then redis.call('EXPIREAT', KEYS[1], ends + DAY) end
+if what == 'renew' then
+  for n = 1, #KEYS - 4 do
+    local lease, member = tonumber(ARGV[2 * n]), ARGV[2 * n + 1]
+    if redis.call('ZSCORE', KEYS[n], member) then
+      redis.call('ZADD', KEYS[n], now + lease, member)
+      redis.call('PEXPIRE', KEYS[n], math.ceil(lease / 1000) + MARGIN_MS)
+    end
+  end
   return 1
 end
 
-local finished = KEYS[#KEYS - 1]
+if what == 'known' then
+  if redis.call('GET', telling) ~= ARGV[2] then return 0 end
+  redis.call('SET', known, ARGV[2], 'NX')
+  return 1
+end
+
+if what == 'seed' then
+  redis.call('SET', telling, ARGV[2], 'PX', MARGIN_MS)
+  for n = 1, limits do
+    local i = 3 + (n - 1) * 5
+    local s, _, u = roll(KEYS[2 * n - 1], KEYS[2 * n], i + 1)
+    if s == (window(i + 1)) then
+      local held = tonumber(redis.call('HGET', KEYS[2 * n - 1], 'h') or 0)
+      local more = tonumber(ARGV[i]) - (u - held)
+      if more > 0 then redis.call('HINCRBY', KEYS[2 * n - 1], 'u', text(more)) end
+    end
+  end
+  return 1
+end
 
 if what == 'end' then
-  if not redis.call('SET', finished, 1, 'NX', 'PX', ARGV[3]) then return 0 end
-  for n = 1, (#KEYS - 2) / 2 do
+  local first = redis.call('SET', finished, 1, 'NX', 'PX', ARGV[3])
+  local told = { first and 1 or 0, redis.call('GET', known) or '', now }
+  for n = 1, first and limits or 0 do
     local state, holders, i = KEYS[2 * n - 1], KEYS[2 * n], 4 + (n - 1) * 5
     local held, actual, mark = ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
     if ARGV[i] == 'rate' then
@@ -103,31 +133,42 @@ if what == 'end' then
       if redis.call('ZREM', holders, ARGV[2] .. '|' .. held .. '|' .. mark) == 0 then held = '0' end
       local s = redis.call('HGET', state, 's')
       if not s then  -- forgotten with this server's memory
-        redis.call('HSET', state, 's', mark, 'u', 0)
+        redis.call('HSET', state, 's', mark, 'u', 0, 'h', 0)
         if mark ~= '0' then redis.call('EXPIRE', state, 40 * DAY) end
       end
       if not s or s == mark then
         redis.call('HINCRBY', state, 'u', actual)
-        redis.call('HINCRBY', state, 'u', held == '0' and '0' or '-' .. held)
+        if held ~= '0' then
+          redis.call('HINCRBY', state, 'u', '-' .. held)
+          redis.call('HINCRBY', state, 'h', '-' .. held)
+        end
       end
     end
   end
-  return 1
+  for n = 1, limits do
+    local state, i = KEYS[2 * n - 1], 4 + (n - 1) * 5
+    local found = ARGV[i] == 'rate' and { '0', '' } or redis.call('HMGET', state, 'u', 's')
+    local left = math.max(0, tonumber(ARGV[i + 1]) - (tonumber(found[1]) or 0))
+    told[#told + 1] = text(left)
+    told[#told + 1] = found[2] or ''
+  end
+  return told
 end
 
 local force = ARGV[5] == '1'
 if what == 'take' and redis.call('EXISTS', finished) == 1 then return { -1 } end
 
-local alive = KEYS[#KEYS]
+local era = redis.call('GET', known) or ''
 if what == 'take' then
   redis.call('ZADD', alive, now, ARGV[4])
   redis.call('ZREMRANGEBYSCORE', alive, '-inf', now - ALIVE)
   redis.call('PEXPIRE', alive, ALIVE / 1000)
 end
-local told = { 0, '0', redis.call('ZCARD', alive), now }
+local told = { 0, '0', redis.call('ZCARD', alive), now, era }
+if what == 'take' and not force and era == '' then told[1] = -2 end
 local states = {}
 
-for n = 1, (#KEYS - 2) / 2 do
+for n = 1, limits do
   local state, holders, i = KEYS[2 * n - 1], KEYS[2 * n], 6 + (n - 1) * 7
   local kind, limit, amount = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local least = math.max(amount, 1)
@@ -160,7 +201,7 @@ for n = 1, (#KEYS - 2) / 2 do
   end
 end
 
-for n = 1, (#KEYS - 2) / 2 do
+for n = 1, limits do
   local state, holders, i = KEYS[2 * n - 1], KEYS[2 * n], 6 + (n - 1) * 7
   local limit, amount = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local granted = what == 'take' and told[1] == 0
@@ -182,6 +223,7 @@ for n = 1, (#KEYS - 2) / 2 do
       local member = ARGV[2] .. '|' .. ARGV[i + 2] .. '|' .. text(s)
       if redis.call('ZADD', holders, 'NX', now + tonumber(ARGV[3]), member) == 1 then
         redis.call('HINCRBY', state, 'u', ARGV[i + 2])
+        redis.call('HINCRBY', state, 'h', ARGV[i + 2])
         u = u + amount
       end
       redis.call('PEXPIRE', holders, math.ceil(tonumber(ARGV[3]) / 1000) + MARGIN_MS)

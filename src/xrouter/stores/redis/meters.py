@@ -1,7 +1,8 @@
 """Limits that all processes share: one call to Redis for all limits of a request.
 
-While Redis is away, or slower than its deadline, each process grants by itself its share of what
-was left when it last heard of it. What was granted so is told to Redis as soon as it listens.
+While Redis is away, slower than its deadline, or has lost its memory, each process grants by itself
+its share of what was left when it last heard of it. What was granted so is told to Redis as soon as
+it listens.
 """
 
 from __future__ import annotations
@@ -10,127 +11,130 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from importlib.resources import files
 from itertools import count
 from typing import Any
+from weakref import WeakValueDictionary
 
-from msgspec import Struct
-from msgspec.structs import replace
 from typing_extensions import override
 
 from xrouter.domain.deadline import Deadline
 from xrouter.domain.ports import Hold, Level, Meters, Spent, Verdict, Want
-from xrouter.domain.windows import FOREVER, span
-from xrouter.stores.memory.meters import MemoryMeters
+from xrouter.domain.windows import span
+from xrouter.stores.redis import meter_script as script
+from xrouter.stores.redis.debts import Debts
+from xrouter.stores.redis.holds import SharedHold
 from xrouter.stores.redis.link import PATIENT_S, Link, RedisAway
-from xrouter.telemetry.logs import log
+from xrouter.stores.redis.meter_script import Told
+from xrouter.stores.redis.shares import Shares
 
-PREFIX = "xr:{limits}:"
-"""All in one slot of a cluster: a request's limits are taken together."""
 KEPT_S = 120.0
 """How long it is known that a hold has ended: longer than anybody tries to end it."""
 RETRIES_S = (0.2, 1.0, 3.0, 10.0)
-BEAT_S = 5.0
-MAX_KNOWN = 100_000
-MAX_OWED = 10_000
+BEAT_S = 2.0
+EARLY_BEATS = 10
+EARLY_S = 0.3
+"""Processes that start together hear of each other soon."""
+MET_BEATS = 30
+"""For so many beats Redis is asked how the limits stand that requests have met."""
+MAX_MET = 300
 MAX_TELLING = 2000
 """Ends of holds on their way at a time; further ones are added up."""
 PATIENT_CONNECTIONS = 16
 PART = 100
-_SECOND = 1_000_000
-_HEAD = 4
-_FIELDS = 3
-
-_SCRIPT = files("xrouter.stores.redis").joinpath("meters.lua").read_text(encoding="utf-8")
-
-
-class _SharedHold(Hold):
-    """marks: of each limit in Redis. alone: settles what this process granted without it."""
-
-    __slots__ = ("alone", "hold_id", "is_open", "marks")
-
-    def __init__(
-        self,
-        wants: Sequence[Want],
-        hold_id: str,
-        marks: Sequence[str],
-        alone: Callable[[Sequence[int]], None] | None = None,
-    ) -> None:
-        super().__init__(wants)
-        self.hold_id = hold_id
-        self.marks = marks
-        self.alone = alone
-        self.is_open = True
-
-
-class _Told(Struct, frozen=True):
-    """What Redis said. refused: the place of a want, -1 for none."""
-
-    refused: int
-    wait_s: float
-    levels: list[Level]
-    marks: list[str]
 
 
 class RedisMeters(Meters):
-    """Of one process. wall: unix seconds, only to know which day it may be in Redis."""
+    """Of one process. clock: monotonic seconds, for leases. wall: unix seconds, only to know which
+    day it may be in Redis.
+    """
 
-    def __init__(self, link: Link, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        link: Link,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._link = link
         self._patient = link.client(PATIENT_S, PATIENT_CONNECTIONS)
         self._seats = asyncio.Semaphore(PATIENT_CONNECTIONS)
         self._telling = 0
-        self._script = link.script(_SCRIPT)
+        self._script = link.script(script.SCRIPT)
         self._wall = wall
+        self._clock = clock
         self._process = os.urandom(8).hex()
         self._numbers = count(1)
-        self._mates = 1
-        self._left: dict[str, tuple[int, int]] = {}
-        self._owed: dict[str, tuple[Want, int, str]] = {}
-        self._alone: MemoryMeters | None = None
-        self._shares: dict[str, int] = {}
+        self._shares = Shares()
+        self._lost = self._unsaid = self._listens = False
+        self._era = ""
+        self._joining = False
+        self._open: WeakValueDictionary[str, SharedHold] = WeakValueDictionary()
+        self._met: tuple[dict[str, Want], dict[str, Want]] = ({}, {})
+        self._beats = 0
+        self._owed = Debts()
+
+    @property
+    def lost(self) -> bool:
+        """Redis answers, but does not know what was spent: it wants to be told (`seed`)."""
+        return self._lost or (self._unsaid and self._listens)
 
     async def run(self) -> None:
         """Be counted among the processes, until cancelled."""
         while True:
             await self.turn()
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(BEAT_S if self._beats > EARLY_BEATS else EARLY_S)
 
     async def close(self) -> None:
         """After the link is closed: what is told in the background has ended."""
         await self._patient.aclose()
 
     async def turn(self) -> None:
-        """Say that this process lives, and hear of the others."""
+        """Say that this process lives, and hear of the others and of how limits stand."""
+        self._beats += 1
         try:
             await self._ask("take", f"{self._process}:beat", (), patient=True)
             await self._pay()
+            await self._adopt_all(everything=False)
+            await self._renew()
+            await self._recall()
         except RedisAway:
-            return
+            self._listens = False
+        else:
+            self._listens = True
 
     @override
     async def take(self, wants: Sequence[Want], lease_s: float) -> Verdict:
         hold_id = self._new_id()
+        for want in wants:
+            if len(self._met[0]) < MAX_MET:
+                self._met[0][want.counter] = want
         try:
             told = await self._ask("take", hold_id, wants, lease_s)
         except RedisAway:
-            return await self._take_alone(wants, lease_s, hold_id)
+            return self._take_alone(wants, lease_s, hold_id)
         except BaseException:
-            self._end(_SharedHold(wants, hold_id, self._marks(wants)), [0] * len(wants))
+            self._end(SharedHold(wants, hold_id, self._marks(wants)), [0] * len(wants))
             raise
-        self._alone = None
+        if not self._is_sure(told):
+            return self._take_alone(wants, lease_s, hold_id)
         if told.refused >= 0:
             return Verdict(None, told.levels, told.refused, told.wait_s)
-        return Verdict(_SharedHold(wants, hold_id, told.marks), told.levels)
+        hold = SharedHold(wants, hold_id, told.marks, lease_s)
+        if self._shares.owes and self._is_overtaken(told, wants):
+            self._end(hold, [0] * len(wants))
+            return self._take_alone(wants, lease_s, self._new_id())
+        return Verdict(self._opened(hold), told.levels)
 
     @override
     def settle(self, hold: Hold, actual: Sequence[int]) -> None:
-        if not isinstance(hold, _SharedHold) or not hold.is_open:
+        if not isinstance(hold, SharedHold) or not hold.is_open:
             return
         hold.is_open = False
-        if hold.alone is not None:
-            hold.alone(actual)
+        self._open.pop(hold.hold_id, None)
+        if hold.rates is not None:
+            pairs = zip(hold.wants, actual, strict=True)
+            used = [amount for want, amount in pairs if want.window == "minute"]
+            self._shares.settle_rates(hold.rates, used)
+            self._differ(hold, actual)
         self._end(hold, actual)
 
     @override
@@ -140,99 +144,142 @@ class RedisMeters(Meters):
     @override
     async def look(self, wants: Sequence[Want]) -> Sequence[Level]:
         try:
-            return (await self._ask("look", "", wants, patient=True)).levels
+            told = await self._ask("look", "", wants, patient=True)
         except RedisAway:
-            return [Level(self._known(want), FOREVER) for want in wants]
+            told = None
+        if told is not None and self._is_sure(told):
+            return told.levels
+        pairs = zip(wants, self._marks(wants), strict=True)
+        return [self._shares.level(want, mark, self._wall()) for want, mark in pairs]
 
     @override
     def seed(self, spent: Iterable[Spent]) -> None:
-        """What Redis knows already is left as it is."""
+        """At least so much was used. From now on Redis knows what was spent."""
         self._link.later(self._seed(list(spent)))
 
-    async def _take_alone(self, wants: Sequence[Want], lease_s: float, hold_id: str) -> Verdict:
+    # --- without Redis
+
+    def _take_alone(self, wants: Sequence[Want], lease_s: float, hold_id: str) -> Verdict:
         """Redis may have granted it, and only its answer was late: it is told in any case."""
-        if self._alone is None:
-            self._alone = MemoryMeters()
-            self._shares = {}
-        shared = [replace(want, limit=self._share(want)) for want in wants]
-        verdict = self._alone.take_now(shared, lease_s)
         marks = self._marks(wants)
+        verdict = self._shares.take(wants, marks, self._wall())
         if verdict.hold is None:
-            self._end(_SharedHold(wants, hold_id, marks), [0] * len(wants))
+            self._end(SharedHold(wants, hold_id, marks), [0] * len(wants))
             return verdict
-        hold = _SharedHold(wants, hold_id, marks, partial(self._alone.settle, verdict.hold))
+        hold = self._opened(SharedHold(wants, hold_id, marks, lease_s, verdict.hold))
+        hold.untold = [0 if want.window == "minute" else want.amount for want in wants]
         if self._telling < MAX_TELLING:
-            self._link.later(self._adopt(hold, lease_s))
+            self._link.later(self._adopt(hold))
         return Verdict(hold, verdict.levels)
 
-    def _share(self, want: Want) -> int:
-        """Of a rate all the time, of anything else what was left when Redis was last heard."""
-        if want.window == "minute":
-            return want.limit // self._mates
-        share = self._shares.get(want.counter)
-        if share is None:
-            share = self._shares[want.counter] = self._known(want) // self._mates
-        return share
+    async def _adopt(self, hold: SharedHold) -> None:
+        """Let Redis know of what was granted without it; rates are shares anyhow."""
+        wants, marks = hold.counts()
+        if not wants:
+            return
+        told = await self._ask("take", hold.hold_id, wants, hold.lease_s, force=True, patient=True)
+        if hold.is_open and told.marks == marks:
+            hold.is_known = True
+            self._told(hold, sure=self._is_sure(told))
 
-    def _marks(self, wants: Sequence[Want]) -> list[str]:
-        """As Redis would say them: of windows their starts, of rates nothing."""
-        now = self._wall()
-        return ["0" if w.window == "minute" else str(_bounds(w, now)[1]) for w in wants]
+    async def _adopt_all(self, *, everything: bool) -> None:
+        """everything: also what Redis has granted itself. Raises RedisAway."""
+        for hold in list(self._open.values()):
+            if everything or not hold.is_known:
+                await self._adopt(hold)
 
-    def _end(self, hold: _SharedHold, actual: Sequence[int]) -> None:
+    def _differ(self, hold: SharedHold, actual: Sequence[int]) -> None:
+        """It is used, not held any more, and Redis has not heard of it."""
+        hold.untold = hold.untold or [0] * len(hold.wants)
+        for place, (want, used) in enumerate(zip(hold.wants, actual, strict=True)):
+            if want.window != "minute":
+                more = max(0, used) - want.amount
+                hold.untold[place] += more
+                self._shares.owe(want.counter, hold.marks[place], more)
+
+    def _told(self, hold: SharedHold, *, sure: bool) -> None:
+        for want, mark, amount in zip(hold.wants, hold.marks, hold.untold, strict=False):
+            if amount:
+                self._shares.told(want.counter, mark, amount, sure=sure)
+        hold.untold = []
+
+    # --- the ends of holds
+
+    def _end(self, hold: SharedHold, actual: Sequence[int]) -> None:
         if self._telling < MAX_TELLING:
             self._telling += 1
             self._link.later(self._say_end_at_last(hold, actual))
         else:
-            self._owe(hold, actual)
+            self._owed.add(hold, actual)
 
-    async def _adopt(self, hold: _SharedHold, lease_s: float) -> None:
-        """Let Redis know of what was granted without it; rates are shares anyhow."""
-        wants = [want for want in hold.wants if want.window != "minute"]
-        if wants:
-            await self._ask("take", hold.hold_id, wants, lease_s, force=True, patient=True)
-
-    async def _say_end_at_last(self, hold: _SharedHold, actual: Sequence[int]) -> None:
+    async def _say_end_at_last(self, hold: SharedHold, actual: Sequence[int]) -> None:
         """Try a few times, then leave it to `turn`."""
         try:
             for pause in RETRIES_S:
                 try:
                     return await self._say_end(hold, actual)
                 except RedisAway:
+                    if hold.lease_s and not hold.untold:
+                        self._differ(hold, actual)
                     await asyncio.sleep(pause)
-            return self._owe(hold, actual)
+            return self._owed.add(hold, actual)
         finally:
             self._telling -= 1
 
-    async def _say_end(self, hold: _SharedHold, actual: Sequence[int]) -> None:
+    async def _say_end(self, hold: SharedHold, actual: Sequence[int]) -> None:
         arguments: list[str | int] = ["end", hold.hold_id, round(KEPT_S * 1000)]
         for want, used, mark in zip(hold.wants, actual, hold.marks, strict=True):
-            arguments += [_kind(want), want.limit, want.amount, max(0, used), mark]
-        await self._run(_keys(hold.wants, hold.hold_id), arguments, patient=True)
-
-    def _owe(self, hold: _SharedHold, actual: Sequence[int]) -> None:
-        """What was held for it in Redis, if anything, ends with its lease."""
-        for want, used, mark in zip(hold.wants, actual, hold.marks, strict=True):
-            if used <= 0 or want.window == "minute":
-                continue
-            before = self._owed.get(want.counter)
-            if before is None and len(self._owed) >= MAX_OWED:
-                log.error("limits_not_told", limit=want.counter, amount=used)
-                continue
-            more = used + (before[1] if before is not None and before[2] == mark else 0)
-            self._owed[want.counter] = (replace(want, amount=0), more, mark)
+            arguments += [script.kind(want), want.limit, want.amount, max(0, used), mark]
+        keys = script.keys(hold.wants, hold.hold_id)
+        told = script.ended(await self._run(keys, arguments, patient=True))
+        is_sure = told.era != "" and told.era == self._era
+        self._told(hold, sure=is_sure)
+        if is_sure:
+            for want, (left, mark) in zip(hold.wants, told.left, strict=True):
+                if mark:
+                    self._shares.hear(want.counter, left, mark, told.at)
 
     async def _pay(self) -> None:
         """Tell what could not be told before. Raises RedisAway."""
         while self._owed:
-            part = [self._owed.pop(counter) for counter in list(self._owed)[:PART]]
-            hold = _SharedHold([each[0] for each in part], self._new_id(), [m for *_, m in part])
-            amounts = [amount for _, amount, _ in part]
+            hold, amounts = self._owed.part(PART, self._new_id())
             try:
                 await self._say_end(hold, amounts)
             except BaseException:
-                self._owe(hold, amounts)
+                self._owed.add(hold, amounts)
                 raise
+
+    # --- Redis
+
+    def _opened(self, hold: SharedHold) -> SharedHold:
+        hold.renew_at = self._clock() + hold.lease_s / 4
+        self._open[hold.hold_id] = hold
+        return hold
+
+    async def _renew(self) -> None:
+        """Who holds for long goes on holding. Raises RedisAway."""
+        now = self._clock()
+        due = [hold for hold in self._open.values() if hold.renew_at <= now]
+        for start in range(0, len(due), PART):
+            members: list[str] = []
+            arguments: list[str | int] = ["renew"]
+            for hold in due[start : start + PART]:
+                hold.renew_at = now + hold.lease_s / 4
+                for key, member in hold.members():
+                    members.append(key)
+                    arguments += [script.micros(hold.lease_s), member]
+            await self._run(members + script.shared_keys(), arguments, patient=True)
+
+    async def _recall(self) -> None:
+        """Hear how the limits stand that requests have met of late. Raises RedisAway."""
+        wants = list((self._met[1] | self._met[0]).values())
+        if self._beats % MET_BEATS == 0:
+            self._met = ({}, self._met[0])
+        for start in range(0, len(wants), PART):
+            await self._ask("look", "", wants[start : start + PART], patient=True)
+
+    def _marks(self, wants: Sequence[Want]) -> list[str]:
+        return script.marks(wants, self._wall())
 
     def _new_id(self) -> str:
         return f"{self._process}:{next(self._numbers)}"
@@ -259,74 +306,78 @@ class RedisMeters(Meters):
         *,
         force: bool = False,
         patient: bool = False,
-    ) -> _Told:
+    ) -> Told:
         """Raises RedisAway."""
         now = self._wall()
-        lease = round(lease_s * _SECOND)
+        lease = script.micros(lease_s)
         arguments: list[str | int] = [what, hold_id, lease, self._process, int(force)]
+        missing: list[int] = []
         for want in wants:
-            arguments += [_kind(want), want.limit, want.amount, *_bounds(want, now)]
-        keys = _keys(wants, hold_id)
-        raw: list[Any] = await self._run(keys, arguments, patient=patient)
-        if raw[0] < 0:  # ended before it was taken
-            return _Told(0, 0.0, [Level(0, 0.0)] * len(wants), [])
-        return self._understood(raw, wants)
+            bounds = script.bounds(want, now)
+            missing.append(self._shares.untold(want.counter, str(bounds[1])))
+            limit = max(0, want.limit - missing[-1])
+            arguments += [script.kind(want), limit, want.amount, *bounds]
+        raw: list[Any] = await self._run(script.keys(wants, hold_id), arguments, patient=patient)
+        told = script.told(raw, wants)
+        told.missing = missing
+        if told.mates:
+            self._notice(told.era)
+            if self._is_sure(told):
+                self._hear(told, wants)
+        return told
 
-    def _understood(self, raw: list[Any], wants: Sequence[Want]) -> _Told:
-        self._mates = max(1, raw[2])
-        levels: list[Level] = []
-        marks: list[str] = []
+    def _is_overtaken(self, told: Told, wants: Sequence[Want]) -> bool:
+        """While Redis was asked, so much was granted without it that not all of it is left."""
+        return any(
+            self._shares.untold(want.counter, mark) - missing > level.remaining
+            for want, mark, missing, level in zip(
+                wants, told.marks, told.missing, told.levels, strict=True
+            )
+        )
+
+    def _is_sure(self, told: Told) -> bool:
+        """Whether Redis knows what was spent, and what is held here."""
+        return not told.mates or (told.era != "" and told.era == self._era)
+
+    def _notice(self, era: str) -> None:
+        """A Redis that has lost its memory is told what is held here before it is believed."""
+        self._lost = era == ""
+        if era == self._era or self._joining:
+            return
+        if self._open:
+            self._joining = True
+            self._link.later(self._join(era))
+        else:
+            self._era = era
+
+    async def _join(self, era: str) -> None:
+        try:
+            await self._adopt_all(everything=True)
+            self._era = era
+        finally:
+            self._joining = False
+
+    def _hear(self, told: Told, wants: Sequence[Want]) -> None:
+        self._shares.mates = told.mates
         for place, want in enumerate(wants):
-            left, reset, mark = raw[_HEAD + place * _FIELDS : _HEAD + (place + 1) * _FIELDS]
-            levels.append(Level(int(left), _seconds(reset)))
-            marks.append(mark.decode())
-            self._hear(want.counter, int(left), raw[3])
-        return _Told(raw[0] - 1, _seconds(raw[1]), levels, marks)
-
-    def _hear(self, counter: str, left: int, at: int) -> None:
-        """Answers may overtake each other. at: microseconds of Redis."""
-        known = self._left.get(counter)
-        if known is None or known[1] <= at:
-            if len(self._left) >= MAX_KNOWN:
-                self._left.clear()
-            self._left[counter] = (left, at)
-
-    def _known(self, want: Want) -> int:
-        """What was left when Redis was last heard."""
-        known = self._left.get(want.counter)
-        return want.limit if known is None else min(want.limit, known[0])
+            left = told.levels[place].remaining
+            left += told.missing[place] if left else 0
+            self._shares.hear(want.counter, left, told.marks[place], told.at)
 
     async def _seed(self, spent: Sequence[Spent]) -> None:
-        now = self._wall()
+        self._unsaid = True
+        now, who = self._wall(), self._new_id()
+        found: list[tuple[Want, int]] = []
         for each in spent:
             want = Want(each.counter, "requests", each.window, 0, 0, each.time_zone)
-            bounds = _bounds(want, now)
-            if not span(each.window, each.time_zone, now)[0] <= each.at:
-                continue
-            await self._run(_keys([want], ""), ["seed", each.amount, *bounds], patient=True)
-
-
-def _kind(want: Want) -> str:
-    return {"minute": "rate", "now": "now"}.get(want.window, "count")
-
-
-def _bounds(want: Want, now: float) -> tuple[int, int, int, int]:
-    """Where the windows before, of and after this moment begin, and the next; 0 for none."""
-    starts, ends = span(want.window, want.time_zone, now)
-    if ends == FOREVER:
-        return 0, 0, 0, 0
-    before, _ = span(want.window, want.time_zone, starts - 1)
-    _, after = span(want.window, want.time_zone, ends)
-    return int(before), int(starts), int(ends), int(after)
-
-
-def _keys(wants: Sequence[Want], hold_id: str) -> list[str]:
-    keys: list[str] = []
-    for want in wants:
-        keys += [f"{PREFIX}c:{want.counter}", f"{PREFIX}h:{want.counter}"]
-    return [*keys, f"{PREFIX}d:{hold_id}", f"{PREFIX}processes"]
-
-
-def _seconds(microseconds: bytes | int) -> float:
-    found = int(microseconds)
-    return FOREVER if found < 0 else found / _SECOND
+            if span(each.window, each.time_zone, now)[0] <= each.at:
+                found.append((want, each.amount))
+                self._shares.remember(each.counter, each.amount, *self._marks([want]))
+        for start in range(0, max(1, len(found)), PART):
+            arguments: list[str | int] = ["seed", who]
+            part = found[start : start + PART]
+            for want, amount in part:
+                arguments += [amount, *script.bounds(want, now)]
+            await self._run(script.keys([want for want, _ in part]), arguments, patient=True)
+        if await self._run(script.shared_keys(), ["known", who], patient=True):
+            self._lost = self._unsaid = False

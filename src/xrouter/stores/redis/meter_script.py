@@ -1,0 +1,126 @@
+"""The script of the limits: what it is told, and what it says. See meters.lua."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from msgspec import Struct
+
+from xrouter.domain.ports import Level, Want
+from xrouter.domain.windows import FOREVER, span
+
+PREFIX = "xr:{limits}:"
+"""All in one slot of a cluster: a request's limits are taken together."""
+SCRIPT = files("xrouter.stores.redis").joinpath("meters.lua").read_text(encoding="utf-8")
+ENDED = -1
+"""A hold that has ended before it was taken."""
+_SECOND = 1_000_000
+_HEAD = 5
+_FIELDS = 3
+_END_HEAD = 3
+_END_FIELDS = 2
+_NONE = "0"
+
+
+class Told(Struct):
+    """refused: the place of a want, -1 for none, or below. at: microseconds of Redis.
+
+    mates: processes that live. era: since when Redis knows what was spent, "" where it does not.
+    marks: of windows. missing: of each limit, what was kept free as Redis did not know of it.
+    """
+
+    refused: int
+    wait_s: float
+    mates: int
+    at: int
+    era: str
+    levels: list[Level]
+    marks: list[str]
+    missing: Sequence[int] = ()
+
+
+class Ended(Struct, frozen=True):
+    """left: of each limit, and in which window; of rates 0 and an empty text."""
+
+    era: str
+    at: int
+    left: list[tuple[int, str]]
+
+
+def keys(wants: Sequence[Want], hold_id: str = "") -> list[str]:
+    """Two for each, and the four that all share."""
+    found: list[str] = []
+    for want in wants:
+        found += [f"{PREFIX}c:{want.counter}", holders(want)]
+    return found + shared_keys(hold_id)
+
+
+def holders(want: Want) -> str:
+    """Where it is kept who holds how much of a limit."""
+    return f"{PREFIX}h:{want.counter}"
+
+
+def shared_keys(hold_id: str = "") -> list[str]:
+    """Of whatever the script is asked."""
+    return [
+        f"{PREFIX}d:{hold_id}",
+        f"{PREFIX}processes",
+        f"{PREFIX}known",
+        f"{PREFIX}telling",
+    ]
+
+
+def kind(want: Want) -> str:
+    """As the script names it."""
+    return {"minute": "rate", "now": "now"}.get(want.window, "count")
+
+
+def bounds(want: Want, now: float) -> tuple[int, int, int, int]:
+    """Where the windows before, of and after this moment begin, and the next; 0 for none."""
+    starts, ends = span(want.window, want.time_zone, now)
+    if ends == FOREVER:
+        return 0, 0, 0, 0
+    before, _ = span(want.window, want.time_zone, starts - 1)
+    _, after = span(want.window, want.time_zone, ends)
+    return int(before), int(starts), int(ends), int(after)
+
+
+def marks(wants: Sequence[Want], now: float) -> list[str]:
+    """As Redis would say them: of windows their starts, of rates nothing."""
+    return [_NONE if w.window == "minute" else str(bounds(w, now)[1]) for w in wants]
+
+
+def micros(seconds: float) -> int:
+    """The script's unit of time."""
+    return round(seconds * _SECOND)
+
+
+def told(raw: list[Any], wants: Sequence[Want]) -> Told:
+    """What `take` and `look` answer."""
+    if raw[0] == ENDED:
+        return Told(0, 0.0, 0, 0, "", [Level(0, 0.0)] * len(wants), [])
+    levels: list[Level] = []
+    found: list[str] = []
+    for place in range(_HEAD, _HEAD + len(wants) * _FIELDS, _FIELDS):
+        left, reset, mark = raw[place : place + _FIELDS]
+        levels.append(Level(int(left), _seconds(reset)))
+        found.append(mark.decode())
+    refused, wait, mates, at, era = raw[:_HEAD]
+    seconds = _seconds(wait)
+    return Told(refused - 1, seconds, max(1, mates), at, era.decode(), levels, found)
+
+
+def ended(raw: list[Any]) -> Ended:
+    """What `end` answers."""
+    left = [
+        (int(raw[place]), raw[place + 1].decode())
+        for place in range(_END_HEAD, len(raw), _END_FIELDS)
+    ]
+    return Ended(raw[1].decode(), raw[2], left)
+
+
+def _seconds(microseconds: bytes | int) -> float:
+    found = int(microseconds)
+    return FOREVER if found < 0 else found / _SECOND

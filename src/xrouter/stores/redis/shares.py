@@ -1,0 +1,149 @@
+"""What one process may grant by itself while Redis cannot be asked.
+
+Of a rate: as much as one of so many processes. Of anything else: its share of what was left when
+Redis was last heard, less what it has granted since and Redis has not been told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from xrouter.domain.ports import Hold, Level, Verdict, Want
+from xrouter.domain.windows import FOREVER, span
+from xrouter.stores.memory.meters import SOON_S, MemoryMeters
+
+MAX_KNOWN = 100_000
+
+
+class _Heard(Struct):
+    """left: in the window of the mark. at: microseconds of Redis."""
+
+    left: int
+    mark: str
+    at: int
+
+
+class Shares:
+    """mates: processes that live, as Redis last said, this one among them."""
+
+    def __init__(self) -> None:
+        self.mates = 1
+        self._heard: dict[str, _Heard] = {}
+        self._spent: dict[str, tuple[int, str]] = {}
+        self._untold: dict[tuple[str, str], int] = {}
+        self._vague: dict[tuple[str, str], int] = {}
+        self._rates = MemoryMeters()
+
+    def hear(self, counter: str, left: int, mark: str, at: int) -> None:
+        """Redis says what is left. Answers may overtake each other."""
+        if self._vague:
+            self._vague.pop((counter, mark), None)
+        known = self._heard.get(counter)
+        if known is not None and known.at > at:
+            return
+        if known is None and len(self._heard) >= MAX_KNOWN:
+            for oldest in list(self._heard)[: MAX_KNOWN // 10]:
+                del self._heard[oldest]
+        self._heard[counter] = _Heard(left, mark, at)
+
+    def remember(self, counter: str, amount: int, mark: str) -> None:
+        """So much was used in the window of the mark, as the database says."""
+        if len(self._spent) < MAX_KNOWN:
+            self._spent[counter] = (amount, mark)
+
+    def owe(self, counter: str, mark: str, amount: int) -> None:
+        """So much was used that Redis does not know of; below 0 for what it believes held."""
+        _add(self._untold, (counter, mark), amount)
+
+    def told(self, counter: str, mark: str, amount: int, *, sure: bool) -> None:
+        """Redis knows of it now. sure: its word counts; else it is ours until it does."""
+        _add(self._untold, (counter, mark), -amount)
+        if not sure and (len(self._vague) < MAX_KNOWN or (counter, mark) in self._vague):
+            _add(self._vague, (counter, mark), amount)
+
+    @property
+    def owes(self) -> bool:
+        """Whether Redis does not know of everything."""
+        return bool(self._untold)
+
+    def untold(self, counter: str, mark: str) -> int:
+        """What was used that Redis does not know of."""
+        return max(0, self._untold.get((counter, mark), 0)) if self._untold else 0
+
+    def take(self, wants: Sequence[Want], marks: Sequence[str], wall: float) -> Verdict:
+        """Grant all of it or nothing. The hold is that of the rates; the rest is owed."""
+        free = [
+            None if want.window == "minute" else self._free(want, mark)
+            for want, mark in zip(wants, marks, strict=True)
+        ]
+        for place, (want, left) in enumerate(zip(wants, free, strict=True)):
+            if left is not None and left < max(1, want.amount):
+                levels = [_level(w, f, wall) for w, f in zip(wants, free, strict=True)]
+                return Verdict(None, levels, place, _wait(want, levels[place]))
+        rates = [place for place, left in enumerate(free) if left is None]
+        verdict = self._rates.take_now(
+            [replace(wants[place], limit=-(-wants[place].limit // self.mates)) for place in rates]
+        )
+        levels = [_level(w, f, wall) for w, f in zip(wants, free, strict=True)]
+        for place, level in zip(rates, verdict.levels, strict=True):
+            levels[place] = level
+        if verdict.hold is None:
+            return Verdict(None, levels, rates[verdict.refused], verdict.wait_s)
+        for place, (want, mark, left) in enumerate(zip(wants, marks, free, strict=True)):
+            if left is not None:
+                self.owe(want.counter, mark, want.amount)
+                levels[place] = self.level(want, mark, wall)
+            else:  # of the whole, as far as is known here
+                share = -(-want.limit // self.mates)
+                level = levels[place]
+                levels[place] = Level(want.limit - share + level.remaining, level.reset_s)
+        return Verdict(verdict.hold, levels)
+
+    def settle_rates(self, hold: Hold, actual: Sequence[int]) -> None:
+        """actual: of the rates among the wants."""
+        self._rates.settle(hold, actual)
+
+    def level(self, want: Want, mark: str, wall: float) -> Level:
+        """How a limit stands, as far as is known here."""
+        return _level(want, self._left(want, mark) - self._ours(want, mark), wall)
+
+    def _free(self, want: Want, mark: str) -> int:
+        """The share of a limit, less what was granted of it."""
+        return -(-self._left(want, mark) // self.mates) - self._ours(want, mark)
+
+    def _left(self, want: Want, mark: str) -> int:
+        """When Redis was last heard, or as the database said."""
+        known, spent = self._heard.get(want.counter), self._spent.get(want.counter)
+        if known is not None and known.mark == mark:
+            return min(want.limit, known.left)
+        if spent is not None and spent[1] == mark:
+            return want.limit - spent[0]
+        return want.limit
+
+    def _ours(self, want: Want, mark: str) -> int:
+        name = (want.counter, mark)
+        return self._untold.get(name, 0) + self._vague.get(name, 0)
+
+
+def _add(amounts: dict[tuple[str, str], int], name: tuple[str, str], more: int) -> None:
+    found = amounts.get(name, 0) + more
+    if found:
+        amounts[name] = found
+    else:
+        amounts.pop(name, None)
+
+
+def _level(want: Want, left: int | None, wall: float) -> Level:
+    if want.window == "now":
+        return Level(max(0, left or 0), 0.0)
+    _, ends = span(want.window, want.time_zone, wall)
+    return Level(max(0, left or 0), FOREVER if ends == FOREVER else max(0.0, ends - wall))
+
+
+def _wait(want: Want, level: Level) -> float:
+    if want.window == "now":
+        return SOON_S
+    return level.reset_s if want.amount <= want.limit else FOREVER
