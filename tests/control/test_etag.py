@@ -16,6 +16,8 @@ OBJECTS: dict[str, Any] = {
     "endpoint": ("/providers/acme/endpoints/primary", {"priority": 7}, {"priority": 8}),
     "model": ("/models/acme/one", {"context_length": 7}, {"context_length": 8}),
     "route": ("/routes/bot", {"display_name": "B"}, {"display_name": "C"}),
+    "organization": ("/organizations/alfa", {"margin": 7}, {"margin": 8}),
+    "project": ("/projects/alfa-bot", {"name": "B"}, {"name": "C"}),
 }
 
 
@@ -24,6 +26,9 @@ async def catalog(api: Api) -> None:
     await api.acme()
     await api.acme_model()
     await api.ask("POST", "/routes", json=ROUTE, status=201)
+    await api.ask("POST", "/organizations", json={"slug": "alfa", "name": "A"}, status=201)
+    project = {"slug": "alfa-bot", "name": "A"}
+    await api.ask("POST", "/organizations/alfa/projects", json=project, status=201)
 
 
 async def seen(api: Api, path: str) -> str:

@@ -435,8 +435,12 @@ async def test_usage_is_summed(api: Api, drain: Drain, journal: JournalWriter) -
     async def summary(group_by: str, **query: Any) -> dict[str | None, tuple[int, ...]]:
         params = {"group_by": group_by, **query}
         answer = await api.ask("GET", "/usage/summary", params=params)
-        assert answer["group_by"] == group_by
-        return {row.pop("group"): tuple(row.values()) for row in answer["data"]}
+        assert answer["group_by"] == [group_by]
+        shown = ("requests", "errors", "cancelled", "tokens_in", "tokens_out", "tokens_cached")
+        return {
+            row["group"][group_by]: tuple(row[name] for name in (*shown, "tokens_reasoning"))
+            for row in answer["data"]
+        }
 
     # requests, errors, cancelled, tokens in, out, cached, reasoning
     assert await summary("model") == {
@@ -454,4 +458,4 @@ async def test_usage_is_summed(api: Api, drain: Drain, journal: JournalWriter) -
     assert [numbers[0] for numbers in days.values()] == [1, 2, 1]
     assert list(await summary("day", since=NOON, until=NOON + 43200)) == ["2026-01-02"]
     error = await api.error("GET", "/usage/summary", params={"group_by": "mood"}, status=400)
-    assert error["param"] == "group_by"
+    assert error["param"] == "group_by[0]"

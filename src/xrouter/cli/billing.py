@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from xrouter.cli.control import call
+from xrouter.cli.control import call, fetch
 from xrouter.cli.output import fail, print_json, show
+from xrouter.cli.usage import save
 
 bills = typer.Typer(
-    no_args_is_help=True, help="Bills: sum, statement, months, close, balance, reconcile."
+    no_args_is_help=True,
+    help="Bills: sum, statement, document, register, months, close, balance, reconcile.",
 )
-packages = typer.Typer(no_args_is_help=True, help="Prepaid tokens: list, add, remove.")
+packages = typer.Typer(no_args_is_help=True, help="Prepaid tokens: list, add, remove, check.")
 
 SUMS = ("group", "requests", "unknown", "total")
 ROWS = ("project", "model", "requests", "tokens_in", "tokens_out", "net", "vat", "total")
 MONTHS = ("month", "requests", "total", "closed_at")
 PACKAGES = ("id", "provider", "endpoint", "models", "left", "bought", "value", "expires_at")
+LEFT = ("usage", "packages", "ours", "theirs", "tokens")
+FORMS = ("pdf", "xlsx")
 DIFFERENCES = ("day", "model", "our_tokens", "their_tokens", "tokens", "cost")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -58,6 +63,57 @@ def statement(
         typer.echo(f"{name.replace('_', ' ')}: {found[name]['rubles']}")
 
 
+class Kind(StrEnum):
+    """What can be written for a month."""
+
+    invoice = "invoice"
+    act = "act"
+
+
+class Encoding(StrEnum):
+    """Of texts."""
+
+    utf8 = "utf-8"
+    cp1251 = "cp1251"
+
+
+@bills.command()
+def document(
+    organization: Organization,
+    month: Month,
+    kind: Annotated[Kind, typer.Argument(help="What to write.")],
+    out: Annotated[Path, typer.Argument(help="The file: .pdf or .xlsx.")],
+    project: Project = None,
+    english: Annotated[bool, typer.Option("--english", help="In English.")] = False,
+    one_line: Annotated[bool, typer.Option("--one-line", help="Not a line a model.")] = False,
+    vat_on_top: Annotated[bool, typer.Option("--vat-on-top", help="Lines without VAT.")] = False,
+) -> None:
+    """Write an invoice or an act; a draft while the month is open."""
+    form = out.suffix.lower().removeprefix(".")
+    if form not in FORMS:
+        raise fail(f"{out} must end in .pdf or .xlsx.")
+    query = {
+        "format": form,
+        "project": project,
+        "language": "en" if english else "ru",
+        "lines": "one" if one_line else "models",
+        "vat": "out" if vat_on_top else "in",
+    }
+    save(out, fetch(f"/billing/documents/{organization}/{month}/{kind.value}", query))
+
+
+@bills.command()
+def register(
+    month: Month,
+    out: Annotated[Path, typer.Argument(help="The CSV file.")],
+    organization: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
+    encoding: Annotated[Encoding, typer.Option(help="Of the file.")] = Encoding.utf8,
+) -> None:
+    """Write what was sold in a month, for 1C: a row for each line of each act."""
+    query = {"organization": organization, "encoding": encoding.value}
+    save(out, fetch(f"/billing/register/{month}", query))
+
+
 @bills.command()
 def months(organization: Organization, as_json: Json = False) -> None:
     """Show months, those that are closed and those with charges."""
@@ -94,6 +150,18 @@ def reconcile(
     found = call("POST", "/billing/reconciliations", {"provider": provider, "csv": text})
     empty = f"No difference: {found['agreed']} days and models agree."
     _show(found["data"], DIFFERENCES, as_json=as_json, empty=empty)
+
+
+@packages.command("check")
+def check(
+    provider: Annotated[str, typer.Argument(help="Who is asked what is left.")],
+    endpoint: Annotated[str | None, typer.Option(help="By which of its endpoints.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare what a provider says is left with our packages."""
+    body = {"provider": provider, "endpoint": endpoint}
+    found = call("POST", "/billing/reconciliations/balance", body)["data"]
+    _show(found, LEFT, as_json=as_json, empty="There is nothing on either side.")
 
 
 @packages.command("list")

@@ -171,3 +171,13 @@ async def test_wrong_packages_are_refused(api: Api, wrong: Any) -> None:
     given = {"provider": "acme", "bought": 1, "paid": "1", "expires_at": NOON + DAY}
     given |= {"starts_at": NOON - DAY}
     await api.error("POST", "/billing/packages", json={**given, **wrong}, status=400)
+
+
+async def test_a_projects_own_account_takes_nothing_from_the_routers_package(
+    api: Api, book: Book
+) -> None:
+    await api.acme()
+    await bought(api, 100)
+    await book.take(asked(0, endpoint="main@own"))
+    assert await left(api) == [100]
+    await book.check()

@@ -28,13 +28,17 @@ async def compared(api: Api, csv: str, *, status: int = 200, **more: Any) -> Any
 
 @pytest.fixture
 async def events(book: Book) -> list[UsageEvent]:
-    """15 tokens on the 15th by `one`, 30 on the 16th, of which 4 were cached, and 15 by `two`."""
+    """15 tokens on the 15th by `one`, 30 on the 16th, of which 4 were cached, and 15 by `two`.
+
+    And what is on the statement of the project's own account.
+    """
     made = [
         asked(700, upstream_model="One-Pro:1.2"),
         asked(700, at=NOON + DAY, tokens_cached=4),
         asked(700, at=NOON + DAY),
         asked(900, at=NOON + DAY, model_served="acme/two"),
         asked(900, provider="other"),
+        asked(0, endpoint="main@own"),
     ]
     await kept(book.db, made)
     return made

@@ -70,7 +70,7 @@ class Bills:
     async def statement(self, organization: str, month: str, project: str | None) -> StatementOut:
         """A month of an organisation, or of one project of it. Raises NotFound."""
         async with self._db.read() as session:
-            owner = await self._owner(session, organization, project)
+            owner = await owner_of(session, organization, project)
             begins, ends = span(month, owner.time_zone)
             found = await repository.statement(session, owner.slug, project, month, begins)
             if project is None:
@@ -98,18 +98,18 @@ class Bills:
             data=rows,
         )
 
-    @staticmethod
-    async def _owner(
-        session: AsyncSession, organization: str, project: str | None
-    ) -> OrganizationRow:
-        """The organisation, if who asks may read the bills of it, or of the project."""
-        if project is None:
-            return await access.organization(session, organization, READ)
-        row = await access.project(session, project, READ)
-        owner = await session.get(OrganizationRow, row.organization_id)
-        if owner is None or owner.slug != organization:
-            raise access.no_project(project)
-        return owner
+
+async def owner_of(
+    session: AsyncSession, organization: str, project: str | None
+) -> OrganizationRow:
+    """The organisation, if who asks may read its bills, or the project's. Raises NotFound."""
+    if project is None:
+        return await access.organization(session, organization, READ)
+    row = await access.project(session, project, READ)
+    owner = await session.get(OrganizationRow, row.organization_id)
+    if owner is None or owner.slug != organization:
+        raise access.no_project(project)
+    return owner
 
 
 def _private(amount: int) -> Money | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
+from msgspec.structs import asdict
 from sqlalchemy import select
 
 from xrouter.control.audit import log as audit
 from xrouter.control.billing import posting, repository
 from xrouter.control.billing.amounts import money
+from xrouter.control.billing.documents.frozen import CLOSED, present
 from xrouter.control.billing.months import span
 from xrouter.control.billing.schemas import MonthOut
 from xrouter.control.db.changes import author
@@ -22,11 +24,18 @@ from xrouter.domain.errors import Conflict
 
 
 class Months:
-    """Months of organisations. now: unix seconds."""
+    """Months of organisations. now: unix seconds. seller: who documents say sells."""
 
-    def __init__(self, db: Database, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        db: Database,
+        now: Callable[[], float] = time.time,
+        *,
+        seller: Mapping[str, str] | None = None,
+    ) -> None:
         self._db = db
         self._now = now
+        self._seller = seller or {}
 
     async def page(self, organization: str) -> Page[MonthOut]:
         """Closed months, and those with charges; the latest first. Raises NotFound."""
@@ -73,10 +82,14 @@ class Months:
             session.add(row)
             await audit.record(
                 session,
-                action="month.close",
+                action=CLOSED,
                 object=f"month:{month}",
                 organization=owner.slug,
-                detail={"total": total, "requests": requests},
+                detail={
+                    "total": total,
+                    "requests": requests,
+                    "documents": asdict(present(owner, self._seller)),
+                },
             )
             return _closed(row)
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Query, Response
 
 from xrouter.control.billing import exports
+from xrouter.control.billing.balances import Balances
 from xrouter.control.billing.bills import Bills
 from xrouter.control.billing.closing import Months
 from xrouter.control.billing.ledger import Ledger
@@ -15,11 +16,14 @@ from xrouter.control.billing.reconcile import Reconciler
 from xrouter.control.billing.schemas import (
     Account,
     AdjustmentIn,
+    BalanceComparedOut,
+    BalanceIn,
     BalanceOut,
     BillOut,
     BillQuery,
     ChargeOut,
     ChargeQuery,
+    Encoding,
     Key,
     LineQuery,
     LinesOut,
@@ -47,11 +51,12 @@ Store = Annotated[Packages, room(Packages)]
 Reader = Annotated[Bills, room(Bills)]
 Calendar = Annotated[Months, room(Months)]
 Comparer = Annotated[Reconciler, room(Reconciler)]
+Remainders = Annotated[Balances, room(Balances)]
 IdempotencyKey = Annotated[Key, Header(alias="idempotency-key")]
 PackageId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
-@router.get("/charges", response_model=Page[ChargeOut])
+@router.get("/charges", response_model=Page[ChargeOut], responses=exports.ALSO_CSV)
 @open_to(Access.PERSON)
 async def list_charges(
     bills: Reader, query: Annotated[ChargeQuery, Query()]
@@ -60,7 +65,7 @@ async def list_charges(
     found = await bills.charges(query)
     if query.format == "json":
         return found
-    answer = _file(exports.charges(found.data, query.language), "charges")
+    answer = _file(exports.charges(found.data, query.language), "charges", query.encoding)
     if found.next is not None:
         answer.headers["x-xrouter-next"] = found.next
     return answer
@@ -73,7 +78,11 @@ async def sum_charges(bills: Reader, query: Annotated[BillQuery, Query()]) -> Bi
     return await bills.summary(query)
 
 
-@router.get("/statements/{organization}/{month}", response_model=StatementOut)
+@router.get(
+    "/statements/{organization}/{month}",
+    response_model=StatementOut,
+    responses=exports.ALSO_CSV,
+)
 @open_to(Access.PERSON)
 async def get_statement(
     organization: Name, month: Month, bills: Reader, query: Annotated[StatementQuery, Query()]
@@ -83,7 +92,7 @@ async def get_statement(
     if query.format == "json":
         return found
     name = f"{query.project or organization}-{month}"
-    return _file(exports.statement(found, query.language), name)
+    return _file(exports.statement(found, query.language), name, query.encoding)
 
 
 @router.get("/months/{organization}")
@@ -176,6 +185,13 @@ async def reconcile(given: ReconcileIn, comparer: Comparer) -> ReconciledOut:
     return await comparer.compare(given)
 
 
-def _file(text: str, name: str) -> Response:
+@router.post("/reconciliations/balance")
+async def compare_balance(given: BalanceIn, balances: Remainders) -> BalanceComparedOut:
+    """Compare what a provider says is left of prepaid packages with ours; asks it if need be."""
+    return await balances.compare(given)
+
+
+def _file(text: str, name: str, encoding: Encoding) -> Response:
     headers = {"content-disposition": f'attachment; filename="{name}.csv"'}
-    return Response(text, media_type=exports.MEDIA_TYPE, headers=headers)
+    data = exports.encoded(text, encoding)
+    return Response(data, media_type=exports.media_type(encoding), headers=headers)

@@ -1,4 +1,4 @@
-"""CSV as 1C and Excel in Russia read it: UTF-8 with its mark, `;`, decimal commas.
+"""CSV as 1C and Excel in Russia read it: `;`, decimal commas, UTF-8 with its mark or Windows-1251.
 
 Text that a spreadsheet would take for a formula gets an apostrophe before it.
 """
@@ -9,13 +9,18 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from xrouter.control.billing.amounts import Money, money, rubles
 from xrouter.control.billing.months import believed, zone
-from xrouter.control.billing.schemas import ChargeOut, Language, StatementOut
+from xrouter.control.billing.schemas import ChargeOut, Encoding, Language, StatementOut
 
-MEDIA_TYPE = "text/csv; charset=utf-8"
-_MARK = "\ufeff"
+ALSO_CSV: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/csv": {"schema": {"type": "string"}}}}
+}
+"""For the document of routes that answer CSV, too."""
+
+_CHARSETS: dict[Encoding, str] = {"utf-8": "utf-8", "cp1251": "windows-1251"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 Cell = str | int | float | Money | None
@@ -103,7 +108,17 @@ def written(rows: Iterable[Sequence[Cell]]) -> str:
     writer = csv.writer(out, delimiter=";", lineterminator="\r\n")
     for row in rows:
         writer.writerow([_cell(cell) for cell in row])
-    return _MARK + out.getvalue()
+    return out.getvalue()
+
+
+def encoded(text: str, encoding: Encoding) -> bytes:
+    """With its mark, where there is one; what Windows-1251 has no letter for is `?`."""
+    return text.encode("utf-8-sig" if encoding == "utf-8" else encoding, "replace")
+
+
+def media_type(encoding: Encoding) -> str:
+    """What the file is."""
+    return f"text/csv; charset={_CHARSETS[encoding]}"
 
 
 def _cell(cell: Cell) -> str:

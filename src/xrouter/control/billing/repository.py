@@ -115,6 +115,39 @@ async def statement(
     return (await session.execute(query)).all()
 
 
+async def sold(
+    session: AsyncSession, organization: str, project: str | None, month: str, begins: float
+) -> Sequence[tuple[Any, ...]]:
+    """(model, is late, requests, vat, total) of a month. late: of months before it."""
+    late = case((ChargeRow.at < begins, 1), else_=0)
+    query = (
+        select(
+            ChargeRow.model,
+            late,
+            func.count(),
+            func.sum(ChargeRow.vat),
+            func.sum(ChargeRow.total),
+        )
+        .where(ChargeRow.organization == organization, ChargeRow.month == month)
+        .group_by(ChargeRow.model, late)
+    )
+    if project is not None:
+        query = query.where(ChargeRow.project == project)
+    return [tuple(row) for row in await session.execute(query)]
+
+
+async def charged(session: AsyncSession, month: str, limit: int) -> list[str]:
+    """The organisations that were charged anything in a month."""
+    query = (
+        select(ChargeRow.organization)
+        .where(ChargeRow.month == month)
+        .group_by(ChargeRow.organization)
+        .order_by(ChargeRow.organization)
+        .limit(limit)
+    )
+    return list(await session.scalars(query))
+
+
 async def months(session: AsyncSession, organization: str) -> dict[str, tuple[int, int]]:
     """Requests and total of each month that has any, the latest first."""
     query = (

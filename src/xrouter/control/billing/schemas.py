@@ -18,6 +18,7 @@ When = Annotated[
 
 GroupBy = Literal["project", "organization", "key", "model", "provider", "day", "month", "end_user"]
 Form = Literal["json", "csv"]
+Encoding = Literal["utf-8", "cp1251"]
 Language = Literal["ru", "en"]
 Month = Annotated[str, StringConstraints(pattern=r"^(19|2\d)\d\d-(0[1-9]|1[0-2])$")]
 """`2026-11`."""
@@ -54,6 +55,7 @@ class ChargeQuery(ChargeFilter):
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
     format: Form = "json"
     language: Language = "ru"
+    encoding: Encoding = "utf-8"
 
 
 class BillQuery(ChargeFilter):
@@ -146,6 +148,7 @@ class StatementQuery(In):
     project: Name | None = None
     format: Form = "json"
     language: Language = "ru"
+    encoding: Encoding = "utf-8"
 
 
 class MonthOut(Out):
@@ -291,6 +294,44 @@ class ReconcileIn(In):
     csv: Annotated[str, StringConstraints(min_length=1, max_length=3_000_000)]
     time_zone: Annotated[str, StringConstraints(min_length=1, max_length=64)] = "Europe/Moscow"
     cached_tokens: bool = False
+
+
+class Left(In):
+    """What a provider says is left. usage: what for, mostly a model's name. value: tokens."""
+
+    usage: Title
+    value: Annotated[int, Field(ge=0, le=10**15)]
+
+
+class BalanceIn(In):
+    """Whose packages. endpoint: the first one, unless it is named. balance: as the provider has
+    told it; without it the provider is asked.
+    """
+
+    provider: Name
+    endpoint: Name | None = None
+    balance: Annotated[list[Left], Field(min_length=1, max_length=1000)] | None = None
+
+
+class LeftOut(Out):
+    """Tokens left by our books and by the provider's; ours - theirs. packages: ours, by id.
+
+    usage: the provider's name, `*` for packages of all models.
+    """
+
+    usage: str
+    packages: list[int]
+    ours: int
+    theirs: int
+    tokens: int
+
+
+class BalanceComparedOut(Out):
+    """What a comparison of packages has found."""
+
+    provider: str
+    endpoint: str
+    data: list[LeftOut]
 
 
 class DifferenceOut(Out):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
 
 from xrouter.domain.catalog import ModelDescription
 from xrouter.domain.errors import UpstreamTimeout
@@ -10,7 +11,9 @@ from xrouter.providers.base import BaseAPIAdapter
 from xrouter.providers.caller import Caller
 from xrouter.wire.client import Client
 from xrouter.wire.tokens import TokenBook
-from xrouter.wire.types import WireReply, WireRequest
+from xrouter.wire.types import Errand, WireReply, WireRequest
+
+T = TypeVar("T")
 
 TIMEOUT_S = 30.0
 _FIRST_ERROR = 300
@@ -33,6 +36,18 @@ class LiveLists:
         if reply.status >= _FIRST_ERROR:
             raise adapter.decode_error(reply)
         return adapter.decode_models(reply)
+
+    async def run(self, adapter: BaseAPIAdapter, errand: Errand[T]) -> T:
+        """What an errand of the endpoint's adapter was for. Raises XRouterError."""
+        try:
+            wire = next(errand)
+            while True:
+                wire = errand.send(await self._ask(adapter, wire))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            errand.close()
 
     async def _ask(self, adapter: BaseAPIAdapter, wire: WireRequest) -> WireReply:
         caller = Caller(adapter, self._client, self._tokens)

@@ -67,6 +67,7 @@ class PolicyFields(In):
     on_refusal: Names = Field(default=[])
     countries: Annotated[list[Country], Field(max_length=300)] = Field(default=[])
     max_price: Annotated[int, Field(ge=0, le=2**62)] | None = None
+    require_price: bool | None = None
     max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
     borders: Literal["open", "country", "price", "both"] = "open"
     patience: PatienceIn = PatienceIn()

@@ -9,12 +9,17 @@ from fastapi import APIRouter, Path, Query, Response
 from xrouter.control.kit.etag import IfMatch, tagged
 from xrouter.control.kit.rooms import room
 from xrouter.control.kit.schemas import Deleted, Id, Page, PageQuery
+from xrouter.control.routing import bank
+from xrouter.control.routing.catalogue import Catalogue
 from xrouter.control.routing.prices import PriceService
 from xrouter.control.routing.schemas import (
+    ImportedOut,
     PriceIn,
     PriceOut,
     PriceQuery,
+    PricesImport,
     RateOut,
+    RatesFile,
     RatesIn,
     RouteIn,
     RouteOut,
@@ -26,6 +31,7 @@ router = APIRouter(tags=["routing"])
 
 Routes = Annotated[RouteService, room(RouteService)]
 Prices = Annotated[PriceService, room(PriceService)]
+Lists = Annotated[Catalogue, room(Catalogue)]
 PriceId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
@@ -74,6 +80,12 @@ async def create_price(given: PriceIn, prices: Prices) -> PriceOut:
     return await prices.add(given)
 
 
+@router.post("/prices/import")
+async def import_prices(given: PricesImport, catalogue: Lists) -> ImportedOut:
+    """Take over prices that ship with us or that live lists have named, where there is none."""
+    return await catalogue.take(given)
+
+
 @router.delete("/prices/{price}")
 async def delete_price(price: PriceId, prices: Prices) -> Deleted:
     """Delete a price that has not begun."""
@@ -91,3 +103,9 @@ async def list_rates(prices: Prices) -> Page[RateOut]:
 async def put_rates(given: RatesIn, prices: Prices) -> Page[RateOut]:
     """Take exchange rates over."""
     return await prices.put_rates(given)
+
+
+@router.post("/rates/import")
+async def import_rates(given: RatesFile, prices: Prices) -> Page[RateOut]:
+    """Take over the rates of a file as the Bank of Russia publishes it."""
+    return await prices.put_rates(bank.read(given.xml, given.currency))

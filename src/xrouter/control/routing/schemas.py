@@ -143,6 +143,20 @@ class PriceOut(Out):
     in_force: bool
 
 
+class PricesImport(In):
+    """Of which provider, all where none is named. replace: also where there is a price already."""
+
+    provider: Name | None = None
+    replace: bool = False
+
+
+class ImportedOut(Out):
+    """Prices that were taken over. kept: how many were left as they were."""
+
+    added: list[PriceOut]
+    kept: int
+
+
 class PriceQuery(In):
     """Whose prices."""
 
@@ -168,6 +182,16 @@ class RatesIn(In):
         if len({(rate.currency, rate.day) for rate in rates}) < len(rates):
             raise ValueError("two rates are of the same currency and day")
         return rates
+
+
+class RatesFile(In):
+    """A file of the Bank of Russia, XML_daily or XML_dynamic.
+
+    currency: whose rates the latter holds, where its number is not one of the usual ones.
+    """
+
+    xml: Annotated[str, Field(min_length=1, max_length=3_000_000)]
+    currency: Annotated[Currency, AfterValidator(_not_rubles)] | None = None
 
 
 class RateOut(Out):

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, JsonValue, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    WithJsonSchema,
+)
 
-from xrouter.control.kit.schemas import MAX_PAGE, In, Moment, Out
+from xrouter.control.billing.amounts import Money
+from xrouter.control.kit.schemas import MAX_PAGE, In, Moment, Name, Out
 
 When = Annotated[
     Moment,
@@ -14,14 +23,59 @@ When = Annotated[
 ]
 """ISO 8601 with a zone, or unix seconds."""
 
-GroupBy = Literal["model", "key", "provider", "day"]
+GroupBy = Literal[
+    "organization", "project", "key", "end_user", "model", "requested", "version", "provider",
+    "endpoint", "route", "operation", "status", "outcome", "error", "finish", "streamed", "cached",
+    "hour", "day", "month",
+]  # fmt: skip
+MAX_GROUPS = 100_000
+_MOST_DIMENSIONS = 5
+
+
+def _each(given: object) -> object:
+    """`a,b` is the same as `a` and `b`."""
+    if not isinstance(given, list):
+        return given
+    return [part for item in given for part in str(item).split(",")]
+
+
+def _once(given: list[GroupBy]) -> list[GroupBy]:
+    if len(set(given)) < len(given):
+        raise ValueError("must not name the same twice")
+    return given
+
+
+def _zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError("is no time zone; one is 'Europe/Moscow'") from None
+    return text
+
+
+Groups = Annotated[
+    list[GroupBy],
+    Field(min_length=1, max_length=_MOST_DIMENSIONS),
+    BeforeValidator(_each),
+    AfterValidator(_once),
+]
+Zone = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_zone)]
 
 
 class Filter(In):
     """Which events. model: as served, or as asked for where none answered. until: not included."""
 
-    model: str | None = None
+    organization: Name | None = None
+    project: str | None = None
     key_id: str | None = None
+    end_user: str | None = None
+    model: str | None = None
+    version: str | None = None
+    provider: str | None = None
+    route: str | None = None
+    operation: str | None = None
+    status: Annotated[int | None, Field(ge=0, le=999)] = None
+    outcome: str | None = None
     since: When | None = None
     until: When | None = None
 
@@ -34,13 +88,23 @@ class EventQuery(Filter):
 
 
 class SummaryQuery(Filter):
-    """Which events, and what to sum them by."""
+    """Which events, and what to sum them by: up to five dimensions.
 
-    group_by: GroupBy = "model"
+    after: how many groups to leave out. time_zone: of hours, days and months.
+    """
+
+    group_by: Groups = Field(default=["model"])
+    time_zone: Zone = "UTC"
+    after: Annotated[int, Field(ge=0, le=MAX_GROUPS)] = 0
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = MAX_PAGE
+    format: Literal["json", "csv"] = "json"
 
 
 class EventOut(Out):
-    """One request: the fields of `domain.usage.UsageEvent`."""
+    """One request: the fields of `domain.usage.UsageEvent`.
+
+    endpoint, upstream_request_id, tried: shown to operators alone.
+    """
 
     event_id: str
     request_id: str
@@ -77,20 +141,32 @@ class EventOut(Out):
 
 
 class SummaryRow(Out):
-    """Sums of a group: a model id, key id, provider, or a day in UTC (`2026-01-31`)."""
+    """Sums of a group. group: what it has in common, by dimension; None for what has none.
 
-    group: str | None
+    from_cache: requests that our cache has answered. unknown: those whose price nobody knew. cost,
+    margin: shown to operators alone; vat, total: to those who may read all these bills.
+    """
+
+    group: dict[GroupBy, str | int | bool | None]
     requests: int
     errors: int
     cancelled: int
+    from_cache: int
     tokens_in: int
     tokens_out: int
     tokens_cached: int
     tokens_reasoning: int
+    unknown: int
+    cost: Money | None
+    margin: Money | None
+    vat: Money | None
+    total: Money | None
 
 
 class SummaryOut(Out):
-    """Groups, the one with the most requests first; days, the latest first."""
+    """Groups: the latest first, then the one with the most requests. next: `after` of the rest."""
 
-    group_by: GroupBy
+    group_by: list[GroupBy]
+    time_zone: str
     data: list[SummaryRow]
+    next: int | None = None

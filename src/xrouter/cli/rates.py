@@ -1,0 +1,49 @@
+"""xrouter rates: exchange rates of the Bank of Russia."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xrouter.cli.control import call
+from xrouter.cli.output import fail, show
+
+app = typer.Typer(no_args_is_help=True, help="Exchange rates: list, import.")
+
+COLUMNS = ("currency", "day", "rubles")
+_ENCODING = re.compile(rb"""\A[^>]*\bencoding=["']([A-Za-z0-9._-]{1,40})["']""")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Show the latest rates: rubles for one unit."""
+    found = call("GET", "/rates")["data"]
+    show(found, COLUMNS, as_json=as_json, empty="There are no rates: `xrouter rates import`.")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="XML_daily or XML_dynamic of the Bank of Russia.")],
+    currency: Annotated[
+        str | None, typer.Option(help="Of an XML_dynamic, where its number is not known: TRY.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Take over the rates of a file; it may have been downloaded anywhere."""
+    found = call("POST", "/rates/import", {"xml": _text(file), "currency": currency})["data"]
+    show(found, COLUMNS, as_json=as_json, empty="There are no rates.")
+
+
+def _text(file: Path) -> str:
+    """In the encoding that the file names for itself."""
+    try:
+        data = file.read_bytes()
+        named = _ENCODING.search(data)
+        return data.decode(named[1].decode() if named else "utf-8-sig")
+    except (OSError, UnicodeDecodeError, LookupError) as error:
+        raise fail(f"The file {file} cannot be read: {error}") from None
