@@ -1,6 +1,6 @@
-"""Node.js and the official npm client, without anything installed on the machine.
+"""Node.js and npm packages, without anything installed on the machine.
 
-Node and npm come from a pinned wheel; the client from the package lock, which holds hashes and no
+Node and npm come from a pinned wheel; the packages from a lock, which holds hashes and no
 address. What is installed lies in the virtual environment, in a folder named by the lock's hash.
 """
 
@@ -24,22 +24,22 @@ NODE = _WHEEL / "bin" / "node"
 _NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
-def modules() -> Path:
-    """The folder `node_modules` that the lock describes; installed on first use."""
-    lock = (HERE / "package-lock.json").read_bytes()
+def modules(folder: Path = HERE) -> Path:
+    """The `node_modules` that the lock in a folder describes; installed on first use."""
+    lock = (folder / "package-lock.json").read_bytes()
     home = Path(sys.prefix) / "node-clients"
     place = home / hashlib.sha256(lock).hexdigest()[:16]
     if not place.exists():
         home.mkdir(parents=True, exist_ok=True)
-        _install(Path(tempfile.mkdtemp(prefix="installing-", dir=home)), place)
+        _install(folder, Path(tempfile.mkdtemp(prefix="installing-", dir=home)), place)
     return place / "node_modules"
 
 
-def _install(work: Path, place: Path) -> None:
+def _install(folder: Path, work: Path, place: Path) -> None:
     """Install beside the place, then move: it is there as a whole or not at all."""
     try:
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, work)
+            shutil.copy(folder / name, work)
         done = subprocess.run(
             [NODE, _NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
             cwd=work,

@@ -17,6 +17,8 @@ OPEN = {
     ("POST", "/auth/sign-in"),
     ("POST", "/auth/accept"),
     ("POST", "/auth/reset"),
+    ("GET", "/auth/providers"),
+    ("POST", "/auth/providers/{name}/accept"),
 }
 """To everybody; each checks by its own means."""
 PEOPLE = {
@@ -25,6 +27,9 @@ PEOPLE = {
     ("GET", "/auth/me"),
     ("PATCH", "/auth/me"),
     ("POST", "/auth/password"),
+    ("GET", "/auth/identities"),
+    ("POST", "/auth/identities"),
+    ("DELETE", "/auth/identities/{identity_id}"),
     ("GET", "/audit"),
     ("GET", "/organizations"),
     ("GET", "/organizations/{slug}"),
@@ -41,6 +46,10 @@ PEOPLE = {
     ("GET", "/projects/{slug}"),
     ("PATCH", "/projects/{slug}"),
     ("DELETE", "/projects/{slug}"),
+    ("GET", "/projects/{slug}/credentials"),
+    ("GET", "/projects/{slug}/credentials/{provider}"),
+    ("PUT", "/projects/{slug}/credentials/{provider}"),
+    ("DELETE", "/projects/{slug}/credentials/{provider}"),
     ("GET", "/keys"),
     ("POST", "/keys"),
     ("POST", "/keys/revoke-all"),
@@ -61,6 +70,9 @@ PEOPLE = {
     ("GET", "/billing/months/{organization}"),
     ("GET", "/billing/summary"),
     ("GET", "/billing/statements/{organization}/{month}"),
+    ("GET", "/billing/documents/{organization}/{month}/{kind}"),
+    ("GET", "/usage"),
+    ("GET", "/usage/summary"),
 }
 """To who is signed in; the service checks what may be done where."""
 LEAVES = {("POST", "/auth/sign-out"), ("POST", "/auth/sign-out-everywhere")}

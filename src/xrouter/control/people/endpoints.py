@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 
 from xrouter.control.kit.access import Access, open_to
+from xrouter.control.kit.etag import IfMatch, tagged
 from xrouter.control.kit.rooms import room
 from xrouter.control.kit.schemas import MAX_PAGE, Deleted, Id, Name, Page, PageQuery
 from xrouter.control.people.members import MemberService
@@ -86,31 +87,39 @@ async def list_organizations(
 
 
 @router.post("/organizations", status_code=201)
-async def create_organization(given: OrganizationIn, tenants: Tenants) -> OrganizationOut:
+async def create_organization(
+    given: OrganizationIn, tenants: Tenants, response: Response
+) -> OrganizationOut:
     """Make an organisation. Its first owner is invited."""
-    return await tenants.create_organization(given)
+    return tagged(response, await tenants.create_organization(given))
 
 
 @router.get("/organizations/{slug}")
 @open_to(Access.PERSON)
-async def get_organization(slug: Name, tenants: Tenants) -> OrganizationOut:
+async def get_organization(slug: Name, tenants: Tenants, response: Response) -> OrganizationOut:
     """Show one organisation."""
-    return await tenants.organization(slug)
+    return tagged(response, await tenants.organization(slug))
 
 
 @router.patch("/organizations/{slug}")
 @open_to(Access.PERSON)
 async def change_organization(
-    slug: Name, patch: OrganizationPatch, tenants: Tenants
+    slug: Name,
+    patch: OrganizationPatch,
+    tenants: Tenants,
+    response: Response,
+    if_match: IfMatch = None,
 ) -> OrganizationOut:
-    """Change an organisation."""
-    return await tenants.change_organization(slug, patch)
+    """Change an organisation; with If-Match only in the state that was seen."""
+    return tagged(response, await tenants.change_organization(slug, patch, if_match))
 
 
 @router.delete("/organizations/{slug}")
-async def switch_organization_off(slug: Name, tenants: Tenants) -> Deleted:
+async def switch_organization_off(
+    slug: Name, tenants: Tenants, if_match: IfMatch = None
+) -> Deleted:
     """Switch an organisation off. Its slug stays taken; PATCH switches it on again."""
-    await tenants.change_organization(slug, OrganizationPatch(is_active=False))
+    await tenants.change_organization(slug, OrganizationPatch(is_active=False), if_match)
     return Deleted(id=slug)
 
 
@@ -125,9 +134,11 @@ async def list_projects_of(
 
 @router.post("/organizations/{slug}/projects", status_code=201)
 @open_to(Access.PERSON)
-async def create_project(slug: Name, given: ProjectIn, tenants: Tenants) -> ProjectOut:
+async def create_project(
+    slug: Name, given: ProjectIn, tenants: Tenants, response: Response
+) -> ProjectOut:
     """Make a project."""
-    return await tenants.create_project(slug, given)
+    return tagged(response, await tenants.create_project(slug, given))
 
 
 @router.get("/projects")
@@ -139,23 +150,29 @@ async def list_projects(tenants: Tenants, query: Annotated[PageQuery, Query()]) 
 
 @router.get("/projects/{slug}")
 @open_to(Access.PERSON)
-async def get_project(slug: Name, tenants: Tenants) -> ProjectOut:
+async def get_project(slug: Name, tenants: Tenants, response: Response) -> ProjectOut:
     """Show one project."""
-    return await tenants.project(slug)
+    return tagged(response, await tenants.project(slug))
 
 
 @router.patch("/projects/{slug}")
 @open_to(Access.PERSON)
-async def change_project(slug: Name, patch: ProjectPatch, tenants: Tenants) -> ProjectOut:
-    """Rename a project, switch it off or on."""
-    return await tenants.change_project(slug, patch)
+async def change_project(
+    slug: Name,
+    patch: ProjectPatch,
+    tenants: Tenants,
+    response: Response,
+    if_match: IfMatch = None,
+) -> ProjectOut:
+    """Rename a project, switch it off or on; with If-Match only in the state that was seen."""
+    return tagged(response, await tenants.change_project(slug, patch, if_match))
 
 
 @router.delete("/projects/{slug}")
 @open_to(Access.PERSON)
-async def switch_project_off(slug: Name, tenants: Tenants) -> Deleted:
+async def switch_project_off(slug: Name, tenants: Tenants, if_match: IfMatch = None) -> Deleted:
     """Switch a project off. Its slug stays taken; PATCH switches it on again."""
-    await tenants.change_project(slug, ProjectPatch(is_active=False))
+    await tenants.change_project(slug, ProjectPatch(is_active=False), if_match)
     return Deleted(id=slug)
 
 

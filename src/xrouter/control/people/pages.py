@@ -10,18 +10,22 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from msgspec import Struct
 from starlette.responses import Response
 
 from xrouter.control.kit.access import Access, open_to
+from xrouter.control.kit.rooms import room
+from xrouter.control.people.ways import Ways, is_local
 from xrouter.domain.errors import NotFound
 
 router = APIRouter(prefix="/control", include_in_schema=False)
 
 _FOLDER = Path(__file__).with_name("page")
 _FORM = Template((_FOLDER / "form.html").read_text("utf-8"))
+_SAID = Template((_FOLDER / "said.html").read_text("utf-8"))
 _FILES = {
     "people.css": ("text/css; charset=utf-8", (_FOLDER / "people.css").read_bytes()),
     "people.js": ("text/javascript; charset=utf-8", (_FOLDER / "people.js").read_bytes()),
@@ -79,6 +83,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "failed": "The server does not answer; try again.",
         "broken": "The address is not complete: open the link as a whole.",
         "noscript": "This page needs JavaScript.",
+        "by": "Sign in with {}",
+        "join": "Go on with {}",
     },
     "ru": {
         "setup": "Настройка XRouter",
@@ -99,10 +105,14 @@ _WORDS: dict[str, dict[str, str]] = {
         "failed": "Сервер не отвечает; попробуйте ещё раз.",
         "broken": "Адрес неполный: откройте ссылку целиком.",
         "noscript": "Странице нужен JavaScript.",
+        "by": "Войти через {}",
+        "join": "Продолжить через {}",
     },
 }
 
 Languages = Annotated[str, Header(alias="accept-language", max_length=1000)]
+Providers = Annotated[Ways, room(Ways)]
+Next = Annotated[str, Query(alias="next")]
 
 
 @router.get("/pages/{name}")
@@ -115,11 +125,15 @@ async def show_file(name: str) -> Response:
     return Response(content, headers={"content-type": kind, "cache-control": "max-age=3600"})
 
 
-def _shown(name: str) -> Callable[[str], Awaitable[Response]]:
+def _shown(name: str) -> Callable[..., Awaitable[Response]]:
     @open_to(Access.PUBLIC)
-    async def show_page(languages: Languages = "") -> Response:
+    async def show_page(
+        ways: Providers, languages: Languages = "", next_url: Next = ""
+    ) -> Response:
         """Show the form of a way in."""
-        return Response(_render(name, language(languages)), headers=HEADERS, media_type="text/html")
+        spoken = language(languages)
+        buttons = _buttons(name, ways, spoken, next_url)
+        return Response(_render(name, spoken, buttons), headers=HEADERS, media_type="text/html")
 
     return show_page
 
@@ -137,7 +151,31 @@ def language(accepted: str) -> str:
     return "en"
 
 
-def _render(name: str, spoken: str) -> str:
+def said(
+    title: str, about: str, spoken: str, *, status: int = 200, back: tuple[str, str] | None = None
+) -> Response:
+    """A page that only tells. back: an address of ours, and the words to go there by."""
+    link = "" if back is None else f'<p><a href="{escape(back[0])}">{escape(back[1])}</a></p>'
+    text = _SAID.substitute(language=spoken, title=escape(title), about=escape(about), back=link)
+    return Response(text, status, HEADERS, media_type="text/html")
+
+
+def _buttons(name: str, ways: Ways, spoken: str, next_url: str) -> str:
+    """What leads to sign-in providers: to come in by, or to take an invite by."""
+    after = f"?next={quote(next_url, safe='')}" if next_url and is_local(next_url) else ""
+    found = []
+    for provider, title in ways.titles.items():
+        if name == "sign-in":
+            text = escape(_WORDS[spoken]["by"].format(title))
+            found.append(f'<a class="way" href="/control/oidc/{provider}{after}">{text}</a>')
+        elif name == "accept":
+            text = escape(_WORDS[spoken]["join"].format(title))
+            to = f"/control/v1/auth/providers/{provider}/accept"
+            found.append(f'<button class="way" type="button" data-way="{to}">{text}</button>')
+    return "\n".join(found)
+
+
+def _render(name: str, spoken: str, buttons: str) -> str:
     words, page = _WORDS[spoken], _PAGES[name]
     fields = "\n".join(
         f"<label>{escape(words[field])}<input {_INPUTS[field]} required></label>"
@@ -152,4 +190,5 @@ def _render(name: str, spoken: str) -> str:
         "language": spoken,
         **{word: words[word] for word in ("submit", "failed", "broken", "noscript")},
     }
-    return _FORM.substitute({key: escape(text) for key, text in given.items()}, fields=fields)
+    shown = {key: escape(text) for key, text in given.items()}
+    return _FORM.substitute(shown, fields=fields, buttons=buttons)

@@ -31,6 +31,8 @@ ACTIONS: dict[str, frozenset[Role]] = {
     "project.change": _HEADS,
     "keys.read": _READERS,
     "keys.change": _MAKERS,
+    "credentials.read": _HEADS,
+    "credentials.change": _HEADS,
     "clients.read": _READERS,
     "clients.change": _MAKERS,
     "usage.read": _ALL,

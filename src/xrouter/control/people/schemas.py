@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
+from xrouter.control.kit.etag import TaggedOut
 from xrouter.control.kit.schemas import In, Moment, Name, Out, Title, unset
 from xrouter.control.people.passwords import LONGEST
 from xrouter.control.people.roles import Role
@@ -179,7 +180,7 @@ class OrganizationPatch(In):
     is_active: bool = unset()
 
 
-class OrganizationOut(Out):
+class OrganizationOut(TaggedOut):
     """Who pays."""
 
     slug: str
@@ -206,7 +207,7 @@ class ProjectPatch(In):
     is_active: bool = unset()
 
 
-class ProjectOut(Out):
+class ProjectOut(TaggedOut):
     """What keys belong to."""
 
     slug: str

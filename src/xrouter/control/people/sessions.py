@@ -40,11 +40,12 @@ class Sessions:
         self._vault = vault
         self._now = now
 
-    async def of(self, headers: cookies.Headers) -> SignedIn | None:
+    async def of(self, headers: cookies.Headers, *, touch: bool = True) -> SignedIn | None:
         """Who is signed in, by the cookie of a request; being asked keeps the session awake.
 
-        headers: as ASGI has them; of a Starlette request: `request.headers.raw`. None without a
-        session, for one that has ended, and for a user who is disabled. Raises DatabaseError.
+        headers: as ASGI has them; of a Starlette request: `request.headers.raw`. touch: whether
+        to keep it awake. None without a session, for one that has ended, and for a user who is
+        disabled. Raises DatabaseError.
         """
         secret = cookies.read(headers)
         if secret is None:
@@ -61,7 +62,7 @@ class Sessions:
         if found is None:
             return None
         row, user = found
-        if now - row.seen_at >= _TOUCH:
+        if touch and now - row.seen_at >= _TOUCH:
             await self._touch(row.id, now)
         return SignedIn(
             row_id=user.id,

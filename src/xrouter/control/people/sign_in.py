@@ -70,7 +70,7 @@ class SignInService:
         self._sessions = sessions
         self._links = Links(vault, now)
         self._passwords = passwords or Passwords()
-        self._throttle = throttle or Throttle()
+        self._throttle = Throttle() if throttle is None else throttle
         self._now = now
 
     async def setup_link(self) -> LinkOut:
@@ -87,8 +87,7 @@ class SignInService:
         Raises InvalidRequest, and Conflict when there are users already.
         """
         link = Secret(given.secret.get_secret_value())
-        async with self._db.read() as session:
-            await self._links.find(session, links.SETUP, link)
+        await self._look_up(links.SETUP, link)
         password = given.password.get_secret_value()
         require_good(password, given.email)
         kept = await self._passwords.hash(password)
@@ -180,8 +179,7 @@ class SignInService:
     async def reset(self, given: Reset) -> None:
         """A new password by a link; all sessions end. Raises InvalidRequest."""
         link = Secret(given.secret.get_secret_value())
-        async with self._db.read() as session:
-            email = (await self._links.find(session, links.RESET, link)).email or ""
+        email = await self._look_up(links.RESET, link)
         fresh = await self._good_hash(given.password.get_secret_value(), email)
         async with self._db.write() as session:
             await self._links.use(session, links.RESET, link)
@@ -196,7 +194,7 @@ class SignInService:
                 object=f"user:{user.user_id}",
                 by=f"user:{user.user_id}",
             )
-        self._throttle.passed(email, None)
+        self._throttle.forgive(email)
 
     async def accept(self, given: Accept, headers: cookies.Headers) -> Welcomed:
         """Become a member by an invite, signed in. A user there is already must know the password.
@@ -205,8 +203,8 @@ class SignInService:
         """
         link = Secret(given.secret.get_secret_value())
         password = given.password.get_secret_value()
+        email = await self._look_up(links.INVITE, link)
         async with self._db.read() as session:
-            email = (await self._links.find(session, links.INVITE, link)).email or ""
             known = await repository.user_by_email(session, email)
         kept = await self._proved(known, password, email)
         async with self._db.write() as session:
@@ -218,10 +216,19 @@ class SignInService:
                 await session.flush()
             if user is None or not user.is_active or user.password != kept:
                 raise _wrong()
-            await self._join(session, user, invite)
+            await self.join(session, user, invite)
             await self._sessions.leave(session, headers)
             await self._sessions.end(session, user.id)
             return await self._welcome(session, user, "session.begin")
+
+    async def _look_up(self, purpose: str, link: Secret) -> str:
+        """For whose address a link is, empty for anybody's. Raises InvalidRequest, RateLimited."""
+        ip = actor.get().ip
+        self._throttle.enter(None, ip)
+        async with self._db.read() as session:
+            email = (await self._links.find(session, purpose, link)).email or ""
+        self._throttle.passed(None, ip)
+        return email
 
     async def _proved(self, known: UserRow | None, password: str, email: str) -> str | None:
         """The hash that the user has, or is to have. Raises Unauthenticated."""
@@ -236,8 +243,11 @@ class SignInService:
         self._throttle.passed(email, who.ip)
         return kept
 
-    async def _join(self, session: AsyncSession, user: UserRow, invite: LinkRow) -> None:
-        """What the invite promises. Raises Conflict when the user is there already."""
+    async def join(self, session: AsyncSession, user: UserRow, invite: LinkRow) -> None:
+        """What the invite promises, in the caller's transaction.
+
+        Raises Conflict when the user is there already, InvalidRequest for what is switched off.
+        """
         query = select(OrganizationRow).where(OrganizationRow.id == invite.organization_id)
         organization = (await session.scalars(query.with_for_update())).one()
         part = await repository.part(session, user.id, organization.id, invite.project_id)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from xrouter.control.audit import log as audit
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.people import MembershipRow, OrganizationRow, ProjectRow
+from xrouter.control.kit import etag
 from xrouter.control.kit.actor import actor
 from xrouter.control.kit.schemas import Page
 from xrouter.control.people import access
@@ -28,12 +29,17 @@ from xrouter.control.people.schemas import (
 from xrouter.domain.errors import Conflict, Forbidden
 
 _OPERATORS = ("margin", "vat", "is_active")
+_ORGANIZATION = ("slug", "name", "time_zone", "margin", "vat", "details", "is_active")
+_PROJECT = ("slug", "name", "is_active")
 
 Row = TypeVar("Row", OrganizationRow, ProjectRow)
 
 
 class TenantService:
-    """Every method is one transaction. changed: called after each that wrote something."""
+    """Every method is one transaction. changed: called after each that wrote something.
+
+    if_match: the header of a write that goes only where the caller has seen (`kit.etag`).
+    """
 
     def __init__(self, db: Database, changed: Callable[[], None]) -> None:
         self._db = db
@@ -51,8 +57,7 @@ class TenantService:
             query = query.where(OrganizationRow.slug > after)
         async with self._db.read() as session:
             rows, following = await _page(session, query, limit)
-        data = [OrganizationOut.model_validate(row) for row in rows]
-        return Page(data=data, next=following)
+        return Page(data=[_organization(row) for row in rows], next=following)
 
     async def create_organization(self, given: OrganizationIn) -> OrganizationOut:
         """Make one; who asks becomes no member of it. Raises Conflict."""
@@ -65,25 +70,28 @@ class TenantService:
             await session.flush()
             await _record(session, row, "organization.create", row.slug, given.model_dump())
         self._changed()
-        return OrganizationOut.model_validate(row)
+        return _organization(row)
 
     async def organization(self, slug: str) -> OrganizationOut:
         """One. Raises NotFound."""
         async with self._db.read() as session:
             row = await access.organization(session, slug, "organization.read")
-        return OrganizationOut.model_validate(row)
+        return _organization(row)
 
-    async def change_organization(self, slug: str, patch: OrganizationPatch) -> OrganizationOut:
-        """Change one. Raises NotFound, Forbidden."""
+    async def change_organization(
+        self, slug: str, patch: OrganizationPatch, if_match: str | None = None
+    ) -> OrganizationOut:
+        """Change one. Raises NotFound, Forbidden, PreconditionFailed."""
         new = patch.sent()
         async with self._db.write() as session:
             row = await access.organization(session, slug, "organization.change", lock=True)
             if not actor.get().is_operator:
                 _refuse_operators_own(new)
+            etag.require(if_match, _document(row))
             detail = _change(row, new)
             await _record(session, row, "organization.change", slug, detail)
         self._changed()
-        return OrganizationOut.model_validate(row)
+        return _organization(row)
 
     async def projects(
         self, organization: str | None, *, after: str | None, limit: int
@@ -128,10 +136,13 @@ class TenantService:
             row = await access.project(session, slug, "project.read")
             return _project(row, (await _owners(session, [row]))[row.organization_id])
 
-    async def change_project(self, slug: str, patch: ProjectPatch) -> ProjectOut:
-        """Change one. Raises NotFound, Forbidden."""
+    async def change_project(
+        self, slug: str, patch: ProjectPatch, if_match: str | None = None
+    ) -> ProjectOut:
+        """Change one. Raises NotFound, Forbidden, PreconditionFailed."""
         async with self._db.write() as session:
             row = await access.project(session, slug, "project.change", lock=True)
+            etag.require(if_match, _document(row))
             owner = (await _owners(session, [row]))[row.organization_id]
             await _record(session, row, "project.change", owner, _change(row, patch.sent()))
         self._changed()
@@ -150,6 +161,18 @@ def _change(row: OrganizationRow | ProjectRow, new: dict[str, Any]) -> dict[str,
     for name, value in new.items():
         setattr(row, name, value)
     return {"before": before, "after": new}
+
+
+def _document(row: OrganizationRow | ProjectRow) -> dict[str, Any]:
+    """What a tag is of."""
+    names = _ORGANIZATION if isinstance(row, OrganizationRow) else _PROJECT
+    return {name: getattr(row, name) for name in names}
+
+
+def _organization(row: OrganizationRow) -> OrganizationOut:
+    return OrganizationOut(
+        **_document(row), created_at=row.created_at, etag=etag.etag(_document(row))
+    )
 
 
 async def _record(
@@ -192,6 +215,7 @@ def _project(row: ProjectRow, organization: str) -> ProjectOut:
         name=row.name,
         is_active=row.is_active,
         created_at=row.created_at,
+        etag=etag.etag(_document(row)),
     )
 
 

@@ -41,8 +41,12 @@ class Throttle:
     def __len__(self) -> int:
         return len(self._tries)
 
-    def enter(self, account: str, ip: str | None) -> None:
-        """Count a try. Raises RateLimited when it comes too early; then it does not count."""
+    def enter(self, account: str | None, ip: str | None) -> None:
+        """Count a try. Raises RateLimited when it comes too early; then it does not count.
+
+        account: None where nobody says whose it is. ip: None where it is not known; all such
+        callers are one address.
+        """
         keys = _keys(account, ip)
         now = self._clock()
         wait = max((self._known(key, now).until - now for key in keys), default=0.0)
@@ -55,12 +59,17 @@ class Throttle:
         for key, free in keys.items():
             self._count(key, free, now)
 
-    def passed(self, account: str, ip: str | None) -> None:
+    def passed(self, account: str | None, ip: str | None) -> None:
         """The try was right: the account begins anew, the address gets the try back."""
-        self._tries.pop(f"account:{account}", None)
-        tries = None if ip is None else self._tries.get(f"address:{_network(ip)}")
+        if account is not None:
+            self.forgive(account)
+        tries = self._tries.get(f"address:{neighbourhood(ip)}")
         if tries is not None:
             tries.count -= 1
+
+    def forgive(self, account: str) -> None:
+        """The account begins anew."""
+        self._tries.pop(f"account:{account}", None)
 
     def _known(self, key: str, now: float) -> _Tries:
         tries = self._tries.get(key)
@@ -80,15 +89,17 @@ class Throttle:
             self._tries.popitem(last=False)
 
 
-def _keys(account: str, ip: str | None) -> dict[str, int]:
-    keys = {f"account:{account}": FREE_OF_ACCOUNT}
-    if ip is not None:
-        keys[f"address:{_network(ip)}"] = FREE_OF_ADDRESS
+def _keys(account: str | None, ip: str | None) -> dict[str, int]:
+    keys = {f"address:{neighbourhood(ip)}": FREE_OF_ADDRESS}
+    if account is not None:
+        keys[f"account:{account}"] = FREE_OF_ACCOUNT
     return keys
 
 
-def _network(ip: str) -> str:
-    """An IPv6 caller has a whole network to call from."""
+def neighbourhood(ip: str | None) -> str:
+    """Whom an address is counted as: an IPv6 caller has a whole network to call from."""
+    if ip is None:
+        return "unknown"
     try:
         address = ipaddress.ip_address(ip)
     except ValueError:

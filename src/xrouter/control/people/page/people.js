@@ -20,6 +20,7 @@ if (form.dataset.secret) {
   if (!secret) {
     said.textContent = form.dataset.broken;
     form.hidden = true;
+    for (const way of document.querySelectorAll("[data-way]")) way.hidden = true;
   }
 }
 
@@ -54,3 +55,24 @@ form.addEventListener("submit", async (event) => {
     button.disabled = false;
   }
 });
+
+for (const way of document.querySelectorAll("[data-way]")) {
+  way.addEventListener("click", async () => {
+    way.disabled = true;
+    said.textContent = "";
+    try {
+      const reply = await fetch(way.dataset.way, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ secret }),
+      });
+      const told = await reply.json();
+      if (reply.ok) location.assign(told.url);
+      else said.textContent = told.error.message;
+    } catch {
+      said.textContent = form.dataset.failed;
+    } finally {
+      way.disabled = false;
+    }
+  });
+}
