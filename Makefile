@@ -34,6 +34,7 @@ format: .venv/installed-dev
 docs: .venv/installed-dev
 	$(BIN)/python -m tests.providers.feature_table
 	$(BIN)/python -m tests.pitfalls
+	$(BIN)/python -m tests.security
 
 bench: .venv/installed-dev
 	$(BIN)/python -m bench

@@ -6,8 +6,8 @@ import pytest
 from tests.edge.harness import KEY, open_house
 
 from xrouter.domain.bounds import compact
+from xrouter.domain.origin import origin
 from xrouter.edge.limits import DoorLimits
-from xrouter.edge.origin import origin
 
 PROXIES = tuple(map(compact, ["10.0.0.0/8", "::1", "2001:db8::/32"]))
 

@@ -48,16 +48,17 @@ def page(language: str, head: str, words: tuple[str, str, str]) -> str:
         path = HERE / f"{sheet}.toml"
         rows = tomllib.loads(path.read_text("utf-8"))["pitfall"]
         parts.append(f"## {title}\n\n| {' | '.join(words)} |\n|---|---|---|")
-        parts += [_row(row, language) for row in rows]
+        parts += [row(each, language) for each in rows]
         parts.append("")
     return "\n".join(parts)
 
 
-def _row(row: dict[str, Any], language: str) -> str:
-    quirk = f"{row['quirk' + language]} ({row['source']})"
-    told = row.get("answer" + language) or row["not_ours" + language]
-    tests = "<br>".join(f"`{test.removeprefix('tests/')}`" for test in row.get("tests", ()))
-    return f"| {_cell(quirk)} | {_cell(told)} | {tests} |"
+def row(told: dict[str, Any], language: str) -> str:
+    """A line of a table."""
+    quirk = f"{told['quirk' + language]} ({told['source']})"
+    answer = told.get("answer" + language) or told["not_ours" + language]
+    tests = "<br>".join(f"`{test.removeprefix('tests/')}`" for test in told.get("tests", ()))
+    return f"| {_cell(quirk)} | {_cell(answer)} | {tests} |"
 
 
 def _cell(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def _pitfalls() -> list[Any]:
     ]
 
 
+@cache
 def _functions(path: Path) -> set[str]:
     """Names of the tests in `path`, those of classes as `Class::test`."""
     names: set[str] = set()
@@ -37,7 +39,8 @@ def _functions(path: Path) -> set[str]:
     return names
 
 
-def _exists(test: str) -> bool:
+def exists(test: str) -> bool:
+    """Whether there is such a file, and such a test in it."""
     file, _, name = test.partition("::")
     path = ROOT / file
     if not path.is_file():
@@ -57,7 +60,7 @@ def test_a_pitfall_has_its_tests(pitfall: dict[str, Any]) -> None:
         return
     assert set(pitfall) == words | {"answer", "answer_ru", "tests"}
     assert pitfall["tests"], "a pitfall without a test"
-    assert [test for test in pitfall["tests"] if not _exists(test)] == []
+    assert [test for test in pitfall["tests"] if not exists(test)] == []
 
 
 def test_the_pages_say_what_the_lists_say() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import UpstreamTimeout
+from xrouter.domain.money import UNKNOWN, Charge, Part
 from xrouter.domain.usage import UsageEvent
 from xrouter.telemetry import metrics
 from xrouter.telemetry.metrics import Meters
@@ -65,3 +66,18 @@ def test_failed_attempts_are_counted_by_our_codes_only() -> None:
     text = meters.render().decode()
     assert 'code="upstream_timeout",endpoint="primary",provider="p"' in text
     assert "whatever" not in text
+
+
+def test_requests_of_unknown_price_are_counted_by_the_model_that_has_none() -> None:
+    meters = Meters()
+    known = Part(provider="p", endpoint="e", model="p/m", version="1", cost=5, rate=1)
+    unknown = Part(provider="q", endpoint="e", model="q/n", version="1")
+    meters.settled(event(charge=UNKNOWN))
+    meters.settled(event(charge=Charge(rate=1, cost=5)))
+    meters.settled(event(charge=Charge(rate=1, cost=5, parts=(unknown, known))))
+    meters.settled(event(charge=None))
+    lines = meters.render().decode().splitlines()
+    assert [line for line in lines if line.startswith("xrouter_price_unknown_total")] == [
+        'xrouter_price_unknown_total{model="p/m",provider="p"} 1.0',
+        'xrouter_price_unknown_total{model="q/n",provider="q"} 1.0',
+    ]

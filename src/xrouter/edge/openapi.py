@@ -11,7 +11,7 @@ from xrouter.edge.routes import Route
 
 _VERSION = "3.1.0"
 _TEMPLATE = "#/components/schemas/{name}"
-_HIDDEN = "xrouter.fields"
+_HIDDEN = ("xrouter.fields", "xrouter.tenant")
 _SCHEME = "ApiKey"
 _STATUSES = {
     "400": "The request is wrong; `param` names the field.",
@@ -20,6 +20,7 @@ _STATUSES = {
     "408": "The body did not arrive in time.",
     "413": "The body is too large.",
     "415": "The content encoding is not supported.",
+    "424": "The provider refused the account that the caller's project brought.",
     "429": "A limit was reached; `retry-after` says when to come back.",
     "500": "A defect of XRouter.",
     "502": "The provider failed.",
@@ -51,7 +52,8 @@ def document(routes: list[Route]) -> dict[str, Any]:
     kinds += [kind for route in routes for kind in (route.request, route.answer) if kind]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=_TEMPLATE)
     for schema in schemas.values():
-        schema.get("properties", {}).pop(_HIDDEN, None)
+        for name in _HIDDEN:
+            schema.get("properties", {}).pop(name, None)
         schema["description"] = schema.get("description", "").partition("\n\n")[0]
     paths: dict[str, Any] = {}
     for route in routes:

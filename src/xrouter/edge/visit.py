@@ -13,6 +13,7 @@ from xrouter.domain.bounds import Scope as KeyScope
 from xrouter.domain.errors import ClientGone, InvalidRequest, Unauthenticated, XRouterError
 from xrouter.domain.history import ResponseStore
 from xrouter.domain.identity import Principal
+from xrouter.domain.origin import origin
 from xrouter.domain.ports import CallInfo, Flow, KeyBook, SnapshotSource
 from xrouter.domain.usage import new_id
 from xrouter.edge import fields
@@ -23,12 +24,12 @@ from xrouter.edge.credential import credential
 from xrouter.edge.disconnect import CLIENT_GONE, GONE, LEAVING, Cancellation, Leaving, watch
 from xrouter.edge.heartbeat import Heartbeat
 from xrouter.edge.limits import DoorLimits
-from xrouter.edge.origin import origin
 from xrouter.edge.outlet import JSON, Outlet
 from xrouter.edge.reply import HttpReply
 from xrouter.edge.shed import PRIORITY, Overloaded, Place, Shed
 from xrouter.edge.voice import Voice, encode
 from xrouter.telemetry.logs import log
+from xrouter.telemetry.veil import veiled
 
 STRANGERS_BODY = 1 << 20
 """Bytes; for a larger body, or one of unknown length, the key is looked at before it is read."""
@@ -211,7 +212,7 @@ class Visit:
                 "refused_at_the_door",
                 request_id=self.request_id,
                 method=self.scope["method"],
-                path=self.scope["path"],
+                path=veiled(self.scope["path"]),
                 status=error.status,
                 code=error.code,
             )

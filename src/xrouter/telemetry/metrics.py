@@ -7,6 +7,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import XRouterError
+from xrouter.domain.money import Charge
 from xrouter.domain.usage import UsageEvent
 
 MAX_MODELS = 1000
@@ -64,6 +65,11 @@ class Meters:
             "Requests by strategy, and by which target answered: first, other or none",
             ("strategy", "answered"),
         )
+        self.unpriced = self.counter(
+            "xrouter_price_unknown",
+            "Requests charged with 0, for want of a price or of an exchange rate",
+            ("model", "provider"),
+        )
         self._plans: dict[tuple[str, str], Counter] = {}
         self._series: dict[tuple[str, str, str], _ModelSeries] = {}
 
@@ -95,6 +101,9 @@ class Meters:
             series.tokens_out.inc(event.tokens_out)
         if event.tokens_cached:
             series.cached.inc(event.tokens_cached)
+        charge = event.charge
+        if charge is not None and (charge.rate is None or charge.parts):
+            self._note_unpriced(charge, key)
 
     def upstream_failed(self, endpoint: Endpoint, error: XRouterError) -> None:
         """An attempt at a target failed; codes of providers are not labels, ours are."""
@@ -112,6 +121,12 @@ class Meters:
     def counter(self, name: str, about: str, labels: tuple[str, ...]) -> Counter:
         """A further counter, for those who count."""
         return Counter(name, about, labels, registry=self.registry)
+
+    def _note_unpriced(self, charge: Charge, key: tuple[str, str, str]) -> None:
+        """Of several attempts, each by its own model."""
+        places = [(part.model, part.provider) for part in charge.parts if not part.is_known]
+        for place in places if charge.parts else [key[1:]]:
+            self.unpriced.labels(*self._bounded((key[0], *place))[1:]).inc()
 
     def _new_series(self, key: tuple[str, str, str]) -> _ModelSeries:
         series = _ModelSeries(self, *self._bounded(key))

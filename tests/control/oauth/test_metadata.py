@@ -158,6 +158,21 @@ async def test_o42_a_key_made_ahead_of_its_time_signs_later(world: World) -> Non
     assert made["kid"] in {key["kid"] for key in await published(world)}
 
 
+async def test_o42_without_the_key_that_signed_another_signs_at_once(world: World) -> None:
+    """Also where one was made ahead of its time, and would sign from tomorrow on."""
+    client = await world.service()
+    leaked = header(await world.own_token(client))["kid"]
+    ahead = (await world.ask("POST", "/oauth/keys", status=201))["kid"]
+    await world.ask("DELETE", f"/oauth/keys/{leaked}")
+    token = await world.own_token(client)
+    assert header(token)["kid"] not in (leaked, ahead)
+    await world.publish()
+    assert (await world.call(token)).status_code == 200
+    world.ahead = timedelta(days=1, seconds=1)
+    await world.oauth.keeper.turn()
+    assert header(await world.own_token(client))["kid"] == ahead
+
+
 async def test_after_a_change_of_the_algorithm_both_are_good(new_world: NewWorld) -> None:
     first = await new_world()
     client = await first.service()

@@ -66,14 +66,15 @@ async def _invalid(_request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for it
-    where = f"{request.method} {request.url.path}"
+    asked: str = request.scope["path"]  # `request.url` is made of the header Host
+    where = f"{request.method} {asked}"
     if error.status_code == NotFound.status:
         return response(
             NotFound(f"There is no {where}.", hint="GET /control/v1/openapi.json lists what is.")
         )
     if error.status_code == MethodNotAllowed.status:
         table: _Methods = request.app.state.methods
-        found = {m for path, methods in table if path.match(request.url.path) for m in methods}
+        found = {m for path, methods in table if path.match(asked) for m in methods}
         methods = ", ".join(sorted(found))
         answer = response(MethodNotAllowed(f"{where} is not possible; possible: {methods}."))
         answer.headers["allow"] = methods

@@ -3,13 +3,16 @@
 Who sends a header Authorization asks by it alone; a cookie counts for who sends none. A request by
 cookie that may change something needs the session's CSRF token, as the header `x-csrf-token` or as
 the field `csrf` of a form, and must come from a page of our own.
+
+An answer that goes on and on is for who may still have it: a session that has ended, or a right
+that was taken away, ends it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -31,9 +34,12 @@ from xrouter.domain.errors import (
 from xrouter.domain.secret import Secret
 from xrouter.domain.usage import new_id
 from xrouter.telemetry.logs import log
+from xrouter.telemetry.veil import veiled
 
 MAX_BODY = 4 << 20
 BODY_S = 30.0
+RECHECK_S = 2.0
+"""Between two looks at who gets an answer that goes on."""
 
 _HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -47,8 +53,10 @@ _Headers = dict[bytes, bytes]
 class Visitors(Protocol):
     """Who is signed in."""
 
-    async def of(self, headers: Iterable[tuple[bytes, bytes]]) -> SignedIn | None:
-        """By the cookie of a request."""
+    async def of(
+        self, headers: Iterable[tuple[bytes, bytes]], *, touch: bool = True
+    ) -> SignedIn | None:
+        """By the cookie of a request. touch: whether that counts as using the session."""
 
 
 class Guard:
@@ -88,17 +96,46 @@ class Guard:
                 _require_token(who.user, headers, body)
             actor.set(who)
             author.set(who.name)
-            await self._app(scope, _Replay(body, receive), answer)
+            work = self._app(scope, _Replay(body, receive), answer)
+            await (work if who.user is None else self._watched(work, scope, headers, answer))
         except XRouterError as error:
             await errors.response(error)(scope, receive, answer)
         except Exception:
-            log.exception("control_defect", request_id=answer.request_id, path=scope["path"])
+            log.exception(
+                "control_defect", request_id=answer.request_id, path=veiled(scope["path"])
+            )
             if answer.started:
                 raise
             ours = InternalError("An internal error occurred; the log knows more.")
             await errors.response(ours)(scope, receive, answer)
 
-    async def _admit(self, scope: Scope, headers: _Headers) -> Actor:
+    async def _watched(
+        self, work: Awaitable[None], scope: Scope, headers: _Headers, answer: _Answer
+    ) -> None:
+        """Let the application answer; end what it sends when who gets it may not have it."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait({task}, timeout=RECHECK_S))[0]:
+                if answer.started and not await self._is_welcome(scope, headers):
+                    await answer.end()
+                    return
+            await task
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _is_welcome(self, scope: Scope, headers: _Headers) -> bool:
+        """Whether who was let in would be now; without the database, as before."""
+        try:
+            await self._admit(scope, headers, touch=False)
+        except (Unauthenticated, Forbidden):
+            return False
+        except XRouterError:
+            return True
+        return True
+
+    async def _admit(self, scope: Scope, headers: _Headers, *, touch: bool = True) -> Actor:
         """Who asks. Raises Unauthenticated, and Forbidden for a route that is not theirs."""
         access = self._doors.access(scope["method"], scope["path"])
         ip = (scope.get("client") or (None,))[0]
@@ -111,7 +148,7 @@ class Guard:
             return Actor(name=ANONYMOUS, ip=ip, agent=agent)
         user = None
         if given is None and self._visitors is not None:
-            user = await self._visitors.of(scope["headers"])
+            user = await self._visitors.of(scope["headers"], touch=touch)
         if user is None:
             self._require_admin(given)
             return Actor(name=ADMIN, ip=ip, agent=agent)
@@ -197,8 +234,17 @@ class _Answer:
         self._send = send
         self.request_id = new_id("req_")
         self.started = False
+        self._ended = False
+
+    async def end(self) -> None:
+        """Nothing more comes, whatever the application still sends."""
+        if not self._ended:
+            self._ended = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def __call__(self, message: Message) -> None:
+        if self._ended:
+            return
         if message["type"] == "http.response.start":
             self.started = True
             headers: list[Any] = list(message.get("headers", []))
@@ -208,4 +254,6 @@ class _Answer:
             if message["status"] == Unauthenticated.status and b"www-authenticate" not in named:
                 headers.append((b"www-authenticate", b"Bearer"))
             message = {**message, "headers": headers}
+        else:
+            self._ended = not message.get("more_body", False)
         await self._send(message)

@@ -25,7 +25,8 @@ from xrouter.control.oauth import ground
 from xrouter.control.oauth.config import OAuthConfig
 from xrouter.control.oauth.problems import NO_STORE, OPEN, OAuthError, failure
 from xrouter.control.oauth.signing import SigningKeys
-from xrouter.domain.errors import XRouterError
+from xrouter.domain.bounds import Bounds, compact
+from xrouter.domain.errors import Forbidden, XRouterError
 from xrouter.domain.identity import PREFIX
 from xrouter.domain.tokens import ACCOUNT, InvalidToken, Trust
 from xrouter.stores.memory.tokens import verify
@@ -109,10 +110,11 @@ class Account:
             raise OAuthError("", "Send one key as Authorization: Bearer.", status=401, headers=_BAD)
         secret = secret.strip()
         if secret.startswith(PREFIX):
-            return await self._by_key(session, secret)
+            ip = request.client.host if request.client else None
+            return await self._by_key(session, secret, ip)
         return await self._by_token(session, secret)
 
-    async def _by_key(self, session: AsyncSession, secret: str) -> Holder:
+    async def _by_key(self, session: AsyncSession, secret: str, ip: str | None) -> Holder:
         mac, now = self._mac(secret), self._now()
         query = select(KeyRow).where(
             or_(KeyRow.mac == mac, (KeyRow.previous_mac == mac) & (KeyRow.previous_until > now)),
@@ -122,6 +124,7 @@ class Account:
         row = (await session.scalars(query)).first()
         if row is None:
             raise _unknown()
+        _require_address(row, ip)
         return Holder(
             key_id=row.key_id, label=row.name, project=row.project, expires_at=row.expires_at
         )
@@ -272,6 +275,15 @@ def _began(serial: str) -> float:
     for digit in serial[:_TIME_DIGITS]:
         value = value * len(_ALPHABET) + _ALPHABET.index(digit)
     return value / _MS
+
+
+def _require_address(row: KeyRow, ip: str | None) -> None:
+    """As at the door of the data plane. Raises OAuthError."""
+    try:
+        Bounds(networks=tuple(map(compact, row.ip_ranges))).require_address(ip)
+    except (Forbidden, ValueError):
+        text = "The key may not be used from this address."
+        raise OAuthError("ip_not_allowed", text, status=403) from None
 
 
 def _rubles(billionths: Any) -> float:

@@ -30,6 +30,7 @@ from xrouter.control.people.sessions import Sessions
 from xrouter.control.people.sign_in import SignInService
 from xrouter.domain.tokens import TOKEN_SCOPES
 from xrouter.telemetry.logs import log
+from xrouter.telemetry.veil import veiled
 
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
 _FRESH = {"cache-control": "public, max-age=300", **OPEN}
@@ -53,7 +54,7 @@ class OAuth:
         self.keys = SigningKeys(db, vault, config, means.now)
         grants = Grants(means, self.keys)
         self.keeper = Keeper(db, self.keys, grants)
-        reception = Reception(db, sessions, sign_in, config)
+        reception = Reception(db, sessions, sign_in, config, means.ways)
         pages = Authorization(db, reception, grants, config)
         desk = Desk(means, ClientBook(db, vault), grants, self.keys)
         flow = KeyFlow(db, vault, reception, grants)
@@ -133,7 +134,7 @@ def _safe(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except Exception:  # noqa: BLE001 - the last line of defence of a request
-            log.exception("oauth_defect", path=request.url.path)
+            log.exception("oauth_defect", path=veiled(request.scope["path"]))
             text = "An internal error occurred; the log knows more."
             return OAuthError("server_error", text, status=500).response()
 

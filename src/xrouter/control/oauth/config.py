@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.base import utc_now
+from xrouter.control.people.ways import Ways
 from xrouter.stores.vault import Vault
 
 CODE_LIFE = timedelta(seconds=60)
@@ -41,7 +42,7 @@ class OAuthConfig(Struct, frozen=True, kw_only=True):
 class Means(Struct, frozen=True):
     """What the room works with. changed: called after what the data plane must know.
 
-    now: the time in UTC, for tests.
+    now: the time in UTC, for tests. ways: to come in beside the password.
     """
 
     db: Database
@@ -49,3 +50,4 @@ class Means(Struct, frozen=True):
     config: OAuthConfig
     changed: Callable[[], None]
     now: Callable[[], datetime] = utc_now
+    ways: Ways = Ways()

@@ -28,6 +28,7 @@ from xrouter.control.oauth.problems import (
     form,
 )
 from xrouter.control.oauth.signing import SigningKeys
+from xrouter.control.people.throttle import neighbourhood
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.tokens import AccessToken, InvalidToken, Trust
 from xrouter.stores.memory.tokens import verify
@@ -109,12 +110,12 @@ class Desk:
     async def _revoke(self, request: Request) -> Response:
         given = await form(request)
         client = await self._book.authenticate(request, given)
-        token = _need(given, "token")
-        self._guesses.enter(client.client_id)
+        token, asker = _need(given, "token"), _asker(client, request)
+        self._guesses.enter(asker)
         async with self._db.write() as session:
             owner = await self._end(session, client, token)
         if owner is None:
-            self._guesses.miss(client.client_id)
+            self._guesses.miss(asker)
             return Response(status_code=200, headers={**NO_STORE, **OPEN})
         if owner != client.id:
             raise OAuthError("invalid_client", "The token belongs to another client.")
@@ -148,12 +149,12 @@ class Desk:
         client = await self._book.authenticate(request, given)
         if client.secret is None:
             raise OAuthError("invalid_client", "This takes a client that has a secret.", status=401)
-        self._guesses.enter(client.client_id)
-        token = _need(given, "token")
+        token, asker = _need(given, "token"), _asker(client, request)
+        self._guesses.enter(asker)
         async with self._db.read() as session:
             told = await self._tell_of(session, client, token)
         if told is _INACTIVE:
-            self._guesses.miss(client.client_id)
+            self._guesses.miss(asker)
         return JSONResponse(told, headers=NO_STORE)
 
     async def _tell_of(
@@ -212,6 +213,14 @@ async def answered(work: Callable[[Request], Awaitable[Response]], request: Requ
         answer = away().response()
     answer.headers.update(OPEN)
     return answer
+
+
+def _asker(client: ClientRow, request: Request) -> str:
+    """Who guesses. Anybody can say to be a public client, and must not use up its guesses."""
+    if client.secret is not None:
+        return client.client_id
+    ip = request.client.host if request.client else None
+    return f"{client.client_id} {neighbourhood(ip)}"
 
 
 async def _grant(session: AsyncSession, grant_id: str) -> GrantRow | None:

@@ -115,8 +115,8 @@ class Grants:
                 token = REFRESH + secrets.token_urlsafe(_BYTES)
                 session.add(self._refresh_row(taken.grant, token))
                 taken = Taken(grant=taken.grant, user=taken.user, refresh=token)
-        self.changed()
         if taken is None:
+            self.changed()  # a grant may have been revoked; one that was made changes nothing
             raise bad_grant()
         return await self._answer(client, taken, taken.grant.scopes)
 
@@ -166,8 +166,8 @@ class Grants:
             taken = await self._rotate(session, client, token)
             if taken is not None and scopes is not None:
                 _require_within(scopes, taken.grant.scopes)
-        self.changed()
         if taken is None:
+            self.changed()
             raise bad_grant()
         return await self._answer(client, taken, scopes or taken.grant.scopes)
 

@@ -50,6 +50,7 @@ KEY = "key"
 _MAX_LABEL = 100
 _SHOWN = 4
 _FORBIDDEN, _AWAY = 403, 503
+_OURS = select(ClientRow).where(ClientRow.client_id == CLIENT)
 
 
 class KeyFlow:
@@ -129,7 +130,7 @@ class KeyFlow:
             return await self._reception.projects(session, None)
 
     async def _allow(self, given: dict[str, str], user: SignedIn, project: str) -> str:
-        client = await self._client()
+        client = await self._made()
         callback = given.get("callback_url", "")
         life = CODE_LIFE if callback else KEY_CODE_LIFE
         async with self._db.write() as session:
@@ -150,19 +151,24 @@ class KeyFlow:
             )
         return code
 
-    async def _client(self) -> ClientRow:
-        """Made on first use. Raises OAuthError when it was switched off."""
-        query = select(ClientRow).where(ClientRow.client_id == CLIENT)
+    async def _made(self) -> ClientRow:
+        """As `_client`; made on first use."""
         try:
             async with self._db.write() as session:
-                found: ClientRow | None = await session.scalar(query)
-                if found is None:
-                    found = ClientRow(client_id=CLIENT, name="Applications with a key of their own")
-                    session.add(found)
+                if await session.scalar(_OURS) is None:
+                    name = "Applications with a key of their own"
+                    session.add(ClientRow(client_id=CLIENT, name=name))
         except IntegrityError:  # another process made it
-            async with self._db.read() as session:
-                found = await session.scalar(query)
-        if found is None or not found.is_active:
+            pass
+        return await self._client()
+
+    async def _client(self) -> ClientRow:
+        """For whom all these codes are. Raises OAuthError, also when it was switched off."""
+        async with self._db.read() as session:
+            found: ClientRow | None = await session.scalar(_OURS)
+        if found is None:  # no code was ever made
+            raise OAuthError("invalid_grant", "Invalid code or code_verifier.")
+        if not found.is_active:
             raise OAuthError("access_denied", "The operator has switched this off", status=403)
         return found
 

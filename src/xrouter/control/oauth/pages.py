@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from xrouter.control.kit.actor import SignedIn
 from xrouter.control.oauth.words import WORDS, language
+from xrouter.control.people.ways import Ways, is_local
 
 _FOLDER = Path(__file__).with_name("page")
 _PAGE = Template((_FOLDER / "page.html").read_text("utf-8"))
@@ -38,7 +40,14 @@ class Page:
         return escape(self._words[name].format(*given))
 
     def sign_in(
-        self, *, next_url: str, csrf: str, problem: str | None, answers: str | None, status: int
+        self,
+        *,
+        next_url: str,
+        csrf: str,
+        problem: str | None,
+        answers: str | None,
+        status: int,
+        providers: Ways,
     ) -> Response:
         """The form for e-mail and password. answers: origin that the way may end at."""
         told = f'<p class="bad" role="alert">{self.word(problem)}</p>' if problem else ""
@@ -50,8 +59,20 @@ class Page:
             f"<label>{self.word('password')}"
             '<input type="password" name="password" autocomplete="current-password" required>'
             f'</label><button class="main">{self.word("sign_in")}</button></form>'
+            f"{self._ways(providers, next_url)}"
         )
         return self._page("sign_in", (), body, answers=answers, status=status)
+
+    def _ways(self, providers: Ways, next_url: str) -> str:
+        """Links to sign-in providers; none where the way back is too long for them."""
+        if not is_local(next_url):
+            return ""
+        after = quote(next_url, safe="")
+        return "".join(
+            f'<p class="way"><a href="/control/oidc/{name}?next={after}">'
+            f"{self.word('by', title)}</a></p>"
+            for name, title in providers.titles.items()
+        )
 
     def consent(
         self,

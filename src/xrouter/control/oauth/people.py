@@ -25,6 +25,7 @@ from xrouter.control.people import access, cookies
 from xrouter.control.people.schemas import SignIn
 from xrouter.control.people.sessions import Sessions
 from xrouter.control.people.sign_in import SignInService
+from xrouter.control.people.ways import Ways
 from xrouter.domain.errors import RateLimited, Unauthenticated, XRouterError
 
 SEE_OTHER = 303
@@ -41,11 +42,17 @@ class Reception:
     """Lets people in. ways: path of each page that needs somebody, and where its answers go."""
 
     def __init__(
-        self, db: Database, sessions: Sessions, sign_in: SignInService, config: OAuthConfig
+        self,
+        db: Database,
+        sessions: Sessions,
+        sign_in: SignInService,
+        config: OAuthConfig,
+        providers: Ways,
     ) -> None:
         self._db = db
         self._sessions = sessions
         self._sign_in = sign_in
+        self._providers = providers
         self._cookie = "__Host-xrouter-form" if config.is_secure else "xrouter-form"
         self._secure = config.is_secure
         self.ways: dict[str, Origin] = {}
@@ -86,7 +93,12 @@ class Reception:
         """The page to sign in at; afterwards it goes on at `next_url`."""
         csrf = self._known(request) or secrets.token_urlsafe(32)
         page = Page(request).sign_in(
-            next_url=next_url, csrf=csrf, problem=problem, answers=answers, status=status
+            next_url=next_url,
+            csrf=csrf,
+            problem=problem,
+            answers=answers,
+            status=status,
+            providers=self._providers,
         )
         page.set_cookie(
             self._cookie, csrf, path="/", secure=self._secure, httponly=True, samesite="lax"

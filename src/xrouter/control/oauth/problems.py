@@ -79,7 +79,7 @@ async def form(request: Request) -> dict[str, str]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _FORM:
         raise bad_request(f"The body must be a form: {_FORM}.")
-    if request.url.query:
+    if request.scope["query_string"]:  # `request.url` is made of the header Host
         raise bad_request("Parameters belong into the body, not into the address.")
     return fields(await _body(request))
 

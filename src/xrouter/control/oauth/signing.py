@@ -10,13 +10,14 @@ from typing import Any
 
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.base import utc_now
 from xrouter.control.db.tables.catalog import CatalogState
 from xrouter.control.db.tables.oauth import SigningKeyRow
+from xrouter.control.db.triggers import CHANNEL
 from xrouter.control.oauth.config import OAuthConfig
 from xrouter.domain.tokens import TOKEN_TYPE, TokenKey
 from xrouter.stores.vault import Vault
@@ -88,14 +89,15 @@ class SigningKeys:
             rows = await every(session)
         now = self._now()
         newest = _newest(rows, self._config.algorithm)
+        nobody = self._signing(rows, now) is None
         stale = newest is None or newest.signs_from <= now - ROTATE_EVERY
-        fresh = await self._make(now, first=newest is None) if stale else None
+        fresh = await self._make(now, first=nobody) if nobody or stale else None
         if fresh is None and not self._is_work(rows, now):
             return False
         async with self._db.write() as session:
-            await session.execute(update(CatalogState).values(revision=CatalogState.revision + 1))
-            again = _newest(await every(session), self._config.algorithm)
-            if fresh is not None and (again and again.kid) == (newest and newest.kid):
+            await _raise_revision(session)
+            again = await every(session)
+            if fresh is not None and [row.kid for row in again] == [row.kid for row in rows]:
                 session.add(fresh)
                 await session.flush()
             await self._retire(session, now)
@@ -106,7 +108,7 @@ class SigningKeys:
         row = await self._make(self._now(), first=False)
         async with self._db.write() as session:
             session.add(row)
-            await session.execute(update(CatalogState).values(revision=CatalogState.revision + 1))
+            await _raise_revision(session)
         return row
 
     async def forget(self, kid: str) -> bool:
@@ -114,7 +116,7 @@ class SigningKeys:
         self._kept.pop(kid, None)
         async with self._db.write() as session:
             gone = await session.execute(delete(SigningKeyRow).where(SigningKeyRow.kid == kid))
-            await session.execute(update(CatalogState).values(revision=CatalogState.revision + 1))
+            await _raise_revision(session)
         return bool(getattr(gone, "rowcount", 0))
 
     async def _current(self) -> SigningKeyRow | None:
@@ -153,16 +155,27 @@ class SigningKeys:
 
     def _replaced(self, rows: Sequence[SigningKeyRow], now: datetime) -> list[SigningKeyRow]:
         """Those in whose place another one signs."""
-        signing = [row for row in rows if row.signs_from <= now]
-        current = _newest(signing, self._config.algorithm)
+        current = self._signing(rows, now)
         if current is None:
             return []
-        return [row for row in signing if row is not current and row.retired_at is None]
+        began = (row for row in rows if row.signs_from <= now)
+        return [row for row in began if row is not current and row.retired_at is None]
+
+    def _signing(self, rows: Sequence[SigningKeyRow], now: datetime) -> SigningKeyRow | None:
+        """The one that signs now; None also where each begins later, the one before being gone."""
+        return _newest([row for row in rows if row.signs_from <= now], self._config.algorithm)
 
     def _over(self, rows: Sequence[SigningKeyRow], now: datetime) -> list[SigningKeyRow]:
         """Those of which no token can be good any more."""
         until = now - self._config.token_life - _MARGIN
         return [row for row in rows if row.retired_at is not None and row.retired_at < until]
+
+
+async def _raise_revision(session: AsyncSession) -> None:
+    """All processes look at once; no trigger does that for this table."""
+    await session.execute(update(CatalogState).values(revision=CatalogState.revision + 1))
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(text(f"NOTIFY {CHANNEL}"))
 
 
 async def every(session: AsyncSession) -> Sequence[SigningKeyRow]:

@@ -7,6 +7,7 @@ ENGLISH, RUSSIAN = "en", "ru"
 WORDS: dict[str, dict[str, str]] = {
     ENGLISH: {
         "sign_in": "Sign in",
+        "by": "Sign in with {}",
         "email": "E-mail",
         "password": "Password",
         "wrong": "The e-mail or the password is wrong.",
@@ -42,6 +43,7 @@ WORDS: dict[str, dict[str, str]] = {
     },
     RUSSIAN: {
         "sign_in": "Вход",
+        "by": "Войти через {}",
         "email": "Эл. почта",
         "password": "Пароль",
         "wrong": "Неверная почта или пароль.",
