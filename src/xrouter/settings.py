@@ -6,22 +6,33 @@ folder; the environment wins. Unknown settings are errors.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 from typing_extensions import override
 
+from xrouter.control.kit.schemas import Name
+from xrouter.control.people.oidc.config import MAX_PROVIDERS, OidcProvider
 from xrouter.domain.bounds import Network, compact
 from xrouter.domain.secret import Secret
 
@@ -34,6 +45,30 @@ class SettingsError(Exception):
     """What is wrong with the settings, one line for each."""
 
 
+class Seller(BaseModel):
+    """Who runs this router and sells, as invoices and acts name it."""
+
+    model_config = ConfigDict(extra="forbid", str_max_length=500, str_strip_whitespace=True)
+
+    name: str = ""
+    name_en: str = ""
+    inn: str = ""
+    kpp: str = ""
+    ogrn: str = ""
+    address: str = ""
+    address_en: str = ""
+    phone: str = ""
+    bank: str = ""
+    bank_en: str = ""
+    bik: str = ""
+    account: str = ""
+    correspondent_account: str = ""
+    director: str = ""
+    director_en: str = ""
+    accountant: str = ""
+    accountant_en: str = ""
+
+
 class Settings(BaseSettings):
     """How this process runs. Sizes in bytes, times in seconds."""
 
@@ -41,6 +76,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
     data_dir: Path = Path("var")
     database_url: SecretStr | None = None
     redis_url: SecretStr | None = None
@@ -58,10 +94,13 @@ class Settings(BaseSettings):
     journal_max_bytes: int = Field(2 << 30, ge=1 << 20)
     probe_every: float = Field(15.0, ge=0.5, le=3600)
     probe_token_every: float = Field(0.0, ge=0, le=86400)
+    require_price: Literal["allow", "refuse"] = "allow"
     lease: float = Field(30.0, ge=1, le=3600)
     public_url: str | None = None
     token_life: float = Field(365 * 86400.0, ge=60, le=10 * 365 * 86400.0)
     token_algorithm: Literal["ES256", "RS256"] = "ES256"  # noqa: S105 - no secret
+    oidc: Annotated[dict[Name, OidcProvider], NoDecode] = Field({}, max_length=MAX_PROVIDERS)
+    seller: Annotated[Seller, NoDecode] = Seller()
 
     @classmethod
     @override
@@ -74,6 +113,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
+
+    @field_validator("seller", "oidc", mode="before")
+    @classmethod
+    def _from_json(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        try:
+            return json.loads(given)
+        except ValueError:
+            raise ValueError('must be JSON, like {"name": "..."}') from None
 
     @field_validator("public_url")
     @classmethod

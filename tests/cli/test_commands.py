@@ -263,11 +263,11 @@ def _use(server: Server) -> None:
 
 
 def _shows_usage(place: Shell) -> None:
-    by_model = {row["group"]: row for row in place.json("usage")}
+    by_model = {row["model"]: row for row in place.json("usage")}
     assert by_model[MODEL]["requests"] == 2
     assert by_model[MODEL]["tokens_out"] > 0
     assert by_model["openai/gpt-4o"]["requests"] == 1
-    for by in ("key", "provider", "day"):
+    for by in ("key", "provider", "day", "project,model"):
         assert place.json("usage", "--by", by)
         assert "requests" in place.out("usage", "--by", by)
     assert MODEL in place.out("usage")

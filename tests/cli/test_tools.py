@@ -16,7 +16,7 @@ COMMANDS = {
     "providers": ["list", "add", "standby", "enable", "disable", "remove", "adapters"],
     "models": ["list", "sync", "add", "enable", "disable", "remove"],
     "keys": ["create", "list", "revoke"],
-    "db": ["upgrade", "downgrade", "current"],
+    "db": ["upgrade", "downgrade", "current", "move"],
 }
 ALONE = ["serve", "sandbox", "usage", "doctor"]
 

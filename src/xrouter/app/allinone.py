@@ -13,13 +13,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from xrouter.app import discovery, memory, playground, registration
-from xrouter.app.configured import door_limits, gateway_config
-from xrouter.app.control import JOURNAL, ControlPlane, vault_of
+from xrouter.app.configured import door_limits, gateway_config, vault_of
+from xrouter.app.control import JOURNAL, ControlPlane
 from xrouter.app.gateway import DataPlane, serve
-from xrouter.app.presence import ServerLock
+from xrouter.app.presence import ServerLock, url_of
 from xrouter.app.welcome import Welcome
 from xrouter.control.db import schema
-from xrouter.control.limits.spent import spent
+from xrouter.control.db.errors import DatabaseTaken
+from xrouter.control.limits.seeder import Seeder
 from xrouter.domain.errors import OperatorError, XRouterError
 from xrouter.edge.health import Health
 from xrouter.edge.run import DoorServer, RunOptions
@@ -31,8 +32,8 @@ from xrouter.telemetry.logs import LineWriter, log
 RETRY_S = 5.0
 
 
-class AllInOne:
-    """One process with everything. `run` serves until it is told to stop."""
+class Planes:
+    """Both planes, joined by their pipes, for whoever opens a door to them."""
 
     def __init__(
         self,
@@ -40,12 +41,14 @@ class AllInOne:
         environ: Mapping[str, str],
         writer: LineWriter,
         say: Callable[[str], None],
+        *,
+        answers: bool = True,
     ) -> None:
         """environ: where providers' credentials are looked for. say: prints the welcome.
 
-        Raises AlreadyRunning, VaultError, DatabaseError.
+        answers: whether this process answers model requests, and so knows what they use.
+        Raises VaultError, DatabaseError.
         """
-        self._lock = ServerLock(settings.data_dir)
         self._settings = settings
         self._environ = environ
         vault = vault_of(settings)
@@ -58,43 +61,22 @@ class AllInOne:
             self._data.tokens,
             self._data.explainer,
             signal=None if self._data.shared is None else self._data.shared.signal,
-            meters=self._data.limits,
+            meters=self._data.limits if answers or self._data.shared is not None else None,
         )
         self._welcome = Welcome(self._control, say)
         self._playground: playground.Playground | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        door = Door(
-            self._data.flow,
-            self._data.snapshots,
-            self._data.keys,
-            self._data.meters.render,
-            Health(self._data.snapshots),
-            responses=self._data.responses,
-            limits=door_limits(settings),
-            fallback=self._control.serve,
-            other_openapi=self._control.app.openapi,
-            status=self._data.status,
-        )
-        self._data.measure_door(door)
-        self._options = RunOptions(host=settings.host, port=settings.port, grace=settings.grace)
-        self._server = DoorServer(door, self._options)
-        self._server.farewells.append(self._control.events.close)
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises XRouterError when it cannot start."""
-        try:
-            async with self._life():
-                await serve(self._server, self._options)
-        finally:
-            self._lock.release()
+    async def greet(self, url: str) -> None:
+        """Say where the door is and, on the first start, give out a key."""
+        await self._welcome.say(url, self._data.snapshots, sandbox=self._playground is not None)
 
     @asynccontextmanager
-    async def _life(self) -> AsyncIterator[None]:
-        """From before the first request until after the last."""
+    async def life(self) -> AsyncIterator[None]:
+        """From before the first request until after the last. Raises XRouterError."""
         self._data.start()
         try:
             await self._join()
-            self._spawn(self._greet())
             memory.settle()
             yield
         finally:
@@ -103,15 +85,17 @@ class AllInOne:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._leave()
 
-    async def _remember_spent(self) -> None:
+    def _seeder(self) -> Seeder:
         """Quotas and budgets go on where they were; without the database they begin anew."""
-        if not self._data.snapshots.current.limits:
-            return
-        try:
-            await self._control.drain_all()
-            self._data.limits.seed(await spent(self._control.db, self._data.snapshots.current))
-        except (XRouterError, OSError) as error:
-            log.error("limits_begin_anew", error=str(error) or type(error).__name__)
+        return Seeder(
+            self._control.db,
+            self._control.drain_all,
+            self._data.limits,
+            lambda: self._data.snapshots.current,
+            lost=self._data.limits_are_lost,
+            asked=self._data.spent.asked,
+            publish=self._data.spent.write,
+        )
 
     async def _join(self) -> None:
         """Bring the database up; without it, go on if the last snapshot is there."""
@@ -120,7 +104,7 @@ class AllInOne:
         )
         try:
             await self._prepare()
-        except WrongMasterKey:
+        except (WrongMasterKey, DatabaseTaken):
             raise
         except XRouterError as error:
             if self._data.snapshots.current.revision < 0:
@@ -129,7 +113,9 @@ class AllInOne:
             log.error("database_away", error=error.message, hint=error.hint)
             self._spawn(self._prepare_later())
         await publisher.turn()
-        await self._remember_spent()
+        seeder = self._seeder()
+        await seeder.turn()
+        self._spawn(seeder.run())
         self._spawn(publisher.run())
         self._spawn(self._control.listener.run())
         self._spawn(self._control.drain.run())
@@ -188,14 +174,6 @@ class AllInOne:
             await registration.request(self._control, "DELETE", f"/providers/{name}")
         playground.remember(self._settings.data_dir, {})
 
-    async def _greet(self) -> None:
-        """Once the port is open: say where, and on the first start give out a key."""
-        await self._server.listening.wait()
-        host, port = self._server.address
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        self._lock.announce(url)
-        await self._welcome.say(url, self._data.snapshots, sandbox=self._playground is not None)
-
     async def _leave(self) -> None:
         try:
             await self._control.drain_all()
@@ -208,3 +186,50 @@ class AllInOne:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
+
+
+class AllInOne(Planes):
+    """One process with everything. `run` serves until it is told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        writer: LineWriter,
+        say: Callable[[str], None],
+    ) -> None:
+        """See `Planes`. Raises AlreadyRunning, too."""
+        self._lock = ServerLock(settings.data_dir)
+        super().__init__(settings, environ, writer, say)
+        door = Door(
+            self._data.flow,
+            self._data.snapshots,
+            self._data.keys,
+            self._data.meters.render,
+            Health(self._data.snapshots),
+            responses=self._data.responses,
+            limits=door_limits(settings),
+            fallback=self._control.serve,
+            other_openapi=self._control.app.openapi,
+            status=self._data.status,
+        )
+        self._data.measure_door(door)
+        self._options = RunOptions(host=settings.host, port=settings.port, grace=settings.grace)
+        self._server = DoorServer(door, self._options)
+        self._server.farewells.append(self._control.events.close)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises XRouterError when it cannot start."""
+        try:
+            async with self.life():
+                self._spawn(self._greet())
+                await serve(self._server, self._options)
+        finally:
+            self._lock.release()
+
+    async def _greet(self) -> None:
+        """Once the port is open."""
+        await self._server.listening.wait()
+        url = url_of(*self._server.address)
+        self._lock.announce(url)
+        await self.greet(url)

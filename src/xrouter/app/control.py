@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from fastapi import FastAPI
 
 from xrouter.app import presence
+from xrouter.app.configured import vault_of
 from xrouter.control import master
 from xrouter.control.billing.taker import Charges
 from xrouter.control.catalog.adapters import supported
@@ -32,9 +33,11 @@ from xrouter.control.health.prober import LEASE, Prober, ProberOptions
 from xrouter.control.health.roster import Roster
 from xrouter.control.identity.uses import UseKeeper
 from xrouter.control.instances import Beat, Instances
+from xrouter.control.kit.caller import behind
 from xrouter.control.kit.lease import Lease
 from xrouter.control.oauth.app import OAuth
 from xrouter.control.oauth.config import OAuthConfig
+from xrouter.control.people.oidc.config import configured as sign_in_providers
 from xrouter.control.publish.publisher import EVERY_S, Publisher
 from xrouter.control.releases.builds import BuildKeeper
 from xrouter.control.releases.job import ReleaseJob
@@ -46,12 +49,10 @@ from xrouter.domain.usage import new_id
 from xrouter.flow.strategies import strategies
 from xrouter.settings import Settings
 from xrouter.stores.journal.reader import JournalReader
-from xrouter.stores.vault import Vault, VaultError, load_or_create
+from xrouter.stores.vault import Vault
 from xrouter.wire.client import Client
 from xrouter.wire.tokens import TokenBook
 
-MASTER_KEY = "master.key"
-SEALED = ("xrouter.db", "snapshot.sealed")
 JOURNAL = "journal"
 RELEASES = "releases"
 SYNCS = "syncs"
@@ -61,22 +62,6 @@ LISTENING_S = 5.0
 """Between two looks at the revision while the database tells of changes by itself."""
 SIGNALLED_S = 1.0
 """The same while other processes tell of theirs: what they say can be lost."""
-
-
-def vault_of(settings: Settings) -> Vault:
-    """The vault of the data folder; its key is made on first use.
-
-    Raises VaultError, also when the key is gone but what it sealed is still there.
-    """
-    path = settings.data_dir / MASTER_KEY
-    sealed = [name for name in SEALED if (settings.data_dir / name).exists()]
-    if sealed and not path.exists():
-        raise VaultError(
-            f"The master key {path} is missing, but {sealed[0]} was made with it.",
-            hint="Restore it from your backup. Without it no API key and no credential is good; "
-            "to begin anew, move the other files of the folder away.",
-        )
-    return load_or_create(path)
 
 
 class ControlPlane:
@@ -125,6 +110,8 @@ class ControlPlane:
                 token_life=timedelta(seconds=settings.token_life),
                 algorithm=settings.token_algorithm,
             ),
+            oidc=sign_in_providers(settings.issuer, settings.oidc),
+            seller=settings.seller.model_dump(exclude_defaults=True),
         )
         self.app: FastAPI = create_app(services, admin_token=self._token)
         self.oauth: OAuth = self.app.state.rooms.get(OAuth)
@@ -161,6 +148,7 @@ class ControlPlane:
             self._vault,
             self.adapters,
             deliver,
+            self._settings.data_dir,
             stale=stale,
             every_s=self._every_s,
             issuer=self._settings.issuer,
@@ -252,7 +240,7 @@ class ControlPlane:
         """ASGI: the control API, and the pages of the authorization server beside it."""
         path: str = scope.get("path", "")
         app = self.app if path.startswith("/control/") else self.oauth.app
-        await app(scope, receive, send)
+        await app(behind(self._settings.proxies, scope), receive, send)
 
     async def close(self) -> None:
         """Close the database."""

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from xrouter.app import memory
 from xrouter.domain.errors import OperatorError
+from xrouter.domain.ports import Meters as LimitMeters
 from xrouter.domain.secret import Secret
 from xrouter.domain.snapshot import Snapshot
 from xrouter.edge.health import Health
@@ -32,6 +33,7 @@ from xrouter.flow.explain import FlowExplainer
 from xrouter.flow.lanes import JointLanes
 from xrouter.flow.limits.keeper import Keeper
 from xrouter.flow.pipeline import Gear, Pipeline
+from xrouter.flow.recover import recovered
 from xrouter.flow.route import Router
 from xrouter.flow.savings import Savings
 from xrouter.flow.settle import Settler
@@ -42,11 +44,14 @@ from xrouter.stores.journal.writer import JournalWriter
 from xrouter.stores.memory.answers import MemoryAnswers
 from xrouter.stores.memory.keys import MemoryKeyBook
 from xrouter.stores.memory.meters import MemoryMeters
+from xrouter.stores.memory.share import ShareMeters
 from xrouter.stores.memory.snapshots import MemorySnapshots
 from xrouter.stores.redis.meters import RedisMeters
 from xrouter.stores.redis.state import SharedState
 from xrouter.stores.responses import ResponseFile
 from xrouter.stores.snapshot_file import SnapshotFile
+from xrouter.stores.spent_file import SpentFile
+from xrouter.stores.underway import Underway, graves
 from xrouter.stores.vault import Vault
 from xrouter.telemetry.access import AccessLog
 from xrouter.telemetry.logs import LineWriter, log
@@ -65,6 +70,8 @@ class GatewayConfig(Struct, frozen=True):
 
     public_status: whether everybody may see how the models are.
     redis_url: where processes share state, None for one that shares nothing.
+    workers: how many of them answer in turn behind one door.
+    require_price: whether targets of unknown price are left out.
     """
 
     data_dir: Path
@@ -72,6 +79,8 @@ class GatewayConfig(Struct, frozen=True):
     journal_max_bytes: int = 2 << 30
     public_status: bool = True
     redis_url: Secret | None = None
+    workers: int = 1
+    require_price: bool = False
 
 
 class DataPlane:
@@ -84,16 +93,17 @@ class DataPlane:
         self.journal = JournalWriter(
             config.data_dir / "journal", max_bytes=config.journal_max_bytes
         )
+        self._underway = Underway(config.data_dir / "underway")
         self.client = Client()
         self.tokens = TokenBook()
         self.board = Board()
         url = config.redis_url
         self.shared = None if url is None else SharedState(url, vault)
-        self.limits = MemoryMeters() if self.shared is None else RedisMeters(self.shared.link)
+        self.limits = self._limits(config)
         lanes = None if self.shared is None else JointLanes(self.shared.lanes)
         upstreams = Upstreams(factory.build, self.client, self.tokens, lanes)
         self._janitor = Janitor(upstreams)
-        router = Router(self.board)
+        router = Router(self.board, require_price=config.require_price)
         self.status = Watch(self.snapshots, self.board) if config.public_status else None
         self.explainer = FlowExplainer(self.snapshots, router, self.board)
         access = AccessLog(writer, enabled=config.access_log)
@@ -112,19 +122,34 @@ class DataPlane:
                     self.meters,
                     savings,
                 ),
+                self._underway,
             )
         )
         self.responses = ResponseFile(config.data_dir / "responses.sqlite", vault)
         self._file = SnapshotFile(config.data_dir / "snapshot.sealed", vault)
+        self._graveyard = config.data_dir / "underway"
+        self.spent = SpentFile(config.data_dir / "limits.spent")
         self._voucher = config.data_dir / "snapshot.current"
         self._tasks: list[asyncio.Task[None]] = []
         self._measure(writer)
+
+    def _limits(self, config: GatewayConfig) -> LimitMeters:
+        if self.shared is not None:
+            return RedisMeters(self.shared.link)
+        alone = MemoryMeters()
+        return alone if config.workers == 1 else ShareMeters(alone, config.workers)
+
+    def limits_are_lost(self) -> bool:
+        """Whether the limits that processes share wait to be told what was used."""
+        return isinstance(self.limits, RedisMeters) and self.limits.lost
 
     def start(self) -> None:
         """Load the last snapshot from disk and begin to sync the journal."""
         last = self._file.load()
         if last is not None:
             self.snapshots.replace(last)
+            self._recover(last)
+        self._underway.open()
         self._tasks.append(asyncio.create_task(self._sync_journal()))
         self._tasks.append(asyncio.create_task(self._janitor.run()))
         if self.shared is not None:
@@ -133,6 +158,15 @@ class DataPlane:
             self._tasks.append(asyncio.create_task(self.limits.run()))
         if self.status is not None:
             self._tasks.append(asyncio.create_task(self.status.run()))
+
+    def _recover(self, snapshot: Snapshot) -> None:
+        """Write down what processes had under way that were killed."""
+        for grave in graves(self._graveyard):
+            for event in recovered(grave.sent, snapshot):
+                self.journal.append(event)
+            grave.forget()
+            if grave.sent:
+                log.warning("killed_requests_recovered", requests=len(grave.sent))
 
     async def stop(self) -> None:
         """Stop the tasks, close the journal and the connections. No request is running any more."""
@@ -146,6 +180,7 @@ class DataPlane:
         if isinstance(self.limits, RedisMeters):
             await self.limits.close()
         self.journal.close()
+        self._underway.close()
         await asyncio.to_thread(self.responses.close)
         if self.journal.waiting:
             log.error("usage_lost", events=self.journal.waiting, reason="the disk refused them")
@@ -158,15 +193,19 @@ class DataPlane:
         except OSError as error:
             log.error("snapshot_not_saved", error=str(error))
 
-    def follow_file(self) -> None:
-        """Take over what another process's control plane writes, within half a second."""
-        self._tasks.append(asyncio.create_task(self._follow_file()))
+    def follow_file(self, every_s: float = FILE_LOOK_EVERY_S) -> None:
+        """Take over what another process's control plane writes."""
+        self._tasks.append(asyncio.create_task(self._follow_file(every_s)))
 
-    async def _follow_file(self) -> None:
+    async def _follow_file(self, every_s: float) -> None:
         changed = self._file.changed()
+        with contextlib.suppress(OSError):
+            self.spent.ask()
         while True:
             self.snapshots.mark_stale(stale=not self._is_vouched_for())
-            await asyncio.sleep(FILE_LOOK_EVERY_S)
+            if self.shared is None and self.spent.has_news():
+                self.limits.seed(await asyncio.to_thread(self.spent.read))
+            await asyncio.sleep(every_s)
             if changed():
                 snapshot = await asyncio.to_thread(self._file.load)
                 if snapshot is not None:

@@ -20,6 +20,11 @@ LOCK = "server.lock"
 TOKEN = "admin.token"  # noqa: S105 - a file's name
 
 
+def url_of(host: str, port: int) -> str:
+    """The address of a server that listens there."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 class Presence(Struct, frozen=True):
     """A running server. url: where it listens."""
 

@@ -15,11 +15,13 @@ from typing import Literal
 from msgspec import Struct
 
 from xrouter.app import presence
-from xrouter.app.control import vault_of
+from xrouter.app.configured import vault_of
 from xrouter.control.catalog.adapters import supported
 from xrouter.control.db import schema
 from xrouter.control.db.engine import Database
+from xrouter.control.identity import repository as identity
 from xrouter.control.publish.build import build_snapshot
+from xrouter.control.publish.stock import KeyStock
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.snapshot import Snapshot
@@ -37,6 +39,7 @@ NO_DISK = 64 << 20
 SAFE_SQLITE = (3, 51, 3)
 MAX_SKEW_S = 30.0
 PROBE_S = 15.0
+SOME_KEYS = 1000
 _FIRST_ERROR = 400
 
 
@@ -57,10 +60,10 @@ async def examine(settings: Settings) -> list[Finding]:
     if tables.state == "problem":
         return findings
     try:
-        snapshot = await _snapshot(settings)
+        snapshot, keys = await _snapshot(settings)
     except XRouterError as error:
         return [*findings, Finding("catalog", "problem", error.message, error.hint)]
-    findings.append(catalog(snapshot))
+    findings.append(catalog(snapshot, keys))
     endpoints = [each for group in snapshot.endpoints.values() for each in group]
     client, tokens = Client(), TokenBook()
     try:
@@ -124,13 +127,13 @@ async def database(settings: Settings) -> Finding:
     return Finding("database", "ok", f"tables at {current}")
 
 
-def catalog(snapshot: Snapshot) -> Finding:
+def catalog(snapshot: Snapshot, keys: int) -> Finding:
     """Something to answer with, someone to ask."""
     models = sum(model.is_available for model in snapshot.models.values())
-    text = f"{models} models available, {len(snapshot.keys)} keys"
+    text = f"{models} models available, {keys} keys"
     if not models:
         return Finding("catalog", "warning", text, "xrouter providers add, xrouter models sync")
-    if not snapshot.keys:
+    if not keys:
         return Finding("catalog", "warning", text, "xrouter keys create")
     return Finding("catalog", "ok", text)
 
@@ -168,9 +171,14 @@ def _skew(date: str | None) -> float | None:
         return None
 
 
-async def _snapshot(settings: Settings) -> Snapshot:
+async def _snapshot(settings: Settings) -> tuple[Snapshot, int]:
+    """With some of the keys, and how many there are."""
+    vault = vault_of(settings)
     db = Database(settings.database)
     try:
-        return await build_snapshot(db, vault_of(settings), supported())
+        some = KeyStock(vault.pepper_id, SOME_KEYS)
+        snapshot = await build_snapshot(db, vault, supported(), stock=some)
+        async with db.read() as session:
+            return snapshot, await identity.count(session)
     finally:
         await db.close()

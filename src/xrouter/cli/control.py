@@ -40,6 +40,18 @@ def call(
     query: dict[str, Any] | None = None,
 ) -> Any:
     """The JSON answer of `/control/v1<path>`. An error ends the command with its message."""
+    answer = _answer(method, path, body, query)
+    return json.loads(answer) if answer else None
+
+
+def fetch(path: str, query: dict[str, Any]) -> bytes:
+    """The file that `/control/v1<path>` answers. An error ends the command with its message."""
+    return _answer("GET", path, None, query)
+
+
+def _answer(
+    method: str, path: str, body: dict[str, Any] | None, query: dict[str, Any] | None
+) -> bytes:
     current = settings()
     given = {key: value for key, value in (query or {}).items() if value is not None}
     target = PREFIX + quote(path, safe="/:") + (f"?{urlencode(given)}" if given else "")
@@ -53,7 +65,7 @@ def call(
     except OSError as error:
         hint = "Set XROUTER_DATA_DIR to the server's data folder."
         raise fail(f"The data folder {current.data_dir} cannot be used: {error}", hint) from None
-    return _read(status, answer)
+    return _good(status, answer)
 
 
 def _ask(method: str, target: str, data: bytes, current: Settings) -> tuple[int, bytes]:
@@ -68,10 +80,10 @@ def _ask(method: str, target: str, data: bytes, current: Settings) -> tuple[int,
     return answer
 
 
-def _read(status: int, answer: bytes) -> Any:
-    value = json.loads(answer) if answer else None
+def _good(status: int, answer: bytes) -> bytes:
     if status < 400:  # noqa: PLR2004 - HTTP's first error
-        return value
+        return answer
+    value = json.loads(answer) if answer else None
     error = value.get("error", {}) if isinstance(value, dict) else {}
     raise fail(str(error.get("message", f"The server answered {status}.")), error.get("hint"))
 

@@ -10,12 +10,13 @@ import typer
 import uvloop
 
 from xrouter.app.allinone import AllInOne
-from xrouter.app.configured import door_limits, gateway_config
-from xrouter.app.control import vault_of
+from xrouter.app.configured import door_limits, gateway_config, vault_of
 from xrouter.app.gateway import Gateway
 from xrouter.app.presence import AlreadyRunning
+from xrouter.app.workers.supervisor import Supervisor
 from xrouter.cli import (
     billing,
+    credentials,
     db,
     doctor,
     health,
@@ -23,7 +24,9 @@ from xrouter.cli import (
     limits,
     models,
     people,
+    prices,
     providers,
+    rates,
     registry,
     releases,
     routes,
@@ -46,12 +49,15 @@ app = typer.Typer(
 app.add_typer(providers.app, name="providers")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(credentials.app, name="credentials")
 app.add_typer(people.users, name="users")
 app.add_typer(people.organizations, name="organizations")
 app.add_typer(people.projects, name="projects")
 app.add_typer(limits.app, name="limits")
 app.add_typer(billing.bills, name="bills")
 app.add_typer(billing.packages, name="packages")
+app.add_typer(prices.app, name="prices")
+app.add_typer(rates.app, name="rates")
 app.add_typer(health.app, name="health")
 app.add_typer(routes.app, name="routes")
 app.add_typer(registry.app, name="registry")
@@ -89,18 +95,25 @@ def serve(
     role: Annotated[
         Role, typer.Option(help="all: everything; gateway: the data plane, without a database.")
     ] = Role.all,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that answer; by default XROUTER_WORKERS, 1."),
+    ] = None,
 ) -> None:
-    """Serve the door, the catalog and the control API, in one process.
+    """Serve the door, the catalog and the control API.
 
     A gateway answers from the snapshot that a server with all roles keeps in the data folder.
     """
     current = settings()
+    number = workers or current.workers
+    if (workers or 1) > 1 and role is not Role.all:
+        raise fail("A gateway is one process.", "Start several, or leave out --role.")
     writer = logs.console_writer()
     logs.configure(writer, current.log_level)
     writer.start()
     try:
         current.data_dir.mkdir(parents=True, exist_ok=True)
-        uvloop.run(_serve(current, writer, role))
+        uvloop.run(_serve(current, writer, role, number))
     except AlreadyRunning as error:
         raise fail(str(error), "Stop it, or set XROUTER_DATA_DIR to another folder.") from None
     except XRouterError as error:
@@ -126,7 +139,10 @@ def sandbox(
         raise fail(f"Cannot listen on {host}:{port}: {error}", "Choose another --port.") from None
 
 
-async def _serve(current: Settings, writer: logs.LineWriter, role: Role) -> None:
+async def _serve(current: Settings, writer: logs.LineWriter, role: Role, workers: int) -> None:
+    if workers > 1 and role is Role.all:
+        await Supervisor(current, workers, _say).run()
+        return
     if role is Role.all:
         await AllInOne(current, provider_environment(), writer, _say).run()
         return

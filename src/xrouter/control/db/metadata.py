@@ -37,6 +37,9 @@ WATCHED = (
 )
 """Tables whose every change raises the catalog's revision."""
 
+STAMPED = (identity.KeyRow.__tablename__,)
+"""Tables whose rows say in which revision they changed."""
+
 EVENTS = usage.UsageRow.__tablename__
 
 
