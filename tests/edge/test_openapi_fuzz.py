@@ -191,12 +191,18 @@ def check_refusal(answer: Answer) -> None:
     assert error["message"]
 
 
+FOR_EVERYBODY = ("/control/v1/auth/providers",)
+"""What the page for signing in must know."""
+
+
 def test_a_stranger_gets_nothing(
     subtests: Subtests, document: BaseSchema, session: requests.Session
 ) -> None:
     def send(case: Case, _model: str | None) -> None:
         reply = case.call(session=session, headers=bearer("sk-xr-nobody"), timeout=CALL_S)
         case.validate_response(reply, checks=lenient)
+        if case.operation.path in FOR_EVERYBODY and reply.status_code == 200:
+            return
         assert reply.status_code in (400, 401), reply.text
         error: dict[str, Any] = reply.json()["error"]
         assert {"message", "type", "param", "code"} <= error.keys()

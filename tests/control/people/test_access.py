@@ -73,6 +73,12 @@ PEOPLE = {
     ("GET", "/billing/documents/{organization}/{month}/{kind}"),
     ("GET", "/usage"),
     ("GET", "/usage/summary"),
+    ("GET", "/limits"),
+    ("POST", "/limits"),
+    ("GET", "/limits/{limit}"),
+    ("PATCH", "/limits/{limit}"),
+    ("DELETE", "/limits/{limit}"),
+    ("GET", "/limits/{limit}/state"),
 }
 """To who is signed in; the service checks what may be done where."""
 LEAVES = {("POST", "/auth/sign-out"), ("POST", "/auth/sign-out-everywhere")}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from msgspec import structs
 
@@ -12,32 +10,32 @@ from xrouter.domain.ports import Level, Want
 from xrouter.domain.windows import FOREVER
 from xrouter.flow.limits.alarms import Alarms
 from xrouter.flow.limits.rules import Rule
+from xrouter.telemetry.logs import log
 from xrouter.telemetry.metrics import Meters
 
 DAILY = Limit(subject="key:*", meter="requests", window="day", amount=100, warn_at=80)
 
 
 class Rig:
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
         self.metrics = Meters()
         self._alarms = Alarms(self.metrics, lambda: self.now)
-        self._capsys = capsys
 
     def look(self, used: int, *, of: str = "one", limit: Limit = DAILY, reset: float = 60) -> int:
         """A request of one was granted after so much was used; how often it was told."""
         counter = f"key:{of}|*|{limit.meter}|{limit.window}"
         want = Want(counter, limit.meter, limit.window, limit.amount, 1, "UTC")
         level = Level(limit.amount - used - 1, reset)
-        self._alarms.look([Rule(limit, counter)], [want], [level])
-        told = [json.loads(line) for line in self._capsys.readouterr().err.splitlines()]
+        with log.captured() as told:
+            self._alarms.look([Rule(limit, counter)], [want], [level])
         assert all((each["limit"], each["warn_at"]) == (counter, limit.warn_at) for each in told)
         return len(told)
 
 
 @pytest.fixture
-def rig(capsys: pytest.CaptureFixture[str]) -> Rig:
-    return Rig(capsys)
+def rig() -> Rig:
+    return Rig()
 
 
 def test_once_in_a_window(rig: Rig) -> None:

@@ -30,6 +30,7 @@ from tests.control.people.oidc.issuer import CLIENT, CLIENT_SECRET, Issuer, rsa
 
 from xrouter.control.db.tables.people import AuditRow, UserRow
 from xrouter.control.people.throttle import FREE_OF_ADDRESS
+from xrouter.telemetry.logs import log
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -460,9 +461,10 @@ async def test_secrets_are_nowhere(
     reply = await back(person, query, JOINS)
     await refused(other, await back(other, query, JOINS), 400, ELSEWHERE)
     issuer.claims = {"nonce": "x"}
-    await refused(other, await come_in(other, issuer, JOINS), 502, DISTRUST)
-    told = "".join(capfd.readouterr())
-    assert "oidc_refused" in told
+    with log.captured() as events:
+        await refused(other, await come_in(other, issuer, JOINS), 502, DISTRUST)
+    assert "oidc_refused" in {each["event"] for each in events}
+    told = "".join(capfd.readouterr()) + json.dumps(events, default=str)
     async with world.db.read() as session:
         rows = await session.scalars(select(AuditRow.detail))
         told += json.dumps([*rows]) + reply.text
