@@ -56,6 +56,19 @@ def test_who_answered() -> None:
     }
 
 
+def test_who_was_asked_though_nobody_answered() -> None:
+    who = Served("m", "v", "p", "e", 2, ("seed",), "up", route="bot", reason="weighted")
+    assert dict(fields.asked(who)) == {
+        b"x-xrouter-model": b"m",
+        b"x-xrouter-version": b"v",
+        b"x-xrouter-provider": b"p",
+        b"x-xrouter-endpoint": b"e",
+        b"x-xrouter-attempts": b"2",
+        b"x-xrouter-route": b"route/bot; weighted",
+        b"x-xrouter-upstream-id": b"up",
+    }
+
+
 def test_why_it_answered_and_that_it_will_go() -> None:
     notice = Notice(since=1_767_225_600.0, until=1_769_904_000.0, successor="p/m")
     who = Served("p/m", "4", "p", "e", 2, route="bot", reason="weighted", notice=notice)

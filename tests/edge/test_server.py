@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from msgspec import structs
 from tests.edge.harness import (
     KEY,
     SERVED,
@@ -202,6 +203,30 @@ async def test_a_refusal_says_when_to_come_back(house: House) -> None:
     assert answer.error["type"] == "requests"
     assert (answer.headers["retry-after"], answer.headers["retry-after-ms"]) == ("3", "2500")
     assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+async def test_an_error_says_who_was_asked(house: House, path: str, stream: bool) -> None:
+    async def script(_request: ChatRequest, reply: Reply) -> None:
+        reply.asked(structs.replace(SERVED, reason="priority"))
+        await reply.refuse(UpstreamTimeout("Too late."))
+
+    house.flow.script = script
+    body = chat_body(stream=stream, max_tokens=9)
+    if path == "/v1/responses":
+        body = {"model": body["model"], "input": "Hi", "stream": stream}
+    answer = await house.call("POST", path, body)
+    assert answer.status == 504
+    told = {n: v for n, v in answer.headers.items() if n.startswith("x-xrouter-")}
+    assert told == {
+        "x-xrouter-model": "acme/one",
+        "x-xrouter-version": "2026-01",
+        "x-xrouter-provider": "acme",
+        "x-xrouter-endpoint": "primary",
+        "x-xrouter-attempts": "1",
+        "x-xrouter-route": "priority",
+    }
 
 
 async def test_a_used_up_quota_is_not_to_be_retried(house: House) -> None:

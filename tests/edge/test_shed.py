@@ -322,6 +322,20 @@ async def test_two_priorities_are_refused(house: House) -> None:
     assert (await wire.answer()).error["code"] == "repeated_header"
 
 
+@pytest.mark.parametrize("name", ["countries", "max-price", "tags", "session", "cache"])
+async def test_two_different_conditions_are_refused(house: House, name: str) -> None:
+    """The last one would win in silence."""
+    for second, status in (("2", 400), ("1", 200)):
+        head = request("POST", CHAT, chat_body(), {f"x-xrouter-{name}": "1"})
+        again = f"host: test\r\nX-XRouter-{name}: {second}".encode()
+        wire = await house.connect()
+        await wire.send(head.replace(b"host: test", again))
+        answer = await wire.answer()
+        assert answer.status == status
+        if status == 400:
+            assert answer.error["code"] == "repeated_header"
+
+
 async def test_some_pages_are_served_under_any_load() -> None:
     async def control(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -125,6 +125,7 @@ class Recorder(Reply):
         self.finish: str | None = None
         self.served: Served | None = None
         self.error: XRouterError | None = None
+        self.last_asked: Served | None = None
         self.usage: Usage | None = None
         self.whole: ChatAnswer | None = None
         self.vectors: list[list[float]] = []
@@ -148,6 +149,10 @@ class Recorder(Reply):
         self.allowances[allowance.meter] = allowance
         if allowance.meter == "requests":
             self.allowance = allowance
+
+    @override
+    def asked(self, served: Served) -> None:
+        self.last_asked = served
 
     @override
     async def start(self, served: Served) -> None:

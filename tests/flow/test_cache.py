@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.flow.harness import Recorder, Rig
+from msgspec import structs
+from tests.flow.harness import PATIENCE, Recorder, Rig
 
 from xrouter.domain.answer import (
     AnswerMessage,
@@ -19,9 +20,11 @@ from xrouter.domain.answer import (
     ToolCallDelta,
     Usage,
 )
+from xrouter.domain.catalog import Timeouts
 from xrouter.domain.chat import FunctionCall, ToolCall
-from xrouter.domain.errors import InvalidRequest, UpstreamFailed
-from xrouter.domain.routes import Cache, Policy
+from xrouter.domain.errors import InvalidRequest, UpstreamFailed, UpstreamTimeout
+from xrouter.domain.routes import Cache, Policy, Route, RouteTarget
+from xrouter.flow import cache
 from xrouter.flow.fold import deltas_of, folded
 
 OPENAI = "openai/gpt-4o-mini"
@@ -110,6 +113,112 @@ async def test_when_the_first_leaves_the_next_makes_it(rig: Rig) -> None:
     await asyncio.gather(first, return_exceptions=True)
     assert (await second).error is None
     assert asked(rig) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_those_who_wait_share_the_providers_failure(rig: Rig, stream: bool) -> None:
+    policy = Policy(cache=Cache(ttl=60), max_attempts=1)
+    rig.use(Timeouts(first_token=0.2, total=0.2), standby=False, policy=policy)
+    rig.fault("slow_headers", delay_s=PATIENCE)
+    replies = await asyncio.gather(*(rig.chat(OPENAI, stream=stream) for _ in range(5)))
+    assert asked(rig) == 1
+    assert {type(reply.error) for reply in replies} == {UpstreamTimeout}
+    assert len({id(reply.error) for reply in replies}) == 5, "each has its own to reword"
+    assert {reply.last_asked and reply.last_asked.endpoint for reply in replies} == {"at-1"}
+    assert sorted(event.attempts for event in rig.journal.events) == [0, 0, 0, 0, 1]
+
+
+async def test_those_who_wait_share_an_answer_that_is_not_kept(rig: Rig) -> None:
+    rig.use(policy=KEEP)
+    rig.fault("slow_headers", delay_s=0.1)
+    giga = "gigachat/GigaChat-2-Max"
+    replies = await asyncio.gather(*(rig.chat(giga, "[[blacklist]]") for _ in range(5)))
+    assert {reply.finish for reply in replies} == {"content_filter"}
+    assert len(rig.asked(rig.first)) == 1
+    await rig.chat(giga, "[[blacklist]]")
+    assert len(rig.asked(rig.first)) == 2
+
+
+async def test_when_the_first_leaves_one_alone_takes_over(rig: Rig) -> None:
+    rig.use(policy=KEEP)
+    reply = Recorder(hold_at="deltas")
+    first = asyncio.create_task(rig.chat(OPENAI, stream=True, reply=reply))
+    await reply.held.wait()
+    others = [asyncio.create_task(rig.chat(OPENAI, stream=True)) for _ in range(5)]
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    replies = await asyncio.gather(*others)
+    assert {reply.error for reply in replies} == {None}
+    assert asked(rig) == 2
+
+
+async def test_nobody_waits_for_a_slow_reader_longer_than_its_own_try_could_take(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "LONGEST_WAIT_S", 0.0)
+    policy = Policy(cache=Cache(ttl=60), max_attempts=1)
+    rig.use(Timeouts(total=0.2), standby=False, policy=policy)
+    reply = Recorder(hold_at="deltas")
+    first = asyncio.create_task(rig.chat(OPENAI, stream=True, reply=reply))
+    await reply.held.wait()
+    second = await rig.chat(OPENAI, stream=True)
+    assert isinstance(second.error, UpstreamTimeout)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+
+
+ANY = Policy(strategy="round_robin", cache=Cache(ttl=60))
+
+
+def use_route(rig: Rig, policy: Policy) -> None:
+    targets = (RouteTarget(model=OPENAI), RouteTarget(model="llamacpp/qwen3-8b"))
+    route = Route(name="any", policy=policy, targets=targets)
+    now = rig.snapshots.current
+    rig.snapshots.replace(structs.replace(now, routes={"route/any": route}))
+
+
+async def answered(rig: Rig, **more: Any) -> list[str | None]:
+    for _ in range(4):
+        await rig.chat("route/any", **more)
+    events = rig.journal.events[-4:]
+    return [None if event.cached else event.provider for event in events]
+
+
+async def test_a_route_that_spreads_its_requests_keeps_one_answer_for_all(rig: Rig) -> None:
+    use_route(rig, ANY)
+    assert await answered(rig) == ["openai", None, None, None]
+    use_route(rig, structs.replace(ANY, strategy="weighted"))
+    assert (await answered(rig, temperature=0.5))[1:] == [None] * 3
+
+
+async def test_conditions_of_the_request_have_answers_of_their_own(rig: Rig) -> None:
+    made = rig.snapshots.current.endpoints
+    rig.endpoints(
+        {
+            provider: tuple(structs.replace(each, country=country) for each in made[provider])
+            for provider, country in (("openai", "US"), ("llamacpp", "RU"))
+        }
+    )
+    use_route(rig, ANY)
+    assert await answered(rig) == ["openai", None, None, None]
+    only = {b"x-xrouter-countries": b"RU"}
+    assert await answered(rig, headers=only) == ["llamacpp", None, None, None]
+    both = {b"x-xrouter-countries": b"RU,US"}
+    assert (await answered(rig, headers=both))[1:] == [None] * 3
+    assert [event.cached for event in rig.journal.events].count(False) == 3
+
+
+async def test_what_rules_choose_is_not_answered_by_what_they_do_not(rig: Rig) -> None:
+    rule = {"when": {"tag": "vip"}, "models": ["llamacpp/*"]}
+    use_route(rig, structs.replace(ANY, strategy="rules", options={"rules": [rule]}))
+    assert await answered(rig) == ["openai", None, None, None]
+    assert await answered(rig, headers={b"x-xrouter-tags": b"vip"}) == [
+        "llamacpp",
+        None,
+        None,
+        None,
+    ]
 
 
 TEXTS = st.none() | st.text(max_size=5)

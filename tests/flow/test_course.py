@@ -64,6 +64,51 @@ async def test_how_often_the_first_choice_answers_is_counted(rig: Rig) -> None:
     assert 'xrouter_plans_total{answered="other",strategy="priority"} 1.0' in text
 
 
+async def test_a_standby_is_not_the_first_choice_though_nothing_failed(rig: Rig) -> None:
+    rig.fault("server_error", times=5)
+    for _ in range(7):
+        assert (await rig.chat(OPENAI)).error is None
+    assert rig.journal.events[-1].tried == ()
+    text = rig.meters.render().decode()
+    assert 'xrouter_plans_total{answered="other",strategy="priority"} 7.0' in text
+    assert 'answered="first"' not in text
+
+
+async def test_an_answer_in_place_of_a_refusal_is_not_the_first_choices(rig: Rig) -> None:
+    rig.use(policy=Policy(on_refusal=(OPENAI,)))
+    await rig.chat(GIGA, "[[blacklist]]")
+    text = rig.meters.render().decode()
+    assert 'xrouter_plans_total{answered="other",strategy="priority"} 1.0' in text
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_error_says_who_was_asked_last(rig: Rig, stream: bool) -> None:
+    for where in (rig.first, rig.second):
+        rig.fault("server_error", where=where)
+    reply = await rig.chat(OPENAI, stream=stream)
+    assert reply.calls == ["refuse"]
+    asked = reply.last_asked
+    assert asked is not None
+    assert (asked.model, asked.endpoint, asked.attempts) == (OPENAI, "at-1", 3)
+    assert asked.reason == "priority"
+
+
+async def test_what_is_refused_before_anybody_is_asked_names_nobody(rig: Rig) -> None:
+    assert (await rig.chat("openai/none")).last_asked is None
+    reply = await rig.chat(GIGA, logprobs=True)
+    assert reply.error is not None
+    assert reply.last_asked is None
+
+
+async def test_errors_of_other_operations_say_who_was_asked_too(rig: Rig) -> None:
+    rig.use(standby=False)
+    rig.fault("server_error", match={"path": "mbedding"})
+    reply = await rig.embed("openai/text-embedding-3-small", ["a"])
+    assert isinstance(reply.error, UpstreamFailed)
+    assert reply.last_asked is not None
+    assert reply.last_asked.provider == "openai"
+
+
 async def test_attempts_are_bounded(rig: Rig) -> None:
     rig.use(policy=Policy(max_attempts=2))
     for where in (rig.first, rig.second):

@@ -14,6 +14,7 @@ from xrouter.domain.routes import Policy, Route, RouteTarget
 from xrouter.flow.ask import Ask
 from xrouter.flow.board import Board
 from xrouter.flow.route import Router
+from xrouter.flow.standing import LEAST_OPINIONS
 
 WHO = Principal(key_id="k1", name="one")
 RC = Version(label="5.1", upstream="m-rc", channel="rc")
@@ -36,6 +37,10 @@ def feedback(score: float, **more: str) -> Feedback:
     return Feedback(score=score, **said)
 
 
+def callers(name: str, count: int) -> list[Principal]:
+    return [Principal(key_id=f"{name}{number}", name="one") for number in range(count)]
+
+
 def first(router: Router) -> str:
     made = router.plan("best", ("chat",), Ask(WHO, None, None, STATE.rates), STATE)
     return made.targets[0].model.model_id
@@ -44,11 +49,20 @@ def first(router: Router) -> str:
 def test_what_is_scored_badly_stands_behind() -> None:
     router = Router(Board())
     assert first(router) == "north/m"
-    router.rate(feedback(0.2), WHO, STATE)
+    for who in callers("a", LEAST_OPINIONS):
+        assert first(router) == "north/m"
+        router.rate(feedback(0.2), who, STATE)
     assert first(router) == "west/w"
-    for _ in range(9):
-        router.rate(feedback(1.0), WHO, STATE)
-        router.rate(feedback(0.5, model="west/w", version="default", provider="west"), WHO, STATE)
+    for who in callers("b", 9):
+        router.rate(feedback(1.0), who, STATE)
+        router.rate(feedback(0.5, model="west/w", version="default", provider="west"), who, STATE)
+    assert first(router) == "north/m"
+
+
+def test_one_caller_moves_nobodys_traffic_at_a_stroke() -> None:
+    router = Router(Board())
+    for _ in range(100):
+        router.rate(feedback(0.0), WHO, STATE)
     assert first(router) == "north/m"
 
 
@@ -57,10 +71,11 @@ def test_one_endpoint_or_all_of_them() -> None:
     router = Router(board)
     ways = router.targets("north/m", ("chat",), STATE)
     router.rate(feedback(0.5, endpoint=ways[0].endpoint.name), WHO, STATE)
-    assert [board.standing(t).score for t in ways] == [0.5, None]
-    router.rate(feedback(1.0), WHO, STATE)
+    assert [board.standing(t).opinion for t in ways] == [0.9, 1.0]
+    for who in callers("a", LEAST_OPINIONS):
+        router.rate(feedback(1.0), who, STATE)
     scores = [board.standing(t).score or 0.0 for t in ways]
-    assert 0.5 < scores[0] < scores[1] == 1.0
+    assert 0.9 < scores[0] < scores[1] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.flow.catalog import model, snapshot
 
 from xrouter.domain.catalog import Model, Version
 from xrouter.domain.errors import InvalidRequest, ModelNotFound, ModelUnavailable, NotReady
+from xrouter.domain.routes import CHAIN, Policy
 from xrouter.domain.snapshot import EMPTY
 from xrouter.flow.resolve import find, resolve
 
@@ -130,4 +132,65 @@ def test_a_retired_model_names_its_successor() -> None:
     old = model("north/old", gone, is_available=False)
     with pytest.raises(ModelNotFound, match="was retired") as refused:
         resolve("north/old", snapshot(old), ("chat",))
+    assert refused.value.hint == "Use `north/new` in its place."
+
+
+DATED = Version(label="latest", upstream="m/2", channel="deprecated")
+OLDER = Version(label="deprecated", upstream="m/1")
+PROMOTED = Version(label="rc", upstream="m/3", channel="latest")
+
+
+def test_a_channels_word_never_pins_a_label() -> None:
+    """As after a release of a model whose labels are the words of its first channels."""
+    moved = snapshot(model("north/m", PROMOTED, DATED, OLDER))
+    assert resolve("north/m", moved, ("chat",)).version is PROMOTED
+    assert resolve("north/m:latest", moved, ("chat",)).version is PROMOTED
+    assert resolve("north/m:deprecated", moved, ("chat",)).version is DATED
+    with pytest.raises(ModelNotFound) as refused:
+        resolve("north/m:rc", moved, ("chat",))
+    assert refused.value.hint == "It has: deprecated, latest."
+    retired = model("north/m", PROMOTED, OLDER, retired={"latest": "north/m:latest"})
+    with pytest.raises(ModelNotFound, match="has no version or channel `deprecated`"):
+        resolve("north/m:deprecated", snapshot(retired), ("chat",))
+    kind = replace(retired, policy=Policy(missing="next"))
+    assert resolve("north/m:rc", snapshot(kind), ("chat",)).version is PROMOTED
+    with pytest.raises(ModelNotFound):
+        resolve("north/m:deprecated", snapshot(kind), ("chat",))
+
+
+_LABELS = st.lists(st.sampled_from((*CHAIN, "v1", "v2")), min_size=1, max_size=5, unique=True)
+
+
+@given(_LABELS, st.permutations((*CHAIN, None, None)), st.sampled_from((*CHAIN, "v1", "v2")))
+def test_a_word_means_its_channel_and_nothing_else(
+    labels: list[str], channels: list[str | None], asked: str
+) -> None:
+    made = zip(labels, channels, strict=False)
+    versions = [Version(label=label, upstream=label, channel=channel) for label, channel in made]
+    what = "channel" if asked in CHAIN else "label"
+    expected = [v for v in versions if getattr(v, what) == asked]
+    try:
+        found = [resolve(f"north/m:{asked}", snapshot(model("north/m", *versions)), ()).version]
+    except ModelNotFound:
+        found = []
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "successor,hint",
+    [("north/new", "Use `north/new` in its place."), (None, "Use `north/m` in its place.")],
+)
+def test_a_retired_version_says_so(successor: str | None, hint: str) -> None:
+    left = model("north/m", LATEST, retired={"4": successor})
+    with pytest.raises(ModelNotFound, match="The version `4` of the model `north/m` was ret") as no:
+        resolve("north/m:4", snapshot(left), ("chat",))
+    assert (no.value.status, no.value.hint) == (404, hint)
+
+
+@pytest.mark.parametrize("name", ["north/m", "north/m:latest", "north/m:rc", "north/m:latest-1"])
+def test_by_any_name_a_retired_model_says_so(name: str) -> None:
+    gone = Version(label="latest", upstream="m", status="retired", successor="north/new")
+    old = model("north/m", gone, is_available=False)
+    with pytest.raises(ModelNotFound, match="The model `north/m` was retired") as refused:
+        resolve(name, snapshot(old), ("chat",))
     assert refused.value.hint == "Use `north/new` in its place."

@@ -206,3 +206,10 @@ async def test_without_a_catalog_nothing_is_said() -> None:
     await empty.turn()
     with pytest.raises(NotReady):
         await empty.look()
+
+
+async def test_what_its_list_has_no_more_is_told_and_answers() -> None:
+    house = House(model("a/x", NEW, vanished=True), model("a/y"), endpoints=(endpoint(1, "a"),))
+    found = await house.rows()
+    assert (found["a/x"].state, found["a/x"].vanished) == ("available", True)
+    assert not found["a/y"].vanished

@@ -113,10 +113,12 @@ class Version(Struct, frozen=True, kw_only=True):
     deferred: Price | None = None
 
 
-class Model(Struct, frozen=True, kw_only=True):
+class Model(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A row of the catalog. `model_id` is canonical: `provider/name`.
 
-    versions: at least one; the first is what the bare model id means.
+    versions: at least one; the first is what the bare model id means. retired: successors by the
+    labels of those that are not served any more, None where none is known. vanished: the list that
+    it came from does not have it any more; it answers all the same.
     context_length: tokens, prompt and answer together; None when unknown.
     created: unix seconds. abilities: the adapter's word, with the row's above it.
     access_group: that a key must have, None for all keys. policy: None for the default one.
@@ -134,6 +136,8 @@ class Model(Struct, frozen=True, kw_only=True):
     access_group: str | None = None
     policy: Policy | None = None
     versions: tuple[Version, ...]
+    retired: dict[str, str | None] = {}
+    vanished: bool = False
 
 
 class ModelDescription(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from xrouter.domain.catalog import Endpoint, Model, Version
+from xrouter.domain.guards import Guards
 from xrouter.domain.routes import Policy
 
 
@@ -13,6 +14,7 @@ class Target(Struct, frozen=True):
 
     tier: targets of a smaller one are tried first. weight: its share among those of its tier.
     pinned: the very version was asked for, not a name that leads to it.
+    guards: what policies on the way to it forbid, but for that of the name that was asked for.
     """
 
     endpoint: Endpoint
@@ -21,6 +23,7 @@ class Target(Struct, frozen=True):
     tier: int = 0
     weight: int = 1
     pinned: bool = False
+    guards: Guards | None = None
 
 
 class Plan(Struct, frozen=True):
@@ -28,6 +31,7 @@ class Plan(Struct, frozen=True):
 
     route: the name of the route that was asked for, None for a model. overflow, refusal: where to
     go instead when the prompt is too long for a target, or its provider's filter refuses.
+    skipped: whether the strategy's own first choice is held back, and stands behind others.
     """
 
     targets: tuple[Target, ...]
@@ -36,3 +40,4 @@ class Plan(Struct, frozen=True):
     route: str | None = None
     overflow: tuple[Target, ...] = ()
     refusal: tuple[Target, ...] = ()
+    skipped: bool = False

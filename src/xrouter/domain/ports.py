@@ -238,6 +238,10 @@ class Reply(ABC):
         """Remember the limit's state for the headers."""
 
     @abstractmethod
+    def asked(self, served: Served) -> None:
+        """Remember who was asked last, for the headers of an error."""
+
+    @abstractmethod
     async def start(self, served: Served) -> None:
         """Open the stream: status 200 and headers."""
 

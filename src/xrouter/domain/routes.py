@@ -35,6 +35,8 @@ class Patience(Struct, frozen=True, kw_only=True, omit_defaults=True):
 ANY_PATIENCE = Patience()
 """The endpoints' own."""
 
+Borders = Literal["open", "country", "price", "both"]
+
 
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a model or a route finds who answers. Names are those that callers write.
@@ -60,7 +62,7 @@ class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_price: int | None = None
     require_price: bool | None = None
     max_attempts: int = 3
-    borders: Literal["open", "country", "price", "both"] = "open"
+    borders: Borders = "open"
     patience: Patience = ANY_PATIENCE
     cache: Cache | None = None
 

@@ -16,6 +16,7 @@ class ModelStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     since: unix seconds when it came to be so, None when it has been so since before anybody
     watched. successor, retires_at (unix seconds): of a deprecated or retired one, if known.
+    vanished: answers as its state says, but its provider's list has it no more.
     """
 
     id: str
@@ -26,6 +27,7 @@ class ModelStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     since: int | None = None
     successor: str | None = None
     retires_at: int | None = None
+    vanished: bool = False
 
 
 class StatusView(Struct, frozen=True):

@@ -31,6 +31,15 @@ _name = lru_cache(maxsize=4096)(clean)
 
 def served(who: Served, dropped: tuple[str, ...] = ()) -> list[Header]:
     """Who answered. dropped: what the dialect gave up, beside what the adapter did."""
+    headers = asked(who)
+    given_up = (*dropped, *who.dropped)
+    if given_up:
+        headers.append((b"x-xrouter-dropped", clean(", ".join(given_up))))
+    return headers
+
+
+def asked(who: Served) -> list[Header]:
+    """Who was asked, whatever came of it."""
     headers = [
         (b"x-xrouter-model", _name(who.model)),
         (b"x-xrouter-version", _name(who.version)),
@@ -47,9 +56,6 @@ def served(who: Served, dropped: tuple[str, ...] = ()) -> list[Header]:
         headers += _deprecation(who.notice)
     if who.upstream_request_id:
         headers.append((b"x-xrouter-upstream-id", clean(who.upstream_request_id)))
-    given_up = (*dropped, *who.dropped)
-    if given_up:
-        headers.append((b"x-xrouter-dropped", clean(", ".join(given_up))))
     return headers
 
 

@@ -56,6 +56,10 @@ class HttpReply(Reply):
         self._out.headers += fields.allowance(allowance)
 
     @override
+    def asked(self, served: Served) -> None:
+        self._out.headers += fields.asked(served)
+
+    @override
     async def start(self, served: Served) -> None:
         if self._ping is not None:
             await self._ping

@@ -43,7 +43,11 @@ _LINGER_BYTES = 4 << 20
 _SMALL_DIGITS = 6
 _CLOSE = (b"connection", b"close")
 _ONCE = frozenset(
-    {b"authorization", b"api-key", b"x-api-key", b"host", b"content-encoding", PRIORITY}
+    {
+        *(b"authorization", b"api-key", b"x-api-key", b"host", b"content-encoding", PRIORITY),
+        *(b"x-xrouter-countries", b"x-xrouter-max-price", b"x-xrouter-tags"),
+        *(b"x-xrouter-session", b"x-xrouter-cache"),
+    }
 )
 
 _Parsed = TypeVar("_Parsed")

@@ -25,6 +25,10 @@ class WholeReply(Reply):
         return
 
     @override
+    def asked(self, served: Served) -> None:
+        return
+
+    @override
     async def start(self, served: Served) -> None:
         raise _never()
 

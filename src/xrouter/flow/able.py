@@ -50,6 +50,12 @@ def check_able(request: ChatRequest, model: Model, snapshot: Snapshot) -> None:
             )
 
 
+def does_all(model: Model) -> bool:
+    """Whether there is nothing that a request could ask for in vain."""
+    abilities = model.abilities
+    return abilities.max_output is None and REFUSED not in abilities.features.values()
+
+
 def needs(request: ChatRequest) -> Iterator[Need]:
     """What the request asks for that not every model has."""
     yield from _tool_needs(request)

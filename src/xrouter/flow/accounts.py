@@ -32,11 +32,12 @@ Accounts = Mapping[int, Endpoint]
 class Ours(Struct, frozen=True):
     """The router's accounts that stand behind a project's. endpoints: by the ids of the project's.
 
-    rates: where only what has a known price may be asked; else None.
+    rates: to know what has a price. is_strict: only that may be asked.
     """
 
     endpoints: Mapping[int, Endpoint]
-    rates: Mapping[str, int] | None
+    rates: Mapping[str, int]
+    is_strict: bool
 
     def behind(self, targets: Iterable[Target]) -> list[Target]:
         """The same targets, the router's account behind each project's account that allows it."""
@@ -46,18 +47,18 @@ class Ours(Struct, frozen=True):
             own = target.endpoint
             if own.owner is not None and not own.is_only:
                 ours = replace(target, endpoint=self.endpoints[own.id])
-                if self.rates is None or is_priced(ours, self.rates):
+                if may_be_asked(ours, self.rates, is_strict=self.is_strict):
                     found.append(ours)
         return found
 
 
 def ours_of(
-    targets: Iterable[Target], accounts: Accounts, rates: Mapping[str, int] | None
+    targets: Iterable[Target], accounts: Accounts, rates: Mapping[str, int], *, is_strict: bool
 ) -> Ours | None:
     """What stands behind the accounts; None where none of them matters to the targets."""
     found = (target.endpoint for target in targets)
     endpoints = {accounts[each.id].id: each for each in found if each.id in accounts}
-    return Ours(endpoints, rates) if endpoints else None
+    return Ours(endpoints, rates, is_strict) if endpoints else None
 
 
 def on_them(targets: Iterable[Target], accounts: Accounts) -> list[Target]:
@@ -77,8 +78,13 @@ def cost_nothing(plan: Plan) -> bool:
     return all(target.endpoint.owner is not None for target in targets)
 
 
-def may_be_asked(target: Target, rates: Mapping[str, int]) -> bool:
-    """Whether its price is known, or nothing is paid for it here."""
+def may_be_asked(target: Target, rates: Mapping[str, int], *, is_strict: bool) -> bool:
+    """Whether its price is known, or nothing is paid for it here, or nobody on the way to it asks.
+
+    is_strict: whether the policy that was asked for does.
+    """
+    if not is_strict and (target.guards is None or not target.guards.require_price):
+        return True
     return target.endpoint.owner is not None or is_priced(target, rates)
 
 

@@ -45,11 +45,15 @@ RETRY_SHARE = 0.2
 LEAST_RETRIES = 3
 """Retries at the same target: this share of its calls of the last seconds, and so many besides."""
 
+RATED_EVERY_S = 60.0
+"""So often one key's score of one target counts."""
+
 _JITTER = 0.2
 _SMOOTHING = 0.2
 _MAX_DOUBLINGS = 10
 _MAX_STANDINGS = 100_000
 _MAX_OWN_HELD = 10_000
+_MAX_RATED = 10_000
 
 Key = tuple[int, str]
 
@@ -62,6 +66,7 @@ class Board:
         self._standings: dict[Key, Standing] = {}
         self._held: dict[Key, Standing] = {}
         self._held_own: dict[Key, Standing] = {}
+        self._rated_at: dict[tuple[Key, str], float] = {}
 
     @property
     def calm(self) -> bool:
@@ -159,10 +164,18 @@ class Board:
             for key in _keys(target):
                 self._free(key, now - seconds)
 
-    def rated(self, target: Target, score: float) -> None:
-        """A caller says how good an answer was: 0 to 1."""
+    def rated(self, target: Target, score: float, key_id: str) -> None:
+        """A caller says how good an answer was: 0 to 1. One key's word counts now and then."""
+        who, now = (_keys(target)[0], key_id), self._clock()
+        if now - self._rated_at.get(who, -RATED_EVERY_S) < RATED_EVERY_S:
+            return
+        self._rated_at.pop(who, None)
+        if len(self._rated_at) >= _MAX_RATED:
+            del self._rated_at[next(iter(self._rated_at))]
+        self._rated_at[who] = now
         standing = self.standing(target)
-        standing.score = _smoothed(standing.score, min(1.0, max(0.0, score)))
+        standing.opinion = _smoothed(standing.opinion, min(1.0, max(0.0, score)))
+        standing.opinions += 1
 
     def left(self, target: Target, requests: int, seconds: float | None = None) -> None:
         """The provider says how many requests are left, and for how long that is so."""

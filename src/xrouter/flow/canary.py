@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from random import random
 
+from msgspec.structs import replace
+
 from xrouter.domain.catalog import Version
 from xrouter.domain.plan import Target
 from xrouter.domain.routes import Canary
@@ -33,9 +35,7 @@ def first(targets: list[Target], ask: Ask, snapshot: Snapshot) -> tuple[list[Tar
             version = _version(trial, target)
             if version is not None:
                 reason = f"canary {version.label}"
-                found.append(
-                    Target(target.endpoint, target.model, version, target.tier, target.weight)
-                )
+                found.append(replace(target, version=version))
         found.append(target)
     return found, reason
 

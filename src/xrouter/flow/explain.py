@@ -126,6 +126,9 @@ def _why(target: Target, ask: Ask, plan: Plan, snapshot: Snapshot) -> str:
     group = target.model.access_group
     if group is not None and group not in ask.principal.groups:
         return f"the key is not in the group '{group}'"
+    gates = frozenset() if target.guards is None else target.guards.groups
+    if not gates.issubset(ask.principal.groups):
+        return "the key may not use a route on the way to it"
     bounds = ask.principal.bounds
     if bounds is not None and not bounds.admits(target.model):
         return "the model is not in the key's list"

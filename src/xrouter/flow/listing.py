@@ -54,10 +54,17 @@ def _may(thing: Model | Route, principal: Principal) -> bool:
 def _open(route: Route, snapshot: Snapshot, principal: Principal) -> list[Choice]:
     """Where the route leads this caller: a list that names the route opens all of it."""
     bounds = principal.bounds
-    found = [c for c in choices_of(route, snapshot) if _may(c.model, principal)]
+    found = [
+        c for c in choices_of(route, snapshot) if _may(c.model, principal) and _passes(c, principal)
+    ]
     if bounds is None or is_listed(route.model_id, bounds, snapshot):
         return found
     return [choice for choice in found if bounds.admits(choice.model)]
+
+
+def _passes(choice: Choice, principal: Principal) -> bool:
+    """Whether the routes on the way to it are there for the caller."""
+    return choice.guards is None or choice.guards.groups.issubset(principal.groups)
 
 
 def _as_model(route: Route, snapshot: Snapshot, principal: Principal) -> Model:

@@ -113,7 +113,7 @@ class Pipeline(Flow):
             try:
                 if rule is None:
                     return await make()
-                job = Job(request, plan, tally, reply, rule)
+                job = Job(request, plan, tally, reply, rule, call.headers)
                 return await self._gear.cache.answer(job, make)
             finally:
                 tally.sum_up(request)
@@ -324,6 +324,8 @@ class Pipeline(Flow):
 def _told(error: XRouterError, tally: Tally, reply: Reply) -> Ending:
     """How the caller learns of it."""
     if not reply.started:
+        if tally.attempts:
+            reply.asked(tally.served())
         return partial(reply.refuse, error)
     return reply.break_raw if tally.raw else partial(reply.fail, error)
 

@@ -2,7 +2,7 @@
 
     provider/model            the model's first version
     provider/model:channel    the version that the channel leads to (`latest`, `rc`, `deprecated`)
-    provider/model:label      the version with this label, and no other
+    provider/model:label      the version with this label, and no other; never for a channel's word
     route/name                a route; also each of its aliases as it stands
 
 A name that is a model id, a route or an alias as a whole always wins, so ids may contain colons
@@ -11,9 +11,11 @@ and slashes; what is behind the last colon is a version only if the rest is a mo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from xrouter.domain.bounds import Bounds
 from xrouter.domain.catalog import Kind, Model, Version
@@ -24,6 +26,7 @@ from xrouter.domain.errors import (
     NotReady,
     XRouterError,
 )
+from xrouter.domain.guards import Guards, guards_of, joined
 from xrouter.domain.plan import Target
 from xrouter.domain.ports import Deferred
 from xrouter.domain.routes import CHAIN, DEEPEST, Policy, Route
@@ -39,6 +42,7 @@ class Choice(Struct, frozen=True):
     """A version of a model that may answer. step: how far it is from the version asked for.
 
     endpoint: only this one, None for all. moving: whether the name leads to other versions in time.
+    guards: what policies on the way to it forbid, but for that of the name itself.
     """
 
     model: Model
@@ -48,6 +52,7 @@ class Choice(Struct, frozen=True):
     priority: int = 0
     step: int = 0
     moving: bool = True
+    guards: Guards | None = None
 
 
 class Wanted(Struct, frozen=True):
@@ -116,23 +121,43 @@ def left_with(deferred: Deferred, snapshot: Snapshot) -> Target:
 
 
 def _version(model: Model, suffix: str) -> Wanted:
-    """The version that a channel or a label names."""
+    """The version that a channel or a label names. A channel's word never means a label."""
     for version in model.versions:
         if version.channel == suffix:
             return _versions(model, version)
+    policy = model.policy or _DEFAULT
+    if suffix in CHAIN:
+        for version in _behind(model, suffix, policy) if policy.missing == "next" else ():
+            return _versions(model, version)
+        raise _no_version(model, suffix)
     for version in model.versions:
         if version.label == suffix:
-            return Wanted((Choice(model, version, moving=False),), model.policy or _DEFAULT)
-    policy = model.policy or _DEFAULT
-    if suffix in CHAIN and policy.missing == "next":
-        for version in _behind(model, suffix, policy):
-            return _versions(model, version)
-    known = sorted({v.channel or v.label for v in model.versions})
-    raise ModelNotFound(
-        f"The model `{model.model_id}` has no version or channel `{suffix}`.",
+            return Wanted((Choice(model, version, moving=False),), policy)
+    raise _no_version(model, suffix)
+
+
+def _no_version(model: Model, suffix: str) -> ModelNotFound:
+    """There is none of this name, or none any more."""
+    if _is_retired(model):
+        return _retired(model)
+    if suffix in model.retired and suffix not in CHAIN:
+        successor = model.retired[suffix]
+        return ModelNotFound(
+            f"The version `{suffix}` of the model `{model.model_id}` was retired.",
+            param="model",
+            hint=f"Use `{successor or model.model_id}` in its place.",
+        )
+    known = sorted({n for v in model.versions if (n := _word(v)) is not None})
+    return ModelNotFound(
+        f"The model `{model.model_id}` has no version or channel `{_short(suffix)}`.",
         param="model",
-        hint=f"It has: {', '.join(known)}.",
+        hint=f"It has: {', '.join(known)}." if known else f"Use `{model.model_id}`.",
     )
+
+
+def _word(version: Version) -> str | None:
+    """What may be written to ask for it."""
+    return version.channel or (version.label if version.label not in CHAIN else None)
 
 
 def _versions(model: Model, first: Version) -> Wanted:
@@ -166,22 +191,21 @@ def _of_route(route: Route, snapshot: Snapshot, above: tuple[str, ...]) -> list[
         inner = snapshot.routes.get(target.model)
         if inner is not None:
             choices = _of_route(inner, snapshot, (*above, route.name)) if inner.is_enabled else []
+            reached = held(choices, inner.policy, inner)
         else:
             try:
-                choices = list(find(target.model, snapshot).choices)
+                wanted = find(target.model, snapshot)
             except ModelNotFound:
                 continue
+            reached = held(wanted.choices, wanted.policy)
         found += [
-            Choice(
-                choice.model,
-                choice.version,
-                target.endpoint or choice.endpoint,
-                target.weight * choice.weight,
-                target.priority,
-                choice.step,
-                choice.moving,
+            replace(
+                choice,
+                endpoint=target.endpoint or choice.endpoint,
+                weight=target.weight * choice.weight,
+                priority=target.priority,
             )
-            for choice in choices
+            for choice in reached
         ]
     if not found and not above:
         raise ModelUnavailable(
@@ -192,21 +216,35 @@ def _of_route(route: Route, snapshot: Snapshot, above: tuple[str, ...]) -> list[
     return found
 
 
+def held(choices: Iterable[Choice], policy: Policy, route: Route | None = None) -> list[Choice]:
+    """What a name means, reached by way of another one: what it forbids holds for its choices."""
+    guards = guards_of(policy, None if route is None else route.access_group)
+    return [replace(choice, guards=joined(guards, choice.guards)) for choice in choices]
+
+
 def _switched_off(name: str, wanted: Wanted) -> XRouterError:
     model = wanted.model
-    if wanted.route is None and all(v.status == "retired" for v in model.versions):
-        successor = model.versions[0].successor
-        return ModelNotFound(
-            f"The model `{model.model_id}` was retired.",
-            param="model",
-            hint=f"Use `{successor}` in its place." if successor is not None else None,
-        )
+    if wanted.route is None and _is_retired(model):
+        return _retired(model)
     what = "route" if wanted.route is not None else "model"
     shown = name if wanted.route is not None else wanted.model.model_id
     return ModelUnavailable(
         f"The {what} '{shown}' is switched off at the moment.",
         param="model",
         hint="GET /v1/models lists the models that answer now.",
+    )
+
+
+def _is_retired(model: Model) -> bool:
+    return all(version.status == "retired" for version in model.versions)
+
+
+def _retired(model: Model) -> ModelNotFound:
+    successor = model.versions[0].successor
+    return ModelNotFound(
+        f"The model `{model.model_id}` was retired.",
+        param="model",
+        hint=f"Use `{successor}` in its place." if successor is not None else None,
     )
 
 

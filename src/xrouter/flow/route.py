@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xrouter.domain.bounds import Bounds
-from xrouter.domain.errors import InvalidRequest, XRouterError
+from xrouter.domain.errors import Forbidden, InvalidRequest, XRouterError
 from xrouter.domain.feedback import Feedback
 from xrouter.domain.identity import Principal
 from xrouter.domain.plan import Plan, Target
@@ -64,7 +64,7 @@ class Router:
     def rate(self, feedback: Feedback, principal: Principal, snapshot: Snapshot) -> None:
         """Keep what a caller thinks of an answer. Raises ModelNotFound, InvalidRequest."""
         for target in rating.targets(feedback, principal, snapshot):
-            self._board.rated(target, feedback.score)
+            self._board.rated(target, feedback.score, principal.key_id)
 
     def _made(self, ways: Ways, ask: Ask, snapshot: Snapshot) -> Plan:
         targets = list(ways.targets)
@@ -88,8 +88,9 @@ class Router:
             accounts.reason_of(reason or ways.policy.strategy, ready),
             ways.policy,
             None if ways.route is None else ways.route.name,
-            ways.overflow,
-            ways.refusal,
+            _chain(ways.overflow, ordered[0], ways, ask, snapshot),
+            _chain(ways.refusal, ordered[0], ways, ask, snapshot),
+            skipped=ready[0] is not ordered[0],
         )
 
     def _within(
@@ -145,6 +146,8 @@ def _entitled(ways: Ways, name: str, ask: Ask, snapshot: Snapshot) -> Ways:
     gate = None if ways.route is None else ways.route.access_group
 
     def may(target: Target) -> bool:
+        if target.guards is not None and not target.guards.groups.issubset(groups):
+            return False
         return target.model.access_group is None or target.model.access_group in groups
 
     if (gate is not None and gate not in groups) or not any(map(may, ways.targets)):
@@ -168,6 +171,20 @@ def _filtered(ways: Ways, may: Callable[[Target], bool]) -> Ways:
         refusal=tuple(filter(may, ways.refusal)),
         ours=ways.ours,
     )
+
+
+def _chain(
+    chain: tuple[Target, ...], first: Target, ways: Ways, ask: Ask, snapshot: Snapshot
+) -> tuple[Target, ...]:
+    """What the request's conditions leave of a chain. first: the first choice of its plan."""
+    if not chain:
+        return ()
+    try:
+        able = _able(list(chain), ask, snapshot)
+        left = conditions.allowed(able, ask, ways.policy)
+    except (Forbidden, InvalidRequest):
+        return ()
+    return tuple(conditions.inside_borders([first, *left], ask, ways.policy)[1:])
 
 
 def _able(targets: list[Target], ask: Ask, snapshot: Snapshot) -> list[Target]:

@@ -69,8 +69,7 @@ class Settler:
         self._warn(tally)
         self._meters.settled(event)
         if tally.plan is not None and tally.cached is None:
-            answered = "none" if error is not None else "other" if tally.tried else "first"
-            self._meters.planned(tally.plan.policy.strategy, answered)
+            self._meters.planned(tally.plan.policy.strategy, _answered(tally, error))
             if error is None and self._savings is not None:
                 self._savings.chosen(tally.plan, tally.target, tally.usage)
         self._access.write(event, error)
@@ -95,6 +94,15 @@ class Settler:
             successor=notice.successor,
             key_id=None if tally.principal is None else tally.principal.key_id,
         )
+
+
+def _answered(tally: Tally, error: XRouterError | None) -> str:
+    """Which target of the plan has: `first` is the strategy's own first choice."""
+    plan = tally.plan
+    if error is not None or plan is None:
+        return "none"
+    is_first = tally.target is plan.targets[0] and not plan.skipped
+    return "first" if is_first else "other"
 
 
 def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEvent:

@@ -10,6 +10,9 @@ MEMORY_S = 10.0
 LONG_MEMORY_S = 600.0
 """For what tells good answers from bad ones, not whether there are any."""
 
+LEAST_OPINIONS = 3
+"""Of callers, before what they say counts."""
+
 
 class Standing:
     """One target. running: calls under way; first_token, whole: smoothed seconds to the first
@@ -17,7 +20,7 @@ class Standing:
 
     good, bad, retries: answers, failures and second tries, fading away within seconds. answers,
     refused: all answers, and those that the provider's filter took, fading within minutes.
-    score: what callers say of the answers, 0 to 1, None before the first word.
+    opinion, opinions: what callers say of the answers, 0 to 1, from 1 on; how often they did.
     until: when the pause ends, 0 while closed; held_at: when it began; pauses: how many in a row
     were our own idea; trial_until: how long others wait for a trial.
     remaining: requests that the provider says are left until `window_until`, None when it says
@@ -31,12 +34,13 @@ class Standing:
         "good",
         "held_at",
         "in_a_row",
+        "opinion",
+        "opinions",
         "pauses",
         "refused",
         "remaining",
         "retries",
         "running",
-        "score",
         "seen_at",
         "trial_until",
         "until",
@@ -54,7 +58,8 @@ class Standing:
         self.retries = 0.0
         self.answers = 0.0
         self.refused = 0.0
-        self.score: float | None = None
+        self.opinion = 1.0
+        self.opinions = 0
         self.seen_at = 0.0
         self.in_a_row = 0
         self.pauses = 0
@@ -92,6 +97,11 @@ class Standing:
     def latency(self) -> float | None:
         """Seconds to wait for it: to the first token where streams were seen."""
         return self.whole if self.first_token is None else self.first_token
+
+    @property
+    def score(self) -> float | None:
+        """What callers say of the answers; None until enough of them have."""
+        return self.opinion if self.opinions >= LEAST_OPINIONS else None
 
     @property
     def bad_share(self) -> float:

@@ -179,6 +179,7 @@ class _Look:
             provider=model.provider,
             state="deprecated" if will_go and state == "available" else state,
             channels=tuple(channels),
+            vanished=model.vanished,
         )
         if not will_go and first.status != "retired":
             return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from msgspec import Struct
@@ -9,12 +10,14 @@ from msgspec.structs import replace
 
 from xrouter.domain.catalog import Kind
 from xrouter.domain.errors import ModelUnavailable, XRouterError
+from xrouter.domain.guards import guards_of
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.routes import Policy, Route
 from xrouter.domain.snapshot import Snapshot
 from xrouter.flow import accounts, canary
+from xrouter.flow.able import does_all
 from xrouter.flow.accounts import Accounts, Ours
-from xrouter.flow.resolve import Choice, Wanted, resolve
+from xrouter.flow.resolve import Choice, Wanted, held, resolve
 from xrouter.flow.strategies import Order, strategies
 
 PRIORITY = "priority"
@@ -71,16 +74,15 @@ def work_out(
     rates, ours = snapshot.rates, None
     if own is not None:
         everything = (*targets, *overflow, *refusal)
-        ours = accounts.ours_of(everything, own, rates if strict else None)
+        ours = accounts.ours_of(everything, own, rates, is_strict=strict)
         targets = accounts.on_them(targets, own)
         overflow, refusal = (accounts.on_them(found, own) for found in (overflow, refusal))
-    if strict:
-        targets, overflow, refusal = (
-            [target for target in found if accounts.may_be_asked(target, rates)]
-            for found in (targets, overflow, refusal)
-        )
-        if not targets:
-            raise price_unknown(wanted.model.model_id)
+    targets, overflow, refusal = (
+        [target for target in found if accounts.may_be_asked(target, rates, is_strict=strict)]
+        for found in (targets, overflow, refusal)
+    )
+    if not targets:
+        raise price_unknown(wanted.model.model_id)
     known = strategies()
     strategy = known.get(policy.strategy) or known[PRIORITY]
     models = {target.model.model_id: target.model for target in targets}
@@ -89,7 +91,7 @@ def work_out(
         policy=policy,
         route=wanted.route,
         order=strategy.order,
-        guarded=any(target.model.access_group for target in (*targets, *overflow, *refusal))
+        guarded=any(map(_is_gated, (*targets, *overflow, *refusal)))
         or (wanted.route is not None and wanted.route.access_group is not None),
         mixed=len(models) > 1,
         simple=None,
@@ -115,7 +117,11 @@ def _simplified(ways: Ways, wanted: Wanted, snapshot: Snapshot) -> Ways:
     """With its one plan, where no request can have another one while all targets are well."""
     policy = ways.policy
     alone = policy.strategy == PRIORITY or all(len(g) == 1 for g in tiers(list(ways.targets)))
-    free = not policy.countries and policy.max_price is None and policy.borders == "open"
+    free = (
+        guards_of(replace(policy, require_price=None)) is None
+        and all(target.guards is None for target in (*ways.targets, *ways.overflow, *ways.refusal))
+        and all(does_all(target.model) for target in (*ways.overflow, *ways.refusal))
+    )
     targets = ways.targets if ways.ours is None else tuple(ways.ours.behind(ways.targets))
     up = all(target.endpoint.state != "down" for target in targets)
     if ways.mixed or not (alone and free and up) or canary.concerns(ways.targets, snapshot):
@@ -126,7 +132,13 @@ def _simplified(ways: Ways, wanted: Wanted, snapshot: Snapshot) -> Ways:
     return replace(ways, simple=plan)
 
 
-def _crossed(choices: tuple[Choice, ...], snapshot: Snapshot, base: int) -> list[Target]:
+def _is_gated(target: Target) -> bool:
+    """Whether it is not there for every caller."""
+    gates = target.guards is not None and target.guards.groups
+    return bool(gates) or target.model.access_group is not None
+
+
+def _crossed(choices: Sequence[Choice], snapshot: Snapshot, base: int) -> list[Target]:
     """Choices times endpoints, by tier: priority, then step, then the endpoint's priority."""
     found: list[tuple[tuple[int, int, int], Target]] = []
     for choice in choices:
@@ -139,6 +151,7 @@ def _crossed(choices: tuple[Choice, ...], snapshot: Snapshot, base: int) -> list
                     choice.version,
                     weight=choice.weight,
                     pinned=not choice.moving,
+                    guards=choice.guards,
                 )
                 found.append((place, target))
     found.sort(key=_place)
@@ -158,9 +171,10 @@ def _chain(names: tuple[str, ...], kinds: Kinds, snapshot: Snapshot, base: int) 
     found: list[Target] = []
     for name in names:
         try:
-            choices = resolve(name, snapshot, kinds).choices
+            wanted = resolve(name, snapshot, kinds)
         except XRouterError:
             continue
+        choices = held(wanted.choices, wanted.policy, wanted.route)
         found += _crossed(choices, snapshot, found[-1].tier + 1 if found else base)
     return found
 

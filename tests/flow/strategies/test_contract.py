@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.flow.strategies.parts import ask, target
+from tests.flow.strategies.parts import ask, rate, target
 
 from xrouter.domain.errors import InvalidRequest, UpstreamDenied, UpstreamFailed, XRouterError
 from xrouter.domain.identity import Principal
@@ -108,7 +108,7 @@ def test_all_targets_are_kept_once_each_and_nothing_fails(
             board.answered(each, 0.0, streamed=event == "stream")
         elif event == "left":
             board.left(each, left)
-            board.rated(each, score)
+            rate(board, each, score)
         else:
             kind: type[XRouterError] = UpstreamFailed if event == "bad" else UpstreamDenied
             board.failed(each, kind("no"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.flow.strategies.parts import STREAM, ask, drawn, fits, ordered, target
+from tests.flow.strategies.parts import STREAM, ask, drawn, fits, ordered, rate, target
 
 from xrouter.domain.errors import UpstreamDenied, UpstreamFailed
 from xrouter.domain.plan import Target
-from xrouter.flow.board import WINDOW_S, Board
+from xrouter.flow import board as board_module
+from xrouter.flow.board import RATED_EVERY_S, WINDOW_S, Board
 from xrouter.flow.conditions import price
+from xrouter.flow.standing import LEAST_OPINIONS
 from xrouter.flow.strategies import auto, latency, strategies
 
 ONE, TWO, THREE = TARGETS = [target(1), target(2), target(3)]
@@ -130,20 +132,42 @@ def test_the_one_that_is_refused_least_is_first() -> None:
 
 def test_what_callers_say_counts_before_what_filters_do() -> None:
     board = measured(0.1, 0.1, 0.1)
-    board.rated(ONE, 0.2)
-    board.rated(TWO, 0.9)
-    board.rated(THREE, 7.0)
+    rate(board, ONE, 0.2)
+    rate(board, TWO, 0.9)
+    rate(board, THREE, 7.0)
     assert ordered("quality", TARGETS, ask(), board, explore=0) == [3, 2, 1]
-    for _ in range(30):
-        board.rated(ONE, 1.0)
-    board.rated(THREE, -7.0)
+    rate(board, ONE, 1.0, keys=30)
+    rate(board, THREE, -7.0)
     assert ordered("quality", TARGETS, ask(), board, explore=0) == [1, 2, 3]
+
+
+def test_a_few_words_are_no_opinion_and_one_key_has_one_word_a_minute() -> None:
+    now = [1.0]
+    board = Board(lambda: now[0])
+    rate(board, ONE, 0.0, keys=LEAST_OPINIONS - 1)
+    for _ in range(50):
+        board.rated(TWO, 0.0, "loud")
+        board.rated(THREE, 0.0, "loud")
+    assert ordered("quality", TARGETS, ask(), board, explore=0) == [1, 2, 3]
+    assert [round(board.standing(t).opinion, 2) for t in TARGETS] == [0.64, 0.8, 0.8]
+    for _ in range(LEAST_OPINIONS - 1):
+        now[0] += RATED_EVERY_S
+        board.rated(TWO, 0.0, "loud")
+    assert ordered("quality", TARGETS, ask(), board, explore=0) == [1, 3, 2]
+
+
+def test_who_has_scored_is_known_of_so_many_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_module, "_MAX_RATED", 2)
+    board = Board(lambda: 1.0)
+    for key_id in ("a", "b", "c", "b", "c", "a"):
+        board.rated(ONE, 0.5, key_id)
+    assert board.standing(ONE).opinions == 4, "the first one was forgotten"
 
 
 def test_less_than_a_percent_of_quality_is_no_difference() -> None:
     board = measured(0.1, 0.1)
-    board.rated(ONE, 0.901)
-    board.rated(TWO, 0.903)
+    rate(board, ONE, 0.901)
+    rate(board, TWO, 0.903)
     assert ordered("quality", TARGETS[:2], ask(), board, explore=0) == [1, 2]
 
 
@@ -174,7 +198,7 @@ def test_the_best_in_all_is_what_the_operator_prefers() -> None:
     board = Board(lambda: 1.0)
     for each, seconds, score in ((fast, 0.1, 0.3), (cheap, 1.0, 0.3), (good, 1.0, 1.0)):
         board.answered(each, seconds, streamed=True)
-        board.rated(each, score)
+        rate(board, each, score, keys=20)
     found = {
         prefer: ordered("auto", [fast, cheap, good], STREAM, board, prefer=prefer, explore=0)[0]
         for prefer in ("speed", "price", "quality")

@@ -39,6 +39,10 @@ class Retelling(WholeReply):
         self._out.headers += _limit(allowance)
 
     @override
+    def asked(self, served: Served) -> None:
+        self._reply.asked(served)
+
+    @override
     async def start(self, served: Served) -> None:
         await self._reply.start(self._named(served))
 
