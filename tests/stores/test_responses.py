@@ -12,7 +12,7 @@ import pytest
 from xrouter.domain.history import StoredJob, StoredResponse
 from xrouter.stores import responses
 from xrouter.stores.responses import ResponseFile
-from xrouter.stores.vault import Vault
+from xrouter.stores.vault import Vault, single
 
 VAULT = Vault(bytes(32))
 
@@ -241,3 +241,26 @@ async def test_what_is_removed_while_others_are_written_stays_away(tmp_path: Pat
     await writing
     assert await store.find("resp_1", "p") is None
     store.close()
+
+
+async def test_all_is_sealed_with_the_newest_key(tmp_path: Path) -> None:
+    path = tmp_path / "responses.sqlite"
+    assert opened(tmp_path).reseal() == 0
+    assert not path.exists()
+    store = opened(tmp_path)
+    one = kept("resp_1")
+    store.keep(one)
+    await store.begin(StoredJob("resp_2", b"half"))
+    store.close()
+    ring = single(bytes(32)).turned()
+    several = ResponseFile(path, Vault(ring), kept_s=50.0, now=lambda: 100.0)
+    assert several.reseal() == 2
+    assert several.reseal() == 0
+    several.close()
+    newest = ResponseFile(path, Vault(ring.newest()), kept_s=50.0, now=lambda: 100.0)
+    assert await newest.find("resp_1", "p") == one
+    assert await newest.abandoned() == [StoredJob("resp_2", b"half")]
+    newest.close()
+    stranger = ResponseFile(path, Vault(bytes(range(32))), kept_s=50.0, now=lambda: 100.0)
+    assert stranger.reseal() == 0
+    stranger.close()

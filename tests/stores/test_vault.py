@@ -7,7 +7,16 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from xrouter.stores.vault import Vault, VaultError, WrongMasterKey, load_or_create
+from xrouter.stores.vault import (
+    MOST_KEYS,
+    Vault,
+    VaultError,
+    WrongMasterKey,
+    load_or_create,
+    load_ring,
+    save_ring,
+    single,
+)
 from xrouter.telemetry.logs import log
 
 MASTER = bytes(range(32))
@@ -100,3 +109,53 @@ def test_a_folder_in_its_place_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_master_key_of_the_wrong_size_is_refused() -> None:
     with pytest.raises(VaultError, match="16 bytes"):
         Vault(bytes(16))
+
+
+def test_a_ring_seals_with_the_newest_and_opens_with_all(tmp_path: Path) -> None:
+    path = tmp_path / "master.key"
+    old = load_or_create(path)
+    blob = old.seal(b"secret", "x")
+    save_ring(path, load_ring(path).turned())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["master.key"]
+    ring = load_or_create(path)
+    assert ring.key_ids[1:] == old.key_ids
+    assert (ring.pepper_id, ring.mac("a key")) == (old.pepper_id, old.mac("a key"))
+    assert ring.open(blob, "x") == b"secret"
+    renewed = ring.renewed(blob, "x")
+    assert ring.renewed(renewed, "x") == renewed
+    save_ring(path, load_ring(path).newest())
+    alone = load_or_create(path)
+    assert alone.key_ids == ring.key_ids[:1]
+    assert alone.mac("a key") == old.mac("a key")
+    assert alone.open(renewed, "x") == b"secret"
+    with pytest.raises(WrongMasterKey):
+        alone.open(blob, "x")
+    with pytest.raises(WrongMasterKey):
+        old.open(renewed, "x")
+
+
+def test_a_ring_does_not_grow_for_ever() -> None:
+    ring = single(MASTER)
+    for _ in range(MOST_KEYS - 1):
+        ring = ring.turned()
+    with pytest.raises(VaultError, match="already"):
+        ring.turned()
+
+
+@pytest.mark.parametrize("harm", ["cut", "no pepper", "no key", "short key", "other word"])
+def test_a_damaged_ring_is_refused(tmp_path: Path, harm: str) -> None:
+    path = tmp_path / "master.key"
+    save_ring(path, single(MASTER).turned())
+    text = path.read_bytes()
+    lines = text.splitlines(keepends=True)
+    harmed = {
+        "cut": text[:-1],
+        "no pepper": b"".join(lines[:-1]),
+        "no key": lines[0] + lines[-1],
+        "short key": text.replace(lines[1], lines[1][:-3] + b"\n"),
+        "other word": text.replace(b"master-keys-1", b"master-keys-2"),
+    }
+    path.write_bytes(harmed[harm])
+    with pytest.raises(VaultError, match="not a master key"):
+        load_or_create(path)

@@ -10,17 +10,26 @@ from sqlalchemy import select
 
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import EndpointRow
-from xrouter.control.db.tables.identity import KeyRow
+from xrouter.control.db.tables.identity import CredentialRow, KeyRow
+from xrouter.control.db.tables.oauth import SigningKeyRow
 from xrouter.stores.vault import Vault, WrongMasterKey, sealed_with
+
+_SEALED = (EndpointRow.credential, CredentialRow.credential, SigningKeyRow.private)
 
 
 async def prove(db: Database, vault: Vault) -> None:
-    """Raises WrongMasterKey when there are secrets and none is of this vault; DatabaseError."""
+    """Raises WrongMasterKey when there are secrets and none is of this vault; DatabaseError.
+
+    A copy of the key file from before a rotation still has the pepper: what is sealed decides.
+    """
+    sealers: set[str] = set()
     async with db.read() as session:
-        blobs = (await session.scalars(select(EndpointRow.credential))).all()
-        owners = set((await session.scalars(select(KeyRow.pepper_id).distinct())).all())
-    owners |= {sealed_with(blob) for blob in blobs if blob is not None}
-    if owners and vault.pepper_id not in owners:
+        for column in _SEALED:
+            blobs = (await session.scalars(select(column))).all()
+            sealers |= {sealed_with(blob) for blob in blobs if blob is not None}
+        peppers = set((await session.scalars(select(KeyRow.pepper_id).distinct())).all())
+    is_ours = not sealers.isdisjoint(vault.key_ids) if sealers else vault.pepper_id in peppers
+    if (sealers or peppers) and not is_ours:
         raise WrongMasterKey(
             "The database was filled with another master key than this data folder's.",
             hint="Copy master.key from the data folder of the server that filled it, or from your "

@@ -52,6 +52,9 @@ _JOBS = "SELECT id, owner, seen_at, sealed FROM jobs WHERE owner <> ?"
 _CLAIM = "UPDATE jobs SET owner = ?, seen_at = ? WHERE id = ? AND owner = ?"
 _RELEASE = "UPDATE jobs SET seen_at = 0 WHERE owner = ?"
 
+_SEALED = ("responses", "jobs")
+"""Tables with `id` and `sealed`."""
+
 _decode = msgspec.msgpack.Decoder(StoredResponse).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -183,6 +186,33 @@ class ResponseFile(ResponseStore):
                     self._file.execute(_RELEASE, (self._me,))
                 self._file.close()
                 self._file = None
+
+    def reseal(self) -> int:
+        """Seal what is kept with the newest master key; how many values were with another.
+
+        Those that no key opens stay. Raises sqlite3.Error, OSError.
+        """
+        done = 0
+        if not self._path.exists():
+            return done
+        with self._lock:
+            file = self._opened()
+            with file:
+                for table in _SEALED:
+                    ids = file.execute(f"SELECT id FROM {table}").fetchall()  # noqa: S608
+                    done += sum(self._renew(file, table, name) for (name,) in ids)
+        return done
+
+    def _renew(self, file: sqlite3.Connection, table: str, name: str) -> bool:
+        read = f"SELECT sealed FROM {table} WHERE id = ?"  # noqa: S608
+        old = bytes(file.execute(read, (name,)).fetchone()[0])
+        try:
+            new = self._vault.renewed(old, _context(name))
+        except VaultError:
+            return False
+        if new != old:
+            file.execute(f"UPDATE {table} SET sealed = ? WHERE id = ?", (new, name))  # noqa: S608
+        return new != old
 
     def _drop(self, response_id: str) -> None:
         gone = self._waiting.pop(response_id, None)

@@ -37,7 +37,27 @@ class SnapshotFile:
 
     def save(self, snapshot: Snapshot) -> None:
         """Replace the file; key files that are in use no more are removed. Raises OSError."""
-        data = self._vault.seal(msgspec.msgpack.encode(snapshot, enc_hook=_out), _CONTEXT)
+        self._write(self._vault.seal(msgspec.msgpack.encode(snapshot, enc_hook=_out), _CONTEXT))
+        self._remember(snapshot)
+        for path in self._path.parent.glob(KEY_FILES):
+            if path.name not in self._named:
+                path.unlink(missing_ok=True)
+
+    def reseal(self) -> bool:
+        """Seal the file with the newest master key; whether it was with another.
+
+        Raises OSError, VaultError.
+        """
+        try:
+            old = self._path.read_bytes()
+        except FileNotFoundError:
+            return False
+        new = self._vault.renewed(old, _CONTEXT)
+        if new != old:
+            self._write(new)
+        return new != old
+
+    def _write(self, data: bytes) -> None:
         fresh = self._path.with_suffix(".new")
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
@@ -45,10 +65,6 @@ class SnapshotFile:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._path)
-        self._remember(snapshot)
-        for path in self._path.parent.glob(KEY_FILES):
-            if path.name not in self._named:
-                path.unlink(missing_ok=True)
 
     def load(self) -> Snapshot | None:
         """The saved snapshot, marked stale; None when there is none that can be read."""

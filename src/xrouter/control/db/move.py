@@ -91,7 +91,7 @@ async def move(source: Database, target: Database, told: Callable[[str], None]) 
     tables = [table for table in metadata().sorted_tables if table.name not in LEFT_OUT]
     async with target.write() as writing:
         async with source.read() as reading:  # ended before the comparison: that takes a while
-            await _require_nobody(reading)
+            await require_nobody(reading)
             before = await _copy_all(reading, writing, tables, told)
         told("Comparing")
         after = [await figures(writing, table) for table in tables]
@@ -248,7 +248,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-async def _require_nobody(session: AsyncSession) -> None:
+async def require_nobody(session: AsyncSession) -> None:
     """Raises DatabaseError when a server has said a moment ago that it uses the database."""
     connection = await session.connection()
     if connection.dialect.name == "postgresql":

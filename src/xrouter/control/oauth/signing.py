@@ -33,7 +33,7 @@ Key = ECKey | RSAKey
 
 def opened(vault: Vault, row: SigningKeyRow) -> Key:
     """The private key of a row. Raises VaultError."""
-    data = json.loads(vault.open(row.private, _context(row.kid)))
+    data = json.loads(vault.open(row.private, context(row.kid)))
     return _kind(row.algorithm).import_key(data)
 
 
@@ -138,7 +138,7 @@ class SigningKeys:
         return SigningKeyRow(
             kid=kid,
             algorithm=self._config.algorithm,
-            private=self._vault.seal(private, _context(kid)),
+            private=self._vault.seal(private, context(kid)),
             created_at=now,
             signs_from=now if first else now + PUBLISHED_AHEAD,
         )
@@ -199,5 +199,6 @@ def _kind(algorithm: str) -> type[ECKey | RSAKey]:
     return RSAKey if algorithm == "RS256" else ECKey
 
 
-def _context(kid: str) -> str:
+def context(kid: str) -> str:
+    """Where the private key lies."""
     return f"signing_keys:{kid}"
