@@ -6,10 +6,11 @@ import json
 from typing import Any, ClassVar
 
 from aiohttp import web
+from msgspec.structs import replace
 from typing_extensions import override
 
 from xrouter.control.catalog.adapters import Adapters
-from xrouter.domain.abilities import Features
+from xrouter.domain.abilities import Abilities, Features
 from xrouter.domain.catalog import Endpoint, ModelDescription, Version
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.errors import InvalidRequest, UpstreamDenied, XRouterError
@@ -27,6 +28,14 @@ def described(name: str, context: int | None = 8000, *labels: str) -> ModelDescr
     return ModelDescription(
         name=name, display_name=name.title(), context_length=context, versions=versions
     )
+
+
+def _told(entry: str | dict[str, Any]) -> ModelDescription:
+    """A name, or an object with a name and `max_output`."""
+    if isinstance(entry, str):
+        return described(entry, 4000)
+    able = Abilities(max_output=entry["max_output"])
+    return replace(described(entry["name"], 4000), abilities=able)
 
 
 class AcmeAdapter(BaseAPIAdapter):
@@ -76,7 +85,7 @@ class AcmeAdapter(BaseAPIAdapter):
 
     @override
     def decode_models(self, reply: WireReply) -> list[ModelDescription]:
-        return [described(name, 4000) for name in json.loads(reply.body)]
+        return [_told(entry) for entry in json.loads(reply.body)]
 
 
 class OtherAdapter(AcmeAdapter):
@@ -123,7 +132,7 @@ class AcmeServer:
     """The provider: lists `models` to those who have `key`; gives out tokens."""
 
     def __init__(self) -> None:
-        self.models: list[str] = []
+        self.models: list[str | dict[str, Any]] = []
         self.key = "acme-key"
         self.tokens_given = 0
         self.seen: list[str | None] = []

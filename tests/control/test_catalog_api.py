@@ -349,6 +349,18 @@ async def test_providers_and_endpoints_say_where_and_how_much(api: Api) -> None:
 
 async def test_a_version_names_its_successor(api: Api) -> None:
     await api.acme()
+    await api.acme_model("two")
     versions = [{"label": "v1", "upstream": "v1", "successor": "acme/two"}]
     made = await api.acme_model(versions=versions)
     assert made["versions"][0]["successor"] == "acme/two"
+
+
+async def test_providers_come_in_parts(api: Api) -> None:
+    for name in ("a", "b", "c"):
+        await api.acme(name=name, adapter_class=ACME)
+    first = await api.ask("GET", "/providers?limit=2")
+    assert ([p["name"] for p in first["data"]], first["next"]) == (["a", "b"], "b")
+    second = await api.ask("GET", "/providers?limit=2&after=b")
+    assert ([p["name"] for p in second["data"]], second["next"]) == (["c"], None)
+    error = await api.error("GET", "/providers?colour=red", status=400)
+    assert error["code"] == "unknown_parameter"

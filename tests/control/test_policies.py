@@ -69,7 +69,8 @@ def test_the_defaults_are_the_domains() -> None:
 
 
 async def test_what_is_said_is_kept_and_nothing_else(api: Api) -> None:
-    assert (await api.acme_model("two", policy=WHOLE))["policy"] == WHOLE
+    beta = {"label": "b", "upstream": "b", "channel": "beta"}
+    assert (await api.acme_model("two", policy=WHOLE, versions=[beta]))["policy"] == WHOLE
     changed = await api.ask("PATCH", "/models/acme/one", json={"policy": {"versions": None}})
     assert changed["policy"] == {"versions": None}
     settings = {"approve_new_models": True, "sync_every": 600.0, "policy": WHOLE}
@@ -82,7 +83,9 @@ async def test_what_is_said_is_kept_and_nothing_else(api: Api) -> None:
 BAD: list[tuple[Json, str]] = [
     ({"strategy": "luck"}, "strategy"),
     ({"strategy": "weighted", "options": {"luck": 1}}, "options.luck"),
-    ({"fallbacks": ["acme/one", "acme/none"]}, "fallbacks[1]"),
+    ({"fallbacks": ["auto", "acme/none"]}, "fallbacks[1]"),
+    ({"versions": ["latest", "bets"]}, "versions[1]"),
+    ({"versions": ["default"]}, "versions[0]"),
     ({"fallbacks": ["acme/one:v9"]}, "fallbacks[0]"),
     ({"on_overflow": ["route/none"]}, "on_overflow[0]"),
     ({"on_refusal": ["none"]}, "on_refusal[0]"),
@@ -116,6 +119,59 @@ async def test_what_makes_no_sense_is_refused_by_its_place(
     error = await api.error("POST", "/providers", json={**given, **settings}, status=400)
     assert error["param"] == f"settings.policy.{place}"
     assert (await api.ask("GET", "/state"))["revision"] == before
+
+
+@pytest.mark.parametrize("chain", ["fallbacks", "on_overflow", "on_refusal"])
+async def test_a_model_does_not_stand_in_for_itself(api: Api, chain: str) -> None:
+    policy = {chain: ["auto", "acme/one"]}
+    error = await api.error("PATCH", "/models/acme/one", json={"policy": policy}, status=400)
+    assert error["param"] == f"policy.{chain}[1]"
+    assert "'acme/one' is the model itself" in error["message"]
+    await api.ask("PATCH", "/models/acme/one", json={"policy": {chain: ["acme/one:latest"]}})
+
+
+async def test_two_models_may_stand_in_for_each_other(api: Api) -> None:
+    await api.acme_model("two", policy={"fallbacks": ["acme/one"]})
+    await api.ask("PATCH", "/models/acme/one", json={"policy": {"fallbacks": ["acme/two"]}})
+
+
+async def test_a_fallback_is_of_the_same_kind(api: Api) -> None:
+    policy = {"fallbacks": ["acme/one:latest"]}
+    given = {"model_id": "acme/v", "provider": "acme", "kind": "embeddings"}
+    error = await api.error("POST", "/models", json={**given, "policy": policy}, status=400)
+    assert error["param"] == "policy.fallbacks[0]"
+    assert "'acme/one:latest' is for chat, not for embeddings" in error["message"]
+    await api.acme_model("v", policy=policy)
+    error = await api.error("PATCH", "/models/acme/v", json={"kind": "embeddings"}, status=400)
+    assert error["param"] == "policy.fallbacks[0]"
+    await api.acme_model("w", kind="embeddings")
+    error = await api.error(
+        "PATCH", "/routes/bot", json={"policy": {"fallbacks": ["acme/w"]}}, status=400
+    )
+    assert "'acme/w' is for embeddings, not for chat" in error["message"]
+
+
+async def test_a_successor_is_a_name_that_means_something(api: Api) -> None:
+    version = {"label": "v1", "upstream": "v1"}
+    gone: Json = {"versions": [version, {**version, "label": "v2", "successor": "acme/gone"}]}
+    given: Json = {"model_id": "acme/two", "provider": "acme", **gone}
+    error = await api.error("POST", "/models", json=given, status=400)
+    assert error["param"] == "versions[1].successor"
+    assert "there is no 'acme/gone'" in error["message"]
+    error = await api.error("PATCH", "/models/acme/one", json=gone, status=400)
+    assert error["param"] == "versions[1].successor"
+    for name in ("acme/one", "acme/one:v2", "acme/one:latest", "auto", "route/bot"):
+        good = [{**version, "successor": name}, {**version, "label": "v2"}]
+        await api.ask("PATCH", "/models/acme/one", json={"versions": good})
+
+
+async def test_a_successor_that_went_since_does_not_stop_a_change(api: Api) -> None:
+    version = {"label": "v1", "upstream": "v1", "successor": "acme/two"}
+    await api.acme_model("two")
+    await api.ask("PATCH", "/models/acme/one", json={"versions": [version]})
+    await api.ask("DELETE", "/models/acme/two")
+    again = [{**version, "upstream": "other"}]
+    await api.ask("PATCH", "/models/acme/one", json={"versions": again})
 
 
 async def test_names_of_routes_and_of_models_are_apart(api: Api) -> None:

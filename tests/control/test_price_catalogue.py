@@ -53,9 +53,7 @@ async def models(api: Api, db: Database) -> None:
     async with db.write() as session:
         for name, prices in said.items():
             where = ModelRow.model_id == f"acme/{name}"
-            await session.execute(
-                update(ModelRow).where(where).values(capabilities={"prices": prices})
-            )
+            await session.execute(update(ModelRow).where(where).values(listed={"prices": prices}))
 
 
 @pytest.mark.usefixtures("models")

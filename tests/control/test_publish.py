@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert, text, update
 from tests.control.conftest import Api
 from tests.control.fakes import ACME, OTHER, adapters
 from tests.services.postgres import Postgres
@@ -116,6 +116,50 @@ async def test_a_snapshot_has_all_the_data_plane_needs(
         Version(label="b", upstream="one@b", channel="latest"),
         Version(label="a", upstream="one@a", status="deprecated"),
     )
+    assert model.retired == {"old": None}
+
+
+@pytest.mark.parametrize(
+    "policy,channels,expected",
+    [
+        ({}, ["rc", "deprecated"], ["deprecated", "rc"]),
+        ({}, ["rc", "latest"], ["latest", "rc"]),
+        ({}, ["rc", None], [None, "rc"]),
+        ({}, ["rc"], ["rc"]),
+        ({}, [None, "rc"], [None, "rc"]),
+        ({"versions": ["rc"]}, ["rc", "deprecated"], ["rc", "deprecated"]),
+        ({"versions": ["beta"]}, ["rc", "deprecated", "beta"], ["beta", "rc", "deprecated"]),
+        ({"versions": []}, ["rc", "deprecated"], ["deprecated", "rc"]),
+    ],
+)
+async def test_a_bare_name_does_not_come_to_mean_a_candidate(
+    api: Api,
+    db: Database,
+    vault: Vault,
+    policy: dict[str, Any],
+    channels: list[str],
+    expected: list[str],
+) -> None:
+    """The version before them was retired; the first of those that are served is the bare name."""
+    gone = {"label": "gone", "upstream": "x", "status": "retired"}
+    left = [{"label": f"v{n}", "upstream": "x", "channel": c} for n, c in enumerate(channels)]
+    await api.acme()
+    await api.acme_model(versions=[gone, *left], policy=policy)
+    served = (await snapshot(db, vault)).models["acme/one"].versions
+    assert [version.channel for version in served] == expected
+
+
+async def test_a_model_that_vanished_is_marked_and_stays(
+    api: Api, db: Database, vault: Vault
+) -> None:
+    await api.acme()
+    await api.acme_model()
+    assert not (await snapshot(db, vault)).models["acme/one"].vanished
+    async with db.write() as session:
+        query = update(ModelRow).where(ModelRow.model_id == "acme/one")
+        await session.execute(query.values(vanished_at=datetime.now(UTC)))
+    model = (await snapshot(db, vault)).models["acme/one"]
+    assert (model.vanished, model.is_available) == (True, True)
 
 
 async def test_what_is_switched_off_answers_unavailable(

@@ -18,6 +18,16 @@ def db_url(sqlite_url: str) -> str:
         ("base_url", "ftp://x"),
         ("base_url", "x.test"),
         ("base_url", "https://user:pw@x.test"),
+        ("base_url", "http://-/v1"),
+        ("base_url", "http://a..b/v1"),
+        ("base_url", "http://a.-b/v1"),
+        ("base_url", "http://b-/v1"),
+        ("base_url", "http://./v1"),
+        ("base_url", "http://a!b/v1"),
+        ("base_url", "http://300.1.2.3/v1"),
+        ("base_url", f"http://{'a' * 64}.test"),
+        ("base_url", f"http://{'a.' * 127}test"),
+        ("proxy", "http://-:3128"),
         ("name", "UPPER"),
         ("name", ""),
         ("priority", -1),
@@ -133,3 +143,57 @@ async def test_the_place_of_what_cannot_be_kept_is_named(api: Api) -> None:
 async def test_ids_that_cannot_be_are_refused(api: Api, method: str, path: str) -> None:
     error = await api.error(method, path, status=400)
     assert error["param"] in ("provider", "model_id", "key_id")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "x",
+        "x.test.",
+        "my_service",
+        "a-b.test",
+        "XN--80AK6AA92E.test",
+        "10.0.0.1",
+        "[::1]",
+        "9to5.x",
+    ],
+)
+async def test_addresses_of_hosts_are_taken(api: Api, host: str) -> None:
+    given = {"name": "acme", "base_url": f"http://{host}:8080/v1", "credential": {"api_key": "k"}}
+    made = await api.ask("POST", "/providers", json=given, status=201)
+    assert made["endpoints"][0]["base_url"] == given["base_url"]
+
+
+@pytest.mark.parametrize("body", [[], "x", 5, None])
+async def test_a_body_must_be_an_object(api: Api, body: object) -> None:
+    error = await api.error("POST", "/models", json=body, status=400)
+    assert (error["code"], "must be a JSON object" in error["message"]) == ("invalid_body", True)
+
+
+AT = "2030-01-02T00:00:00Z"
+BEFORE = "2030-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "path,body,reason",
+    [
+        ("/releases", {"retire_at": BEFORE}, "'retire_at' must be after 'at'"),
+        ("/releases", {"canary_from": BEFORE}, "'canary_from' needs 'canary'"),
+        (
+            "/releases",
+            {"canary": {"share": 0.1}, "canary_from": "2030-01-03T00:00:00Z"},
+            "'canary_from' must be before 'at'",
+        ),
+        (
+            "/releases",
+            {"canary": {"share": 0.1}, "channel": "rc"},
+            "a canary is possible for the channel 'latest' alone",
+        ),
+    ],
+)
+async def test_fields_that_do_not_go_together_are_told(
+    api: Api, path: str, body: dict[str, Any], reason: str
+) -> None:
+    given = {"model_id": "acme/one", "label": "v2", "at": AT, **body}
+    error = await api.error("POST", path, json=given, status=400)
+    assert (error["code"], error["message"]) == ("invalid_value", f"Invalid body: {reason}.")

@@ -88,6 +88,12 @@ async def test_a_route_and_its_aliases(api: Api) -> None:
     await route(api, "outer", "auto")
     await api.ask("PATCH", "/models/acme/two", json={"policy": {"fallbacks": ["route/inner"]}})
     await missed(api, "/routes/inner", "acme/two", "route/outer")
+    error = await api.error("DELETE", "/routes/inner", status=409)
+    assert "The names 'auto' and 'route/inner' cannot go" in error["message"]
+    await api.ask("PATCH", "/routes/outer", json={"targets": [{"model": "acme/one"}]})
+    error = await api.error("DELETE", "/routes/inner", status=409)
+    assert "The name 'route/inner' cannot go" in error["message"], "not one that nobody needs"
+    await api.ask("PATCH", "/routes/outer", json={"targets": [{"model": "auto"}]})
     await missed(api, "/routes/inner", "route/outer", aliases=["fast"])
     await api.ask("PATCH", "/routes/inner", json={"aliases": ["auto"]})
     await api.ask("DELETE", "/routes/outer")

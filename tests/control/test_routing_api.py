@@ -266,3 +266,46 @@ async def test_saying_the_same_of_a_route_is_no_change(api: Api) -> None:
     same = {field: made[field] for field in ("aliases", "policy", "targets", "display_name")}
     assert await api.ask("PATCH", "/routes/bot", json=same) == made
     assert (await api.ask("GET", "/state"))["revision"] == before
+
+
+async def test_a_route_is_not_led_back_to_itself_by_its_policy(api: Api) -> None:
+    led = {"name": "outer", "targets": [{"model": "route/bot"}]}
+    await api.ask("POST", "/routes", json=BOT, status=201)
+    await api.ask("POST", "/routes", json=led, status=201)
+    for name in ("route/bot", "auto", "route/outer"):
+        policy = {"policy": {"fallbacks": [name]}}
+        error = await api.error("PATCH", "/routes/bot", json=policy, status=400)
+        assert error["param"] == "policy.fallbacks[0]"
+        assert f"'{name}' leads back to 'route/bot'" in error["message"]
+    apart = {**led, "targets": [{"model": "acme/one"}]}
+    await api.ask("PATCH", "/routes/outer", json={"targets": apart["targets"]})
+    both = {"fallbacks": ["route/outer"]}, {"fallbacks": ["route/bot"]}
+    for name, chain in zip(("bot", "outer"), both, strict=True):
+        await api.ask("PATCH", f"/routes/{name}", json={"policy": chain})
+    error = await api.error(
+        "PATCH", "/routes/outer", json={"targets": led["targets"], "policy": {}}, status=400
+    )
+    assert error["param"] == "targets"
+    expected = "'route/bot' falls back to 'route/outer', which would lead back to it"
+    assert expected in error["message"]
+
+
+async def test_prices_come_in_parts(api: Api) -> None:
+    for model in ("acme/one", "acme/two"):
+        for year in (2025, 2026):
+            begins = {"model": model, "effective_from": f"{year}-01-01T00:00:00Z"}
+            await api.ask("POST", "/prices", json=PRICE | begins, status=201)
+    whole = await api.ask("GET", "/prices")
+    assert whole["next"] is None
+    parts = [await api.ask("GET", "/prices?limit=3")]
+    parts.append(await api.ask("GET", f"/prices?limit=3&after={parts[0]['next']}"))
+    assert [len(part["data"]) for part in parts] == [3, 1]
+    assert [price for part in parts for price in part["data"]] == whole["data"]
+    assert parts[1]["next"] is None
+    one = await api.ask("GET", "/prices?limit=1&model=acme/two")
+    assert ([p["model"] for p in one["data"]], one["next"]) == (
+        ["acme/two"],
+        str(whole["data"][2]["id"]),
+    )
+    assert (await api.ask("GET", "/prices?after=999999"))["data"] == []
+    await api.ask("GET", "/prices?limit=0", status=400)

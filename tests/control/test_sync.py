@@ -144,7 +144,9 @@ async def test_the_vanished_are_marked_and_kept(api: Api, acme_models: list[Any]
     assert since is not None
     assert found["acme/two"]["is_available"] is True
     assert found["acme/by-hand"]["vanished_at"] is None
-    await api.ask("POST", SYNC)
+    revision = (await api.ask("GET", "/state"))["revision"]
+    assert counts(await api.ask("POST", SYNC)) == (0, 0, 2, 0), "it has vanished already"
+    assert (await api.ask("GET", "/state"))["revision"] == revision
     assert (await models(api))["acme/two"]["vanished_at"] == since
     acme_models.append(gone)
     assert counts(await api.ask("POST", SYNC)) == (0, 1, 1, 0)
@@ -174,6 +176,45 @@ async def test_the_live_list_is_merged(api: Api, acme_server: AcmeServer) -> Non
     assert counts(await api.ask("POST", SYNC)) == (0, 0, 2, 0)
     assert counts(await api.ask("POST", SYNC, json={"live": True})) == (0, 0, 2, 1)
     assert (await models(api))["acme/three"]["vanished_at"] is not None
+
+
+async def test_what_the_live_list_told_stays_until_it_tells_otherwise(
+    api: Api, acme_server: AcmeServer, acme_models: list[Any]
+) -> None:
+    acme_models[0] = replace(described("one"), abilities=Abilities(features={"tools": "emulated"}))
+    acme_server.models = [{"name": "one", "max_output": 77}, {"name": "three", "max_output": 5}]
+    await api.acme(base_url=acme_server.url, credential={"api_key": acme_server.key})
+    await api.ask("POST", SYNC, json={"live": True})
+    before = await models(api)
+    said = {"max_output": 77, "features": {"tools": "emulated"}}
+    assert before["acme/one"]["listed"] == said | {"live": {"max_output": 77}}
+    revision = (await api.ask("GET", "/state"))["revision"]
+    for live in (False, False, True):
+        assert counts(await api.ask("POST", SYNC, json={"live": live}))[1] == 0
+    assert await models(api) == before
+    assert (await api.ask("GET", "/state"))["revision"] == revision
+
+    acme_models[0] = replace(described("one"), abilities=Abilities(features={"seed": "refused"}))
+    await api.ask("POST", SYNC)
+    listed = (await models(api))["acme/one"]["listed"]
+    assert (listed["features"], listed["max_output"]) == ({"seed": "refused"}, 77)
+    acme_server.models = [{"name": "one", "max_output": 88}]
+    await api.ask("POST", SYNC, json={"live": True})
+    assert (await models(api))["acme/one"]["listed"]["max_output"] == 88
+
+
+async def test_what_one_list_has_let_go_of_is_the_others(
+    api: Api, acme_server: AcmeServer, acme_models: list[Any]
+) -> None:
+    acme_server.models = ["two"]
+    await api.acme(base_url=acme_server.url, credential={"api_key": acme_server.key})
+    await api.ask("POST", SYNC, json={"live": True})
+    acme_models.pop()
+    await api.ask("POST", SYNC, json={"live": True})
+    assert (await models(api))["acme/two"]["origin"] == "live"
+    before = await models(api)
+    assert counts(await api.ask("POST", SYNC)) == (0, 0, 1, 0)
+    assert await models(api) == before
 
 
 async def test_a_live_list_that_fails_is_told_and_the_rest_is_done(

@@ -135,3 +135,43 @@ async def test_settings_of_a_provider_are_kept_as_they_are_said(api: RegistryApi
         {"providers": [PROVIDER | {"settings": {"policy": {"fallbacks": ["no/thing"]}}}]}
     )
     assert error["param"] == "providers[acme].settings.policy.fallbacks[0]"
+
+
+async def test_policies_and_successors_lead_somewhere(api: RegistryApi) -> None:
+    await api.put(whole())
+    model = {"model_id": "acme/new", "provider": "acme"}
+    version = {"label": "v", "upstream": "v"}
+    cases: list[tuple[Json, str, str]] = [
+        ({"policy": {"fallbacks": ["acme/new"]}}, "policy.fallbacks[0]", "is the model itself"),
+        ({"policy": {"versions": ["rd"]}}, "policy.versions[0]", "there is no channel 'rd'"),
+        (
+            {"kind": "embeddings", "policy": {"on_overflow": ["acme/one"]}},
+            "policy.on_overflow[0]",
+            "'acme/one' is for chat, not for embeddings",
+        ),
+        (
+            {"versions": [version | {"successor": "acme/gone"}]},
+            "versions[v].successor",
+            "there is no 'acme/gone'",
+        ),
+    ]
+    for more, place, reason in cases:
+        error = await api.refused({"models": [model | more]})
+        assert error["param"] == f"models[acme/new].{place}"
+        assert reason in error["message"]
+    listed = version | {"successor": "acme/gone", "origin": "live"}
+    await api.put({"models": [model | {"versions": [listed]}]})
+
+
+async def test_a_route_does_not_fall_back_to_itself(api: RegistryApi) -> None:
+    await api.put(whole())
+    one = {"name": "r1", "targets": [{"model": "acme/one"}]}
+    two = {"name": "r2", "targets": [{"model": "acme/one"}], "policy": {"fallbacks": ["route/r1"]}}
+    fallback = {"policy": {"fallbacks": ["route/r2"]}}
+    await api.put({"routes": [one | fallback, two]})
+    led = {"name": "r2", "targets": [{"model": "route/r1"}]}
+    error = await api.refused({"routes": [led]})
+    assert error["param"] == "routes[r1].policy.fallbacks[0]"
+    assert "'route/r2' leads back to 'route/r1'" in error["message"]
+    error = await api.refused({"routes": [one | {"policy": {"fallbacks": ["route/r1"]}}]})
+    assert "'route/r1' leads back to 'route/r1'" in error["message"]

@@ -179,6 +179,8 @@ async def test_pruning_deletes_what_is_not_there(api: RegistryApi) -> None:
         "models": [],
         "prices": [],
         "routes": [],
+        "rates": [],
+        "limits": [],
     }
 
 
@@ -268,6 +270,8 @@ async def test_a_document_that_makes_no_sense_changes_nothing(api: RegistryApi, 
         "models": [],
         "prices": [],
         "routes": [],
+        "rates": [],
+        "limits": [],
     }
 
 

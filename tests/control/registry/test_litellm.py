@@ -166,6 +166,19 @@ def test_fallbacks_and_retries_are_policies() -> None:
     ]
 
 
+def test_fallbacks_that_can_never_answer_are_left_out() -> None:
+    found = taken(
+        deployment("chat", "openai/gpt-4o", api_key="k"),
+        deployment("vectors", "openai/small", api_key="k") | {"model_info": {"mode": "embedding"}},
+        router_settings={"fallbacks": [{"chat": ["chat"]}], "default_fallbacks": ["chat"]},
+    )
+    assert [route["policy"] for route in found.document["routes"]] == [{}, {}]
+    assert found.notes == [
+        "fallbacks[0].chat: 'chat' is the model itself; left out.",
+        "default_fallbacks: 'chat' answers other requests than 'vectors'; left out.",
+    ]
+
+
 @pytest.mark.parametrize(
     "theirs, ours", [("latency-based-routing", "latency"), ("simple-shuffle", "weighted")]
 )

@@ -10,6 +10,7 @@ from tests.control.registry.conftest import RegistryApi
 
 from xrouter.control.registry import litellm_file
 from xrouter.control.registry.litellm import translate
+from xrouter.control.registry.litellm_variables import complete
 from xrouter.domain.errors import InvalidRequest, PayloadTooLarge
 from xrouter.providers import factory
 
@@ -192,3 +193,73 @@ def test_parts_that_are_something_else_are_no_defect() -> None:
         assert [model["model_id"] for model in found.document["models"]] == ["openai/a"]
         assert sum("needs the address" in note for note in found.notes) == 3
         assert any("api_key: is no text" in note for note in found.notes)
+
+
+BESIDE = """\
+model_list:
+  - {model_name: plain, litellm_params: {model: homely/one}}
+  - {model_name: same, litellm_params: {model: homely/one, api_key: sk-mine}}
+  - {model_name: other, litellm_params: {model: homely/two, api_key: sk-theirs}}
+  - model_name: far
+    litellm_params: {model: homely/three, api_base: "https://far.test/v1", api_key: sk-far}
+  - {model_name: near, litellm_params: {model: homely/four, api_base: "https://mine.test/v1/"}}
+"""
+
+
+async def test_what_is_there_already_stays_and_that_is_told(api: RegistryApi) -> None:
+    mine = {"base_url": "https://mine.test/v1", "credential": {"api_key": "sk-mine"}}
+    await api.ask("POST", "/providers", json={"name": "homely", **mine}, status=201)
+    (before,) = (await api.export("sealed"))["providers"]
+    yaml: Any = {"content": BESIDE.encode(), "headers": {"content-type": "application/yaml"}}
+    done = await api.ask("POST", "/registry/litellm", **yaml)
+    after = {each["name"]: each for each in (await api.export("sealed"))["providers"]}
+    assert set(after) == {"homely", "homely-2"}
+    primary, standby = after["homely"]["endpoints"]
+    assert [primary] == before["endpoints"]
+    shown = (standby["name"], standby["base_url"], standby["priority"], standby["is_enabled"])
+    assert shown == ("standby-1", "https://mine.test/v1", 1, True)
+    assert after["homely-2"]["endpoints"][0]["base_url"] == "https://far.test/v1"
+    routes = {each["name"]: each["targets"] for each in (await api.export())["routes"]}
+    ways = {name: (one["model"], one["endpoint"]) for name, (one,) in routes.items()}
+    assert ways == {
+        "plain": ("homely/one", None),
+        "same": ("homely/one", "primary"),
+        "other": ("homely/two", "standby-1"),
+        "far": ("homely-2/three", None),
+        "near": ("homely/four", "primary"),
+    }
+    said = "\n".join(done["warnings"])
+    for words in (
+        "The provider 'homely' is there already: its address https://mine.test/v1 stays, for",
+        "The provider 'homely' is there already: its credential stays, for the file names none.",
+        "model_list[2]: its credential is not that of 'homely/primary', which stays",
+        "it becomes the endpoint 'homely/standby-1'",
+        "model_list[3]: https://far.test/v1 is not the address of the provider 'homely', which",
+        "it becomes the provider 'homely-2'",
+    ):
+        assert words in said, said
+    assert "sk-" not in said
+    assert (await api.ask("POST", "/registry/litellm", **yaml))["changed"] == []
+
+
+async def test_an_endpoint_that_waits_for_its_credential_gets_it(api: RegistryApi) -> None:
+    params = {"model": "homely/one", "api_base": "https://a.test", "api_key": "os.environ/KEY"}
+    config: Any = {"model_list": [{"model_name": "main", "litellm_params": params}]}
+    await api.ask("POST", "/registry/litellm", json=config)
+    (provider,) = (await api.ask("GET", "/providers"))["data"]
+    assert provider["endpoints"][0]["is_enabled"] is False
+    config["environment_variables"] = {"KEY": "sk-late"}
+    await api.ask("POST", "/registry/litellm", json=config)
+    (provider,) = (await api.ask("GET", "/providers"))["data"]
+    (endpoint,) = provider["endpoints"]
+    assert (endpoint["is_enabled"], endpoint["credential_fields"]) == (True, ["api_key"])
+
+
+def test_variables_that_a_file_needs_go_with_it() -> None:
+    config = litellm_file.read(CONFIG.encode())
+    whole = complete(config, {**ENVIRON, "UNRELATED": "secret"}, factory.providers())
+    assert "UNRELATED" not in whole["environment_variables"]
+    known = factory.providers()
+    assert translate(whole, {}, known, ["weighted"]) == translate(
+        config, ENVIRON, known, ["weighted"]
+    )

@@ -27,7 +27,7 @@ from xrouter.control.catalog.service import ProviderService
 from xrouter.control.catalog.sync import SyncService
 from xrouter.control.kit.etag import IfMatch, tagged
 from xrouter.control.kit.rooms import room
-from xrouter.control.kit.schemas import Deleted, Id, Page
+from xrouter.control.kit.schemas import Deleted, Id, Page, PageQuery
 
 router = APIRouter(tags=["catalog"])
 
@@ -51,9 +51,11 @@ async def list_adapters(adapters: Supported) -> Page[AdapterOut]:
 
 
 @router.get("/providers")
-async def list_providers(providers: Providers) -> Page[ProviderOut]:
-    """List providers with their endpoints."""
-    return Page(data=await providers.all())
+async def list_providers(
+    providers: Providers, query: Annotated[PageQuery, Query()]
+) -> Page[ProviderOut]:
+    """List providers by name, with their endpoints."""
+    return await providers.page(query)
 
 
 @router.post("/providers", status_code=201)

@@ -22,16 +22,19 @@ from xrouter.domain.catalog import ModelDescription, Version
 OPERATOR = "operator"
 SHIPPED = "shipped"
 LIVE = "live"
+"""Also the field of `listed` with what only the live list says."""
 RETIRED = "retired"
 _NAME = re.compile(r"[!-~]{1,200}")
 _MAX_INT = 2**31 - 1
+_FEATURES = "features"
 
 
 class Listed(Struct, frozen=True):
-    """A model of a list, and which list that is."""
+    """A model of a list, and which list that is. live: what the live list says of one of ours."""
 
     about: ModelDescription
     origin: str
+    live: ModelDescription | None = None
 
 
 def union(
@@ -41,22 +44,22 @@ def union(
     found = {about.name: Listed(about, LIVE) for about in live if _NAME.fullmatch(about.name)}
     for about in shipped:
         known = found.get(about.name)
-        whole = about if known is None else _completed(about, known.about)
-        found[about.name] = Listed(whole, SHIPPED)
+        found[about.name] = Listed(about, SHIPPED, None if known is None else known.about)
     return found
 
 
 def fresh(provider: str, adapter_class: str, listed: Listed) -> ModelRow:
     """The row of a model that has none."""
-    about = listed.about
+    about, live = listed.about, listed.live
+    context = about.context_length or (None if live is None else live.context_length)
     return ModelRow(
         model_id=f"{provider}/{about.name}",
         provider=provider,
         adapter_class=adapter_class,
         display_name=about.display_name or about.name,
         kind=about.kind,
-        context_length=_small(about.context_length),
-        listed=said_of(about),
+        context_length=_small(context),
+        listed=_said(listed, {}),
         origin=listed.origin,
         versions=[
             _version(version, version.channel, position, listed.origin)
@@ -69,9 +72,12 @@ def refresh(row: ModelRow, listed: Listed) -> bool:
     """Let the row's listed versions follow the list; whether anything changed."""
     changed = row.vanished_at is not None
     row.vanished_at = None
-    said = said_of(listed.about)
+    said = _said(listed, _heard(row))
     if row.listed != said:
         row.listed = said
+        changed = True
+    if row.origin == SHIPPED and listed.origin == LIVE:  # ours has let go of it
+        row.origin = LIVE
         changed = True
     mine = [version for version in row.versions if version.origin == OPERATOR]
     first = max((version.position + 1 for version in mine), default=0)
@@ -97,6 +103,37 @@ def said_of(about: ModelDescription) -> dict[str, Any]:
     if about.prices:
         said["prices"] = dict(about.prices)
     return said
+
+
+def _said(listed: Listed, heard: dict[str, Any]) -> dict[str, Any]:
+    """What both lists say. Where ours is silent the live one fills the gap, now or from before.
+
+    heard: what the live list said when it was read. It stays beside what both say, so that a sync
+    without that list does not take it away.
+    """
+    ours = said_of(listed.about)
+    if listed.origin == LIVE:
+        return ours
+    theirs = heard if listed.live is None else said_of(listed.live)
+    both = {**theirs, **ours}
+    features = {**theirs.get(_FEATURES, {}), **ours.get(_FEATURES, {})}
+    if features:
+        both[_FEATURES] = features
+    return both if both == ours else {**both, LIVE: theirs}
+
+
+def _heard(row: ModelRow) -> dict[str, Any]:
+    """What the live list said of a row; any writer may have written it."""
+    said: Any = row.listed
+    if not isinstance(said, dict):
+        return {}
+    heard = said.get(LIVE, said if row.origin == LIVE else {})
+    try:
+        told: dict[str, Any] = msgspec.to_builtins(msgspec.convert(heard, Abilities))
+    except msgspec.ValidationError:
+        return {}
+    prices = heard.get("prices")
+    return told | ({"prices": prices} if isinstance(prices, dict) else {})
 
 
 def vanish(row: ModelRow, now: datetime) -> bool:
@@ -140,20 +177,6 @@ def _retire(row: VersionRow) -> bool:
         return False
     row.status, row.channel = RETIRED, None
     return True
-
-
-def _completed(about: ModelDescription, live: ModelDescription) -> ModelDescription:
-    """Ours, with what only the live list tells."""
-    ours, theirs = about.abilities, live.abilities
-    return msgspec.structs.replace(
-        about,
-        context_length=about.context_length or live.context_length,
-        abilities=Abilities(
-            features={**theirs.features, **ours.features},
-            max_output=ours.max_output or theirs.max_output,
-        ),
-        prices=about.prices or live.prices,
-    )
 
 
 def _small(tokens: int | None) -> int | None:

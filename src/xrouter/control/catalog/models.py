@@ -88,7 +88,8 @@ class ModelService:
                 await _refuse_taken(session, given.model_id)
                 session.add(row)
                 await session.flush()
-                await policies.check(session, row.policy, self._strategies)
+                await self._check_policy(session, row)
+                await policies.check_successors(session, [v.successor for v in versions])
                 await _note(session, CREATE, row, None)
         except IntegrityError:
             raise Conflict(
@@ -121,12 +122,15 @@ class ModelService:
                 setattr(row, name, value)
             if versions is not None:
                 await removal.of_words(session, model_id, _words(row.versions) - _words(versions))
+                old = [version.successor for version in row.versions]
                 row.versions.clear()
                 await session.flush()
                 row.versions.extend(_rows(versions))
-            if "policy" in new:
                 await session.flush()
-                await policies.check(session, row.policy, self._strategies)
+                await policies.check_successors(session, [v.successor for v in versions], old)
+            if "policy" in new or "kind" in new:
+                await session.flush()
+                await self._check_policy(session, row)
             await _note(session, UPDATE, row, before)
         self._changed()
         return await self.get(model_id)
@@ -143,6 +147,11 @@ class ModelService:
             await removal.of_model(session, row)
             await session.delete(row)
         self._changed()
+
+    async def _check_policy(self, session: AsyncSession, row: ModelRow) -> None:
+        """Raises InvalidRequest."""
+        holder = policies.Holder(row.model_id, frozenset({row.kind}))
+        await policies.check(session, row.policy, self._strategies, holder=holder)
 
 
 async def _note(

@@ -74,8 +74,11 @@ async def of_endpoint(session: AsyncSession, provider: str, name: str) -> None:
 async def of_names(session: AsyncSession, route: str, gone: Collection[str]) -> None:
     """Refuse to let names of a route go that somebody else uses. Raises Conflict."""
     if gone:
-        users = await names.users(session)
-        _refuse(users, gone, f"The name '{min(gone)}'", {(names.ROUTE_KIND, route)})
+        themselves = (names.ROUTE_KIND, route)
+        users = [u for u in await names.users(session) if (u.kind, u.name) != themselves]
+        used = [f"'{name}'" for name in sorted(gone) if any(name in u.names for u in users)]
+        what = f"The {'name' if len(used) == 1 else 'names'} {' and '.join(used)}"
+        _refuse(users, gone, what, ())
 
 
 async def _note_model(session: AsyncSession, row: ModelRow) -> None:

@@ -13,11 +13,19 @@ from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.domain.errors import ModelNotFound, NotFound
 
 
-async def providers(session: AsyncSession, name: str | None = None) -> Sequence[ProviderRow]:
+async def providers(
+    session: AsyncSession,
+    name: str | None = None,
+    *,
+    after: str | None = None,
+    limit: int | None = None,
+) -> Sequence[ProviderRow]:
     """Providers by name, with their endpoints; one of them when `name` is given."""
-    query = select(ProviderRow).options(selectinload(ProviderRow.endpoints))
+    query = select(ProviderRow).options(selectinload(ProviderRow.endpoints)).limit(limit)
     if name is not None:
         query = query.where(ProviderRow.name == name)
+    if after is not None:
+        query = query.where(ProviderRow.name > after)
     return (await session.scalars(query.order_by(ProviderRow.name))).all()
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from xrouter.control.catalog import objects, policies, removal, repository, rows
+from xrouter.control.catalog import names, objects, policies, removal, repository, rows
 from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.detect import identify
 from xrouter.control.catalog.policies import Strategies
@@ -30,8 +30,8 @@ from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.catalog import EndpointRow, ModelRow, ProviderRow
 from xrouter.control.kit import etag
 from xrouter.control.kit.errors import missing
+from xrouter.control.kit.schemas import Page, PageQuery
 from xrouter.domain.errors import Conflict, InvalidRequest
-from xrouter.domain.routes import ROUTE
 from xrouter.domain.secret import Secret
 from xrouter.stores.vault import Vault, VaultError
 from xrouter.wire.client import Client
@@ -65,10 +65,13 @@ class ProviderService:
         self._changed = changed
         self._strategies = strategies or {}
 
-    async def all(self) -> list[ProviderOut]:
-        """Providers by name."""
+    async def page(self, query: PageQuery) -> Page[ProviderOut]:
+        """Providers by name, behind the name `after`."""
+        limit = query.limit
         async with self._db.read() as session:
-            return [self._out(row) for row in await repository.providers(session)]
+            rows = await repository.providers(session, after=query.after, limit=limit + 1)
+            data = [self._out(row) for row in rows[:limit]]
+        return Page(data=data, next=data[-1].name if len(rows) > limit else None)
 
     async def get(self, name: str) -> ProviderOut:
         """One provider. Raises NotFound."""
@@ -87,7 +90,7 @@ class ProviderService:
         Asks the address who it is when neither the class nor the name tell; raises UpstreamError
         when it does not answer.
         """
-        _check_name(given.name)
+        names.check_provider(given.name)
         given = await self._completed(given)
         row = ProviderRow(
             name=given.name,
@@ -364,16 +367,6 @@ async def _note(
     await session.flush()
     after = objects.provider(row)
     await changes.record(session, action, "provider", row.name, before=before, after=after)
-
-
-def _check_name(provider: str) -> None:
-    """Ids of models begin with it: they must not look like names of routes."""
-    if provider == ROUTE.removesuffix("/"):
-        raise InvalidRequest(
-            f"Invalid value for 'name': names of routes begin with '{ROUTE}'.",
-            param="name",
-            code="invalid_value",
-        )
 
 
 def _take_proxy(proxy: str | None, secrets: dict[str, Secret]) -> str | None:

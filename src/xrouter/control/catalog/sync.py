@@ -108,8 +108,7 @@ class SyncService:
                 if listed is not None:
                     counts["updated" if merge.refresh(row, listed) else "unchanged"] += 1
                 elif row.origin == merge.SHIPPED or (lists.complete and row.origin == merge.LIVE):
-                    counts["vanished"] += 1
-                    merge.vanish(row, self._now())
+                    counts["vanished" if merge.vanish(row, self._now()) else "unchanged"] += 1
             approved = not _awaits_approval(provider)
             fresh = [
                 merge.fresh(provider.name, provider.adapter_class, listed)

@@ -98,12 +98,14 @@ def invalid(problems: Sequence[Any]) -> InvalidRequest:
             return InvalidRequest(
                 f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter"
             )
+    reason = str(first["msg"]).removeprefix("Value error, ")
+    if not param and first["type"] == "value_error":  # of the fields together
+        return InvalidRequest(f"Invalid body: {reason}.", code="invalid_value")
     if not param:
         return InvalidRequest(
             "The body must be a JSON object, sent with the content type application/json.",
             code="invalid_body",
         )
-    reason = str(first["msg"]).removeprefix("Value error, ")
     return InvalidRequest(
         f"Invalid value for '{param}': {reason}.", param=param, code="invalid_value"
     )

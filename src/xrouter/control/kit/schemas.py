@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +21,8 @@ from pydantic import (
 from xrouter.control.kit.storable import refuse_unstorable
 
 MAX_PAGE = 1000
+_LONGEST_HOST = 253
+_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 T = TypeVar("T")
 
@@ -98,11 +102,25 @@ def _utc(moment: datetime) -> datetime:
         raise ValueError("is too far away") from None
 
 
+def _is_host(host: str) -> bool:
+    """Whether it is an IP address, or labels of a name that do not look like one."""
+    labels = host.removesuffix(".").split(".")
+    if ":" in host or labels[-1].isdigit():
+        try:
+            ip_address(host)
+        except ValueError:
+            return False
+        return True
+    return len(host) <= _LONGEST_HOST and all(_LABEL.fullmatch(label) for label in labels)
+
+
 def _http(text: str) -> str:
     """Check an absolute http(s) address."""
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an address that begins with http:// or https://")
+    if not _is_host(parts.hostname):
+        raise ValueError("must be an address with the name or the number of a host")
     if parts.port == 0 or parts.query or parts.fragment:
         raise ValueError("must be an address without '?' and '#', with a valid port if any")
     return text

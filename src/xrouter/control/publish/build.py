@@ -25,6 +25,7 @@ from xrouter.control.publish.stock import Keys, KeyStock
 from xrouter.control.publish.tables import DEFERRED, Tables, read
 from xrouter.domain.abilities import Abilities, Degree, Feature
 from xrouter.domain.catalog import Endpoint, Kind, Model, Status, Version
+from xrouter.domain.routes import CHAIN, Policy
 from xrouter.domain.snapshot import Snapshot
 from xrouter.stores.vault import Vault, VaultError, WrongMasterKey
 from xrouter.telemetry.logs import log
@@ -34,6 +35,7 @@ _NAMED = 10
 _KINDS = frozenset(get_args(Kind))
 _STATUSES = frozenset(get_args(Status))
 _RETIRED: Status = "retired"
+_RC, _LATEST, _DEPRECATED = CHAIN
 
 
 async def build_snapshot(
@@ -156,7 +158,7 @@ class _Builder:
             self._skipped[f"policy that forbids in a way of no sense: {error}"].append(row.model_id)
             return None
         found = [self._version(version) for version in versions]
-        served = tuple(version for version in found if version.status != _RETIRED)
+        served = _led([version for version in found if version.status != _RETIRED], policy)
         return Model(
             model_id=row.model_id,
             provider=row.provider,
@@ -172,6 +174,8 @@ class _Builder:
             access_group=row.access_group,
             policy=policy,
             versions=served or tuple(found) or (self._only(row),),
+            retired={v.label: v.successor for v in found if served and v.status == _RETIRED},
+            vanished=row.vanished_at is not None,
         )
 
     def _version(self, row: Sequence[Any]) -> Version:
@@ -215,6 +219,20 @@ class _Builder:
                 hint="Start with the master key file that belongs to this database.",
             )
         return keys
+
+
+def _led(served: list[Version], policy: Policy | None) -> tuple[Version, ...]:
+    """With what the bare name means as the first: never `rc` where there is anything else.
+
+    In the place of `rc` stands what the policy names, else `latest`, `deprecated` or the next.
+    """
+    if not served or served[0].channel != _RC:
+        return tuple(served)
+    named = () if policy is None or policy.versions is None else policy.versions
+    by_channel = {version.channel: version for version in reversed(served)}
+    wanted = [by_channel[word] for word in (_LATEST, *named, _DEPRECATED) if word in by_channel]
+    first = next((v for v in (*wanted, *served) if v.channel != _RC or _RC in named), served[0])
+    return (first, *(version for version in served if version is not first))
 
 
 def _abilities(row: Row[Any], adapters: Adapters) -> Abilities:

@@ -42,6 +42,7 @@ _MODELS = select(
     ModelRow.capabilities,
     ModelRow.access_group,
     ModelRow.policy,
+    ModelRow.vanished_at,
 ).order_by(ModelRow.model_id)
 _VERSIONS = select(
     VersionRow.llm_model_id,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
+from xrouter.control.catalog import names
 from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.objects import Document
 from xrouter.control.registry.documents import Key
@@ -14,7 +15,6 @@ from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.routes import CHAIN, DEEPEST, ROUTE
 
 _SHOWN = 10
-_CHAINS = ("fallbacks", "on_overflow", "on_refusal")
 
 
 class Problem(Struct, frozen=True):
@@ -69,6 +69,10 @@ class _Checker:
         self._models = {name: doc for (kind, name), doc in world.items() if kind == "model"}
         self._routes = {name: doc for (kind, name), doc in world.items() if kind == "route"}
         self._prices = {name: doc for (kind, name), doc in world.items() if kind == "prices"}
+        self._channels = {
+            *CHAIN,
+            *(v.get("channel") for doc in self._models.values() for v in doc.get("versions", ())),
+        }
         self._names: dict[str, str] = {}
         """Route names by each name that callers may write."""
         self._twice: dict[str, list[str]] = {}
@@ -98,7 +102,8 @@ class _Checker:
             yield from self._adapter(place, endpoint.get("adapter_class"))
             if names.count(endpoint["name"]) > 1:
                 yield Problem(place, "two endpoints have this name")
-        yield from self._policy(f"providers[{name}].settings", _dict(doc.get("settings")))
+        settings = _dict(doc.get("settings"))
+        yield from self._policy(f"providers[{name}].settings", settings, self._channels, {None})
 
     def _adapter(self, place: str, path: str | None) -> Iterator[Problem]:
         if path is not None and path not in self._adapters.classes:
@@ -111,7 +116,18 @@ class _Checker:
         if not name.startswith(owner + "/") or name == owner + "/":
             yield Problem(f"{place}.model_id", f"it must be '{owner}/<name>'")
         yield from self._adapter(place, doc.get("adapter_class"))
-        yield from self._policy(place, doc)
+        versions = doc.get("versions", ())
+        for version in versions:
+            said = version.get("successor")
+            ours = version.get("origin", "operator") == "operator"
+            if ours and said is not None and not self._known(said):
+                where = f"{place}.versions[{version['label']}].successor"
+                yield Problem(where, f"there is no '{said}'")
+        channels = {*CHAIN, *(version.get("channel") for version in versions)}
+        yield from self._policy(place, doc, channels, {doc.get("kind")})
+        for where, given in self._chained(place, doc):
+            if given == name:
+                yield Problem(where, f"'{given}' is the model itself")
 
     def _route(self, name: str, doc: Document) -> Iterator[Problem]:
         place = f"routes[{name}]"
@@ -119,7 +135,12 @@ class _Checker:
             yield Problem(f"{place}.aliases", f"'{alias}' means something else already")
         for number, target in enumerate(doc.get("targets", ())):
             yield from self._target(f"{place}.targets[{number}]", target)
-        yield from self._policy(place, doc)
+        kinds = {self._kind(target["model"]) for target in doc.get("targets", ())}
+        yield from self._policy(place, doc, self._channels, kinds)
+        for where, given in self._chained(place, doc):
+            inner = self._route_of(given)
+            if inner is not None and name in self._below(inner):
+                yield Problem(where, f"'{given}' leads back to '{ROUTE}{name}'")
 
     def _target(self, place: str, target: Mapping[str, Any]) -> Iterator[Problem]:
         name, endpoint = target["model"], target.get("endpoint")
@@ -133,15 +154,38 @@ class _Checker:
         if endpoint not in [each["name"] for each in owner.get("endpoints", ())]:
             yield Problem(f"{place}.endpoint", f"the provider has no endpoint '{endpoint}'")
 
-    def _policy(self, place: str, doc: Document) -> Iterator[Problem]:
+    def _policy(
+        self, place: str, doc: Document, channels: Collection[Any], kinds: Collection[Any]
+    ) -> Iterator[Problem]:
+        """kinds: of what is to be answered, None among them where that is open."""
         policy = _dict(doc.get("policy"))
         yield from self._strategy(place, policy)
-        for chain in _CHAINS:
-            given = policy.get(chain)
-            for number, name in enumerate(given if isinstance(given, list) else ()):
-                if isinstance(name, str) and not self._known(name):
-                    where = f"{place}.policy.{chain}[{number}]"
-                    yield Problem(where, f"there is no '{name}'")
+        said = policy.get("versions")
+        for number, channel in enumerate(said if isinstance(said, list) else ()):
+            if isinstance(channel, str) and channel not in channels:
+                where = f"{place}.policy.versions[{number}]"
+                yield Problem(where, f"there is no channel '{channel}'")
+        for where, name in self._chained(place, doc):
+            kind = self._kind(name)
+            if not self._known(name):
+                yield Problem(where, f"there is no '{name}'")
+            elif kind is not None and None not in kinds and kind not in kinds:
+                asked = " or ".join(sorted(kinds))
+                yield Problem(where, f"'{name}' is for {kind}, not for {asked}")
+
+    def _chained(self, place: str, doc: Document) -> Iterator[tuple[str, str]]:
+        yield from names.places(_dict(doc.get("policy")), f"{place}.policy")
+
+    def _below(self, route: str) -> set[str]:
+        """The route itself and all that its targets lead to."""
+        found, ahead = {route}, [route]
+        while ahead:
+            for target in self._routes[ahead.pop()].get("targets", ()):
+                inner = self._route_of(target["model"])
+                if inner is not None and inner not in found:
+                    found.add(inner)
+                    ahead.append(inner)
+        return found
 
     def _strategy(self, place: str, policy: Mapping[str, Any]) -> Iterator[Problem]:
         name = policy.get("strategy")
@@ -161,6 +205,15 @@ class _Checker:
 
     def _known(self, name: str) -> bool:
         return name in self._names or self._model_of(name) is not None
+
+    def _route_of(self, name: str) -> str | None:
+        """The route that a name means; a model's id means the model."""
+        return None if name in self._models else self._names.get(name)
+
+    def _kind(self, name: str) -> str | None:
+        """What the model that a name means is for; None for routes."""
+        model = None if self._route_of(name) is not None else self._model_of(name)
+        return None if model is None else model.get("kind")
 
     def _model_of(self, name: str) -> Document | None:
         """The model that a name means, with one of its versions or a channel that may come."""

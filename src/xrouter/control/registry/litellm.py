@@ -12,12 +12,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
+from xrouter.control.registry.litellm_places import (
+    Place,
+    Present,
+    find,
+    host,
+    is_address,
+    slug,
+    unique,
+)
 from xrouter.control.registry.litellm_policies import policies
-from xrouter.domain.errors import InvalidRequest
+from xrouter.control.registry.litellm_variables import VARIABLE, require, variables
 from xrouter.domain.routes import ROUTE
 from xrouter.providers.base import from_environment
 from xrouter.providers.factory import KnownProvider
@@ -26,7 +34,6 @@ Json = dict[str, Any]
 
 GENERIC = "openai"
 GENERIC_ADAPTER = "xrouter.providers.openai.GenericOpenAIAdapter"
-_VARIABLE = re.compile(r"^os[.]environ/(.*)$")
 _WILDCARD = "*"
 _TAKEN = frozenset(
     {"model", "api_base", "base_url", "api_key", "weight", "order", "custom_llm_provider"}
@@ -58,29 +65,6 @@ class Taken(Struct):
     notes: list[str]
 
 
-class _Provider(Struct):
-    """One address of a provider. keys: credentials, each an endpoint."""
-
-    name: str
-    adapter_class: str
-    base_url: str
-    keys: list[Json] = field(default_factory=list)
-    options: dict[str, str] = field(default_factory=dict)
-
-    def document(self) -> Json:
-        """As the registry takes it."""
-        endpoints: list[Json] = []
-        for number, credential in enumerate(self.keys):
-            name = "primary" if number == 0 else f"standby-{number}"
-            endpoint: Json = {"name": name, "base_url": self.base_url}
-            if credential:
-                endpoint["credential"] = credential
-            if self.options:
-                endpoint["options"] = self.options
-            endpoints.append(endpoint)
-        return {"name": self.name, "adapter_class": self.adapter_class, "endpoints": endpoints}
-
-
 class Group(Struct):
     """What LiteLLM calls a model: a name and its deployments."""
 
@@ -88,6 +72,7 @@ class Group(Struct):
     targets: list[Json] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
     policy: Json = field(default_factory=dict)
+    kinds: set[str] = field(default_factory=set)
 
 
 def translate(
@@ -95,16 +80,14 @@ def translate(
     environ: Mapping[str, str],
     known: Mapping[str, KnownProvider],
     strategies: Sequence[str],
+    present: Mapping[str, Present] | None = None,
 ) -> Taken:
     """Take over what can be. Raises InvalidRequest when it is no such configuration.
 
-    strategies: the names of ours.
+    strategies: the names of ours. present: the providers that are there already, by name.
     """
-    if not isinstance(config, dict) or not isinstance(config.get("model_list"), list):
-        raise InvalidRequest(
-            "This is no LiteLLM configuration: it has no 'model_list'.", param="model_list"
-        )
-    reader = _Reader({**environ, **_variables(config, environ)}, known)
+    require(config)
+    reader = _Reader({**environ, **variables(config, environ)}, known, present or {})
     for number, item in enumerate(config["model_list"][:_MOST]):
         reader.take(f"model_list[{number}]", item)
     if len(config["model_list"]) > _MOST:
@@ -115,23 +98,19 @@ def translate(
     return Taken(reader.document(), reader.notes)
 
 
-def _variables(config: Json, environ: Mapping[str, str]) -> dict[str, str]:
-    """Those that the configuration sets itself; also from others."""
-    given = config.get("environment_variables")
-    found = {}
-    for name, value in (given if isinstance(given, dict) else {}).items():
-        other = _VARIABLE.match(str(value))
-        found[name] = str(value) if other is None else environ.get(other[1], "")
-    return found
-
-
 class _Reader:
-    def __init__(self, environ: Mapping[str, str], known: Mapping[str, KnownProvider]) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        known: Mapping[str, KnownProvider],
+        present: Mapping[str, Present],
+    ) -> None:
         self.groups: dict[str, Group] = {}
         self.notes: list[str] = []
         self._environ = environ
         self._known = known
-        self._providers: dict[tuple[str, str], _Provider] = {}
+        self._places: dict[tuple[str, str], Place] = {}
+        self._present = present
         self._models: dict[str, Json] = {}
 
     def note(self, text: str) -> None:
@@ -156,7 +135,7 @@ class _Reader:
         provider = self._provider(place, known, params)
         if provider is None:
             return
-        endpoint = self._endpoint(provider, known, params)
+        endpoint = self._endpoint(place, provider, known, params)
         if _WILDCARD in upstream:
             self.note(
                 f"{place}: '{params['model']}' means all models of {provider.name}: "
@@ -168,25 +147,29 @@ class _Reader:
         self._leave(place, params)
         name = str(item.get("model_name") or model_id)
         group = self.groups.setdefault(name, Group(name))
-        target: Json = {"model": model_id, "endpoint": endpoint}
+        target: Json = {"model": model_id}
+        if endpoint is not None:
+            target["endpoint"] = endpoint
         if isinstance(params.get("weight"), int | float):
             target["weight"] = max(0, min(1000, round(params["weight"])))
         if isinstance(params.get("order"), int):
             target["priority"] = max(0, params["order"])
         group.targets.append(target)
+        group.kinds.add(self._models[model_id].get("kind", "chat"))
 
     def document(self) -> Json:
         """All that was taken."""
-        several = {p.name for p in self._providers.values() if len(p.keys) > 1}
+        several = {each.name for each in self._places.values() if each.is_several}
+        providers = [each.document() for each in self._places.values()]
         names: set[str] = set()
         routes = []
         for group in self.groups.values():
             route = self._route(group, several)
             if route is not None:
-                route["name"] = _unique(_slug(group.name), names)
+                route["name"] = unique(slug(group.name), names)
                 routes.append(route)
         return {
-            "providers": [provider.document() for provider in self._providers.values()],
+            "providers": [each for each in providers if each is not None],
             "models": list(self._models.values()),
             "routes": routes,
         }
@@ -217,7 +200,7 @@ class _Reader:
         if name in self._models:
             if len(group.targets) > 1 or group.policy:
                 self.note(
-                    f"'{name}' is the model itself: ask for '{ROUTE}{_slug(name)}' to get all "
+                    f"'{name}' is the model itself: ask for '{ROUTE}{slug(name)}' to get all "
                     "its deployments and fallbacks."
                 )
             return False
@@ -250,40 +233,92 @@ class _Reader:
         self.note(f"{place}: '{model}' names no provider: write 'provider/{model}'; left out.")
         return None
 
-    def _provider(self, place: str, known: KnownProvider, params: Json) -> _Provider | None:
-        given: str = params.get("api_base") or params.get("base_url") or ""
-        spec = known.environment
-        if not given and spec is not None and spec.base_url is not None:
-            given = self._environ.get(spec.base_url, "")
+    def _provider(self, place: str, known: KnownProvider, params: Json) -> Place | None:
+        given: str = (params.get("api_base") or params.get("base_url") or "").rstrip("/")
         home = known.default_base_url.rstrip("/")
-        base = (given or home).rstrip("/")
-        if not _is_address(base):
+        usual = self._present.get(known.name)
+        if not given and usual is not None and usual.base_url:
+            why = f"its address {usual.base_url} stays, for the file names none"
+            self.note(f"The provider '{usual.name}' is there already: {why}.")
+            return self._known_place(usual, usual.base_url)
+        base = given or self._address(known) or home
+        if not is_address(base):
             self.note(f"{place}: {known.name} needs the address of a server as api_base; left out.")
             return None
-        found = self._providers.get((known.name, base))
+        name, adapter = known.name, known.adapter_class
+        if base != home and name == GENERIC:
+            name, adapter = host(base), GENERIC_ADAPTER
+        present = find(self._present, base, known.name, name)
+        if present is None and usual is not None and not usual.endpoints:
+            present = usual
+        if present is not None:
+            return self._known_place(present, base)
+        found = self._places.get((known.name, base))
         if found is None:
-            name, adapter = known.name, known.adapter_class
-            if base != home and known.name == GENERIC:
-                name, adapter = _host(base), GENERIC_ADAPTER
-            taken = {provider.name for provider in self._providers.values()}
-            found = _Provider(_unique(name, taken), adapter, base)
-            self._providers[known.name, base] = found
+            taken = {*self._present, *(each.name for each in self._places.values())}
+            found = Place(unique(name, taken), adapter, base)
+            self._places[known.name, base] = found
+            if usual is not None:
+                self.note(
+                    f"{place}: {base} is not the address of the provider '{usual.name}', which "
+                    f"stays as it is: it becomes the provider '{found.name}'."
+                )
         return found
 
-    def _endpoint(self, provider: _Provider, known: KnownProvider, params: Json) -> str:
-        credential: Json = {}
+    def _known_place(self, present: Present, base: str) -> Place:
+        """One for each provider that is there, whatever the addresses of its endpoints."""
+        new = Place(present.name, present.adapter_class, base, present)
+        return self._places.setdefault((present.name, ""), new)
+
+    def _address(self, known: KnownProvider) -> str:
+        """As the environment gives it."""
+        spec = known.environment
+        named = None if spec is None else spec.base_url
+        return "" if named is None else self._environ.get(named, "").rstrip("/")
+
+    def _endpoint(
+        self, place: str, provider: Place, known: KnownProvider, params: Json
+    ) -> str | None:
+        """The name of a deployment's endpoint; None for whichever the provider has."""
+        base = (params.get("api_base") or params.get("base_url") or "").rstrip("/")
         key = params.get("api_key")
+        credential: Json = {}
+        options: dict[str, str] = {}
         if key:
             credential = {"api_key": key}
         elif known.environment is not None:
             fields = from_environment(known.environment, self._environ)
             if fields is not None:
                 credential = {name: s.reveal() for name, s in fields.credential.items()}
-                provider.options |= fields.options
-        if credential not in provider.keys:
-            provider.keys.append(credential)
-        number = provider.keys.index(credential)
-        return "primary" if number == 0 else f"standby-{number}"
+                options = fields.options
+        if provider.standing:
+            return self._standing(place, provider, base, credential, is_named=bool(key))
+        return provider.add(base or provider.base_url, credential, options)
+
+    def _standing(
+        self, place: str, provider: Place, base: str, credential: Json, *, is_named: bool
+    ) -> str | None:
+        """Of a provider that is there: what it has stays, another credential comes beside it.
+
+        is_named: whether the file has the credential, not the environment.
+        """
+        there = [each for each in provider.standing if not base or each.is_at(base)]
+        first = there[0]
+        for each in there:
+            if credential and each.has(credential):
+                return each.name
+        if credential and first.waits:
+            return provider.fill(first, credential)
+        if not is_named:
+            why = "its credential stays, for the file names none"
+            self.note(f"The provider '{provider.name}' is there already: {why}.")
+            return first.name if base else None
+        name = provider.add(base or first.base_url, credential, first.options)
+        self.note(
+            f"{place}: its credential is not that of '{provider.name}/{first.name}', which stays "
+            f"as it is: it becomes the endpoint '{provider.name}/{name}'."
+        )
+        return name
 
     def _value(self, place: str, given: Any) -> str:
         """A setting, also one that names a variable of the environment; '' for none."""
@@ -293,7 +328,7 @@ class _Reader:
             if given is not None:
                 self.note(f"{place}: is no text; left out.")
             return ""
-        found = _VARIABLE.match(given)
+        found = VARIABLE.match(given)
         if found is None:
             return given.strip()
         value = self._environ.get(found[1], "").strip()
@@ -304,7 +339,7 @@ class _Reader:
             )
         return value
 
-    def _model(self, place: str, model_id: str, provider: _Provider, given: Any) -> None:
+    def _model(self, place: str, model_id: str, provider: Place, given: Any) -> None:
         document = self._models.setdefault(
             model_id, {"model_id": model_id, "provider": provider.name}
         )
@@ -328,29 +363,3 @@ class _Reader:
         others = sorted(params.keys() - _TAKEN - _LIMITS)
         if others:
             self.note(f"{place}: not taken over: {', '.join(others)}.")
-
-
-def _slug(name: str) -> str:
-    """A name as routes and providers have it."""
-    text = re.sub(r"[^a-z0-9._-]+", "-", name.lower())
-    return re.sub(r"^[^a-z0-9]+", "", text)[:60].rstrip("-") or "route"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return urlsplit(text).port != 0 and bool(urlsplit(text).hostname)
-    except ValueError:
-        return False
-
-
-def _host(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    return _slug(f"{parts.hostname or ''}{f'-{parts.port}' if parts.port else ''}")
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    found, number = name, 2
-    while found in taken:
-        found, number = f"{name}-{number}", number + 1
-    taken.add(found)
-    return found

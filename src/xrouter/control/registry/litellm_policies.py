@@ -33,6 +33,7 @@ class Group(Protocol):
     targets: list[Json]
     aliases: list[str]
     policy: Json
+    kinds: set[str]
 
 
 def policies(
@@ -107,10 +108,16 @@ def _chain(
     if group is None:
         note(f"{place}: there is no '{name}'; left out.")
         return
-    known = [each for each in chain if isinstance(each, str) and each in groups]
+    known = []
     for each in chain:
-        if each not in known:
-            shown = each if isinstance(each, str) else "an object"
+        shown = each if isinstance(each, str) else "an object"
+        if shown not in groups:
             note(f"{place}: '{shown}' is none of the models that were taken over; left out.")
+        elif shown == name:
+            note(f"{place}: '{shown}' is the model itself; left out.")
+        elif groups[shown].kinds.isdisjoint(group.kinds):
+            note(f"{place}: '{shown}' answers other requests than '{name}'; left out.")
+        else:
+            known.append(shown)
     if known:
         group.policy[ours] = known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, SecretStr, field_validator
@@ -30,9 +31,13 @@ from xrouter.control.kit.schemas import (
     Word,
 )
 from xrouter.domain.catalog import Kind
+from xrouter.domain.limits import Meter, Window
 
-FORMAT: Literal["xrouter-registry-1"] = "xrouter-registry-1"
-_MOST = 20_000
+Format = Literal["xrouter-registry-1", "xrouter-registry-2"]
+FORMAT: Format = "xrouter-registry-2"
+"""What is exported. The first one had no rates and no limits; it is read as it was."""
+
+MOST = 20_000
 _MOST_INSIDE = 200
 
 Text = Annotated[str, Field(max_length=2048)]
@@ -172,14 +177,40 @@ class RouteDoc(In):
     targets: list[TargetDoc] = Field(min_length=1, max_length=_MOST_INSIDE)
 
 
-class RegistryDoc(In):
-    """The whole catalog. A part that is absent is left as it is, also by an import that prunes."""
+class RateDoc(In):
+    """A rate of a day. rubles: billionths of a ruble for one unit."""
 
-    format: Literal["xrouter-registry-1"] = FORMAT
-    providers: list[ProviderDoc] | None = Field(default=None, max_length=_MOST)
-    models: list[ModelDoc] | None = Field(default=None, max_length=_MOST)
-    prices: list[PricesDoc] | None = Field(default=None, max_length=_MOST)
-    routes: list[RouteDoc] | None = Field(default=None, max_length=_MOST)
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    day: date
+    rubles: Annotated[int, Field(ge=1, le=2**62)]
+
+
+class LimitDoc(In):
+    """A limit. amount: of money in billionths of a ruble."""
+
+    subject: Annotated[Title, Field(max_length=300)]
+    model: Word | None = None
+    meter: Meter
+    window: Window
+    amount: Amount
+    time_zone: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")] = "Europe/Moscow"
+    warn_at: Annotated[int, Field(ge=1, le=100)] | None = None
+    is_enabled: bool = True
+
+
+class RegistryDoc(In):
+    """The whole registry. A part that is absent is left as it is, also by an import that prunes.
+
+    rates: none is ever deleted. limits: those that there are besides stay, unless it prunes.
+    """
+
+    format: Format = FORMAT
+    providers: list[ProviderDoc] | None = Field(default=None, max_length=MOST)
+    models: list[ModelDoc] | None = Field(default=None, max_length=MOST)
+    prices: list[PricesDoc] | None = Field(default=None, max_length=MOST)
+    routes: list[RouteDoc] | None = Field(default=None, max_length=MOST)
+    rates: list[RateDoc] | None = Field(default=None, max_length=MOST)
+    limits: list[LimitDoc] | None = Field(default=None, max_length=MOST)
 
 
 class ExportQuery(In):

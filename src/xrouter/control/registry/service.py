@@ -16,13 +16,15 @@ from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.objects import Document
 from xrouter.control.db import changes
 from xrouter.control.db.engine import Database
+from xrouter.control.db.tables.catalog import EndpointRow, ProviderRow
 from xrouter.control.kit.errors import invalid
-from xrouter.control.registry import documents
+from xrouter.control.registry import documents, extras
 from xrouter.control.registry.check import Strategies, check
 from xrouter.control.registry.diff import differences
 from xrouter.control.registry.documents import KINDS, Key, Rows
 from xrouter.control.registry.litellm import translate
 from xrouter.control.registry.litellm_file import read
+from xrouter.control.registry.litellm_places import PRIMARY, Present, Standing
 from xrouter.control.registry.place import Placer
 from xrouter.control.registry.schemas import (
     FORMAT,
@@ -74,6 +76,7 @@ class RegistryService:
                 for endpoint in row.endpoints
             }
             found = rows.documents()
+            more = await extras.export(session)
         for (kind, name), document in found.items():
             if kind == "provider" and not sealed:
                 for endpoint in document["endpoints"]:
@@ -83,7 +86,7 @@ class RegistryService:
             part: [document for (each, _), document in sorted(found.items()) if each == kind]
             for kind, part in PARTS.items()
         }
-        return {"format": FORMAT, **parts}
+        return {"format": FORMAT, **parts, **more}
 
     async def put(
         self, given: RegistryDoc, *, dry_run: bool, prune: bool, action: str = "import"
@@ -100,6 +103,8 @@ class RegistryService:
                 placer = Placer(session, rows, self._vault, self._adapters, prune=prune)
                 outcome = await apply(session, rows, plan, placer, action)
                 outcome.warnings += warnings
+                outcome.changed += await extras.put(session, wanted, prune=prune)
+                outcome.revision = await catalog.revision(session)
                 if dry_run:
                     raise Undone(outcome)
         except Undone as undone:
@@ -113,13 +118,16 @@ class RegistryService:
         return outcome
 
     async def take(self, raw: bytes, *, dry_run: bool) -> OutcomeOut:
-        """Take over the text of a LiteLLM configuration; what was left out is in the warnings.
+        """Take over the text of a LiteLLM configuration; what was left out is in the warnings, and
+        what of the providers that are there already stays as it is.
 
         Variables are those of the text: whoever sends it has no right to the server's environment.
         Raises InvalidRequest, PayloadTooLarge, Conflict.
         """
         config = await asyncio.to_thread(read, raw)
-        taken = translate(config, {}, self._adapters.known, list(self._strategies))
+        async with self._db.read() as session:
+            present = {row.name: self._present(row) for row in await catalog.providers(session)}
+        taken = translate(config, {}, self._adapters.known, list(self._strategies), present)
         try:
             given = RegistryDoc.model_validate(taken.document)
         except ValidationError as error:
@@ -127,6 +135,22 @@ class RegistryService:
         outcome = await self.put(given, dry_run=dry_run, prune=False)
         outcome.warnings[:0] = taken.notes
         return outcome
+
+    def _present(self, row: ProviderRow) -> Present:
+        """A provider for whoever must not overwrite it."""
+        ordered = sorted(row.endpoints, key=lambda each: (each.name != PRIMARY, each.name))
+        return Present(row.name, row.adapter_class, tuple(self._standing(e) for e in ordered))
+
+    def _standing(self, row: EndpointRow) -> Standing:
+        try:
+            secrets = words.unseal(self._vault, row)
+        except XRouterError:
+            known = None
+        else:
+            known = {name: text for name, text in secrets.items() if name != words.PROXY_AUTH}
+        return Standing(
+            row.name, row.base_url, known, row.options, row.priority, is_enabled=row.is_enabled
+        )
 
     def _names(self, row: Any) -> list[str] | None:
         try:

@@ -26,6 +26,7 @@ _PER_TOKEN = {
     "input_cache_write": "cache_write",
     "internal_reasoning": "reasoning",
 }
+_BOTH = ("prompt", "completion")
 _EACH = ("request", "image")
 _DOLLARS = "USD"
 _MOST = 10_000
@@ -47,12 +48,12 @@ class Catalogue:
     async def take(self, given: PricesImport) -> ImportedOut:
         """What was added, and how many were there already; those stay, unless `replace`."""
         async with self._db.read() as session:
-            query = select(ModelRow.model_id, ModelRow.capabilities)
+            query = select(ModelRow.model_id, ModelRow.listed)
             if given.provider is not None:
                 query = query.where(ModelRow.provider == given.provider)
             models = (await session.execute(query.order_by(ModelRow.model_id).limit(_MOST))).all()
             known = {_scope(name, row) for name, row in await repository.prices(session, None)}
-        said = {row.model_id: row.capabilities for row in models}
+        said = {row.model_id: row.listed for row in models}
         found = [*_shipped(said), *self._listed(said)]
         added, kept = [], 0
         for price in found:
@@ -87,9 +88,13 @@ def _shipped(models: Container[str]) -> Iterator[PriceIn]:
 
 
 def _amounts(prices: Mapping[str, Any]) -> dict[str, str] | None:
-    """For a million tokens; None where the list does not tell, or has no fixed price."""
-    if not {"prompt", "completion"} <= prices.keys():
+    """For a million tokens; None where the list does not tell, or has no fixed price.
+
+    Beside one of both kinds of tokens the other is free where the list leaves it out.
+    """
+    if prices.keys().isdisjoint(_BOTH):
         return None
+    prices = dict.fromkeys(_BOTH, "0") | dict(prices)
     try:
         found = {
             field: _decimal(prices[name], MILLION)

@@ -7,12 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.catalog import names, policies
-from xrouter.control.catalog.names import Known
-from xrouter.control.catalog.policies import Strategies
+from xrouter.control.catalog.names import Known, User
+from xrouter.control.catalog.policies import Holder, Strategies
 from xrouter.control.registry.schemas import RouteDoc, TargetDoc
 from xrouter.control.routing import repository
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.routes import DEEPEST, ROUTE
+
+_Ways = dict[str, set[str]]
+"""To which routes the targets of each lead."""
 
 
 async def check(session: AsyncSession, route: RouteDoc, strategies: Strategies) -> None:
@@ -23,8 +26,37 @@ async def check(session: AsyncSession, route: RouteDoc, strategies: Strategies) 
     _check_names(route, known)
     await _check_targets(session, route.targets, known, own)
     ways = [way for way in await repository.ways(session) if way[0] != route.name]
-    _check_circles(route, ways, {**known.routes, **dict.fromkeys(own, route.name)})
-    await policies.check(session, route.policy, strategies)
+    routes = {**known.routes, **dict.fromkeys(own, route.name)}
+    down = _check_circles(route, ways, routes)
+    await policies.check(session, route.policy, strategies, holder=_holder(led, known))
+    for place, name in names.places(route.policy):
+        if _leads(routes.get(name), route.name, down):
+            raise _wrong(place, f"'{name}' leads back to '{ROUTE}{route.name}'")
+    for user in await names.users(session):
+        if user.kind == names.ROUTE_KIND and user.name != route.name:
+            _check_user(user, route.name, routes, down)
+
+
+def _holder(led: Sequence[str], known: Known) -> Holder:
+    """Of what kinds a route is, where it leads to models alone."""
+    kinds = [known.kind(name) for name in led]
+    found = frozenset(kind for kind in kinds if kind is not None)
+    return Holder(kinds=frozenset() if None in kinds else found)
+
+
+def _check_user(user: User, route: str, routes: dict[str, str], down: _Ways) -> None:
+    """Another route must not be led back to itself through this one, from its policy."""
+    if not _leads(route, user.name, down):
+        return
+    for name in sorted(user.chained):
+        if _leads(routes.get(name), route, down):
+            what = f"'{user}' falls back to '{name}', which would lead back to it"
+            raise _wrong("targets", what)
+
+
+def _leads(start: str | None, end: str, down: _Ways) -> bool:
+    """Whether targets lead from one route to the other, or they are one."""
+    return start is not None and any(end in level for level in _levels(start, down))
 
 
 def _check_names(route: RouteDoc, known: Known) -> None:
@@ -74,10 +106,10 @@ async def _check_targets(
 
 def _check_circles(
     route: RouteDoc, ways: Iterable[tuple[str, str]], routes: dict[str, str]
-) -> None:
-    """No route may lead to itself, nor routes too deep into each other."""
-    down: dict[str, set[str]] = {}
-    up: dict[str, set[str]] = {}
+) -> _Ways:
+    """No route may lead to itself, nor routes too deep into each other. Returns all ways down."""
+    down: _Ways = {}
+    up: _Ways = {}
     mine = ((route.name, target.model) for target in route.targets)
     for outer, name in (*ways, *mine):
         inner = routes.get(name)
@@ -85,16 +117,16 @@ def _check_circles(
             down.setdefault(outer, set()).add(inner)
             up.setdefault(inner, set()).add(outer)
     for number, target in enumerate(route.targets):
-        first = routes.get(target.model)
-        if first is not None and any(route.name in level for level in _levels(first, down)):
+        if _leads(routes.get(target.model), route.name, down):
             raise _wrong(
                 f"targets[{number}].model", f"'{target.model}' leads back to '{ROUTE}{route.name}'"
             )
     if len(_levels(route.name, down)) + len(_levels(route.name, up)) - 1 > DEEPEST:
         raise _wrong("targets", f"more than {DEEPEST} routes would lead into each other")
+    return down
 
 
-def _levels(start: str, ways: dict[str, set[str]]) -> list[set[str]]:
+def _levels(start: str, ways: _Ways) -> list[set[str]]:
     """What can be reached in no step, in one, in two ...; no further than is allowed."""
     levels = [{start}]
     while len(levels) <= DEEPEST:

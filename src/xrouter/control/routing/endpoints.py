@@ -71,7 +71,7 @@ async def delete_route(route: Id, routes: Routes, if_match: IfMatch = None) -> D
 @router.get("/prices")
 async def list_prices(prices: Prices, query: Annotated[PriceQuery, Query()]) -> Page[PriceOut]:
     """List prices, those that held, hold and will hold."""
-    return await prices.prices(query.model)
+    return await prices.page(query)
 
 
 @router.post("/prices", status_code=201)

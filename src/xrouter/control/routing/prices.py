@@ -23,6 +23,7 @@ from xrouter.control.routing.schemas import (
     AMOUNTS,
     PriceIn,
     PriceOut,
+    PriceQuery,
     Rate,
     RateOut,
     RatesIn,
@@ -46,7 +47,16 @@ class PriceService:
         self._changed = changed
         self._now = now
 
-    async def prices(self, model: str | None) -> Page[PriceOut]:
+    async def page(self, query: PriceQuery) -> Page[PriceOut]:
+        """Prices as in `prices`, behind the one with the id `after`. Raises ModelNotFound."""
+        found = await self.prices(query.model)
+        behind = (n for n, price in enumerate(found, 1) if price.id == query.after)
+        start = 0 if query.after is None else next(behind, len(found))
+        data = found[start : start + query.limit]
+        more = len(found) > start + query.limit
+        return Page(data=data, next=str(data[-1].id) if more else None)
+
+    async def prices(self, model: str | None) -> list[PriceOut]:
         """Prices by model and the moment from which they hold. Raises ModelNotFound."""
         async with self._db.read() as session:
             if model is not None:
@@ -54,7 +64,8 @@ class PriceService:
             found = await repository.prices(session, model)
         now = self._now()
         begun = {_scope(name, row): row.id for name, row in found if row.effective_from <= now}
-        return Page(data=[_price(name, row, set(begun.values())) for name, row in found])
+        in_force = set(begun.values())
+        return [_price(name, row, in_force) for name, row in found]
 
     async def add(self, given: PriceIn) -> PriceOut:
         """Let a price hold from a moment on; one of the same moment is replaced.
@@ -77,7 +88,7 @@ class PriceService:
             )
         self._changed()
         return next(
-            (p for p in (await self.prices(given.model)).data if p.id == row.id),
+            (p for p in await self.prices(given.model) if p.id == row.id),
             _price(given.model, row, set()),
         )
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator
 
 from xrouter.control.catalog.schemas import PolicyIn
 from xrouter.control.kit.etag import TaggedOut
-from xrouter.control.kit.schemas import In, Moment, Name, Out, Title, Word, unset
+from xrouter.control.kit.schemas import MAX_PAGE, In, Moment, Name, Out, Title, Word, unset
 from xrouter.control.registry.schemas import RouteDoc, TargetDoc
 
 _DECIMAL = re.compile(r"^\d{1,9}(\.\d{1,9})?$")
@@ -158,9 +158,11 @@ class ImportedOut(Out):
 
 
 class PriceQuery(In):
-    """Whose prices."""
+    """Whose prices, and which part of them: those behind the price `after`."""
 
     model: str | None = None
+    after: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = MAX_PAGE
 
 
 class Rate(In):
