@@ -119,6 +119,8 @@ def test_models(place: Place) -> None:
     rows = place.json("models", "list")
     row = next(row for row in rows if row["model_id"] == MODEL)
     assert (row["kind"], row["context_length"], row["is_available"]) == ("chat", 128_000, True)
+    assert (row["vanished_at"], row["vanished"]) == (None, False)
+    assert "vanished" in place.out("models", "list").splitlines()[0]
     assert MODEL in place.out("models", "list")
     assert {row["provider"] for row in place.json("models", "list", "--provider", "openai")} == {
         "openai"

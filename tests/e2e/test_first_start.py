@@ -183,3 +183,79 @@ def test_a_credential_file_that_is_not_there_harms_only_its_provider(servers: Se
     until(lambda: "provider_not_registered" in server.err, "it is told")
     assert "/no/such/file.json" in server.err
     assert server.chat("openai/gpt-4o-mini").status == 200
+
+
+def _bot(server: Server) -> None:
+    route = {"name": "bot", "targets": [{"model": each} for each in TARGETS]}
+    server.control("POST", "/routes", route)
+
+
+TARGETS = ("gigachat/GigaChat-2", "openai/gpt-4o-mini")
+
+
+def test_a_route_does_not_keep_real_providers_away(
+    servers: Servers, sandbox: SandboxProcess
+) -> None:
+    server = servers(bare=True)
+    server.start()
+    key = server.key
+    _bot(server)
+    server.stop()
+    real = {name: sandbox.environment[name] for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL")}
+    server.env |= real
+    server.start()
+    listed = {each["name"]: each for each in server.control("GET", "/providers")["data"]}
+    assert set(listed) == {"gigachat", "openai"}
+    (endpoint,) = listed["openai"]["endpoints"]
+    assert (endpoint["base_url"], endpoint["is_enabled"]) == (real["OPENAI_BASE_URL"], True)
+    assert listed["gigachat"]["endpoints"][0]["is_enabled"] is False
+    assert server.chat("openai/gpt-4o-mini", key=key).status == 200
+    answer = server.chat("route/bot", key=key)
+    assert (answer.status, answer.json["model"]) == (200, "openai/gpt-4o-mini")
+    until(lambda: "sandbox_provider_switched_off" in server.err, "it is told")
+    assert "route/bot" in server.err
+    for wrong in ("database_away", '"provider":"openai"'):
+        assert wrong not in server.err
+    removed = [line for line in server.err.splitlines() if "sandbox_provider_removed" in line]
+    assert len(removed) == len(SIMULATED) - 2
+
+    server.stop()
+    for name in real:
+        server.env.pop(name)
+    given = {name: text for name, text in sandbox.environment.items() if "GIGACHAT" in name}
+    server.env |= given
+    server.start()
+    assert server.chat("gigachat/GigaChat-2", key=key).status == 200, "it is switched on again"
+    assert server.chat("openai/gpt-4o-mini", key=key).status == 200, "what was registered stays"
+    assert "sandbox_provider" not in server.err
+
+
+def test_a_provider_made_by_hand_ends_the_sandbox_that_routes_lead_to(
+    servers: Servers, sandbox: SandboxProcess
+) -> None:
+    server = servers(bare=True)
+    server.start()
+    _bot(server)
+    standby = {"base_url": sandbox.environment["OPENAI_BASE_URL"]}
+    credential = {"api_key": sandbox.environment["OPENAI_API_KEY"]}
+    server.control("POST", "/providers/openai/endpoints", standby | {"credential": credential})
+    mine = {"name": "mine", "adapter_class": GENERIC, "credential": credential}
+    server.control("POST", "/providers", standby | mine)
+    server.stop()
+    for _ in range(2):
+        server.start()
+        listed = {each["name"]: each for each in server.control("GET", "/providers")["data"]}
+        assert set(listed) == {"gigachat", "mine", "openai"}
+        until(lambda: server.err.count("sandbox_provider_switched_off") == 2, "each is told once")
+        assert "database_away" not in server.err
+        assert server.chat("openai/gpt-4o-mini").status == 200, "its standby answers"
+        server.stop()
+    server.start()
+    server.control("DELETE", "/routes/bot")
+    server.stop()
+    server.start()
+    left = {each["name"] for each in server.control("GET", "/providers")["data"]}
+    assert left == {"mine", "openai"}
+
+
+GENERIC = "xrouter.providers.openai.GenericOpenAIAdapter"

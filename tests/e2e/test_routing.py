@@ -38,6 +38,20 @@ def test_a_route_made_by_the_command_line_falls_over_and_is_explained(
     assert failed[0]["tried"][0]["provider"] == "gigachat"
 
 
+def test_an_error_says_who_was_asked(servers: Servers, sandbox: SandboxProcess) -> None:
+    server = servers().start()
+    sandbox.fault("server_error", provider="openai", times=None)
+    body = {"model": OPENAI, "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    for path in ("/v1/chat/completions", "/v1/messages"):
+        answer = server.ask("POST", path, body, server.key)
+        assert answer.status == 502
+        assert answer.headers["x-xrouter-model"] == OPENAI
+        assert int(answer.headers["x-xrouter-attempts"]) >= 1
+    unknown = server.chat("openai/none")
+    assert unknown.status == 404
+    assert not [name for name in unknown.headers if name.startswith("x-xrouter-")]
+
+
 def test_a_change_is_undone_by_one_call(servers: Servers) -> None:
     server = servers().start()
     before = server.control("GET", "/changes?limit=1")["data"][0]["revision"]
@@ -82,10 +96,44 @@ def test_what_callers_think_of_answers_moves_a_route(servers: Servers) -> None:
 
     who = ("model", "version", "provider", "endpoint")
     said = {name: answer.headers[f"x-xrouter-{name}"] for name in who} | {"score": 0.1}
-    taken = server.ask("POST", "/v1/feedback", said, key=server.key)
-    assert (taken.status, taken.body) == (204, b"")
+    keys = [server.key, *(server.control("POST", "/keys", {"name": n})["key"] for n in "ab")]
+
+    def all_known() -> bool:
+        return {server.chat(OPENAI, key=key).status for key in keys} == {200}
+
+    until(all_known, "the keys are known")
+    for key in keys:
+        assert server.chat("route/best").headers["x-xrouter-model"] == GIGA
+        taken = server.ask("POST", "/v1/feedback", said, key=key)
+        assert (taken.status, taken.body) == (204, b"")
     assert server.chat("route/best").headers["x-xrouter-model"] == OPENAI
 
     wrong = server.ask("POST", "/v1/feedback", said | {"score": 1.1}, key=server.key)
     assert (wrong.status, wrong.error["param"]) == (400, "score")
     assert server.ask("POST", "/v1/feedback", said).status == 401
+
+
+def test_what_must_stay_in_the_country_stays_behind_routes_and_refusals(servers: Servers) -> None:
+    server = servers().start()
+    yandex = "yandex/yandexgpt"
+    here, away = {"countries": ["RU"]}, {"on_refusal": [OPENAI]}
+    for provider, country in (("yandex", "RU"), ("openai", "US")):
+        server.control("PATCH", f"/providers/{provider}", {"country": country})
+    for name, target, policy in (
+        ("open", yandex, away),
+        ("home", yandex, here | away),
+        ("around", "route/home", {}),
+        ("abroad", OPENAI, {}),
+    ):
+        body = {"name": name, "targets": [{"model": target}], "policy": policy}
+        server.control("POST", "/routes", body)
+    server.control("PATCH", f"/models/{OPENAI}", {"policy": here})
+    until(lambda: server.chat("route/abroad").status == 403, "its own policy is there")
+    assert server.chat(OPENAI).error["code"] == "country_not_allowed"
+    server.control("PATCH", f"/models/{OPENAI}", {"policy": {}})
+    until(lambda: server.chat("route/abroad").status == 200, "its own policy is gone")
+
+    assert server.chat("route/open", "[[filter]] x").headers["x-xrouter-model"] == OPENAI
+    for name in ("home", "around"):
+        answer = server.chat(f"route/{name}", "[[filter]] x")
+        assert (answer.headers["x-xrouter-model"], answer.status) == (yandex, 200)

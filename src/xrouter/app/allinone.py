@@ -19,14 +19,13 @@ from xrouter.app.gateway import DataPlane, serve
 from xrouter.app.presence import ServerLock, url_of
 from xrouter.app.welcome import Welcome
 from xrouter.control.db import schema
-from xrouter.control.db.errors import DatabaseTaken
+from xrouter.control.db.errors import DatabaseError, DatabaseTaken
 from xrouter.control.limits.seeder import Seeder
 from xrouter.domain.errors import OperatorError, XRouterError
 from xrouter.edge.health import Health
 from xrouter.edge.run import DoorServer, RunOptions
 from xrouter.edge.server import Door
 from xrouter.settings import Settings
-from xrouter.stores.vault import WrongMasterKey
 from xrouter.telemetry.logs import LineWriter, log
 
 RETRY_S = 5.0
@@ -104,9 +103,9 @@ class Planes:
         )
         try:
             await self._prepare()
-        except (WrongMasterKey, DatabaseTaken):
+        except DatabaseTaken:
             raise
-        except XRouterError as error:
+        except DatabaseError as error:
             if self._data.snapshots.current.revision < 0:
                 hint = "There is no snapshot to go on with, either: look at XROUTER_DATABASE_URL."
                 raise OperatorError(error.message, hint=hint) from error
@@ -128,7 +127,12 @@ class Planes:
         await schema.ensure(self._settings.database)
         await self._control.prove_master_key()
         async with self._control.alone("providers"):
-            await self._provide()
+            try:
+                await self._provide()
+            except DatabaseError:
+                raise
+            except XRouterError as error:
+                log.error("providers_not_prepared", error=error.message, hint=error.hint)
 
     async def _prepare_later(self) -> None:
         while True:
@@ -146,19 +150,29 @@ class Planes:
         for name, missing in incomplete.items():
             log.error("provider_incomplete", provider=name, missing=missing)
         listed = await registration.request(self._control, "GET", "/providers")
-        known = {each["name"]: registration.primary_url(each) for each in listed["data"]}
+        known = {each["name"]: each for each in listed["data"]}
         before = playground.remembered(self._settings.data_dir)
-        ours = {name for name, url in known.items() if before.get(name) == url}
+        ours = {
+            name: each
+            for name, each in known.items()
+            if name in before and before[name] == registration.primary_url(each)
+        }
+        off = playground.switched_off(self._settings.data_dir)
+        moved = {
+            name: registration.moving(each, switch_on=name in off) for name, each in ours.items()
+        }
         curious: list[str] = []
-        alone = not given and not incomplete and known.keys() <= ours
+        alone = not given and not incomplete and known.keys() <= ours.keys()
         if self._settings.sandbox == "on" or (self._settings.sandbox == "auto" and alone):
-            curious += await self._simulate(known.keys() - ours | given.keys())
+            curious += await self._simulate(known.keys() - ours.keys() | given.keys(), moved)
         else:
-            await self._end_simulation(ours - given.keys())
-        curious += await registration.register(self._control, given)
+            await self._end_simulation(ours, given.keys(), off)
+        curious += await registration.register(self._control, given, moved)
         await discovery.begin(self._control, curious, self._spawn)
 
-    async def _simulate(self, real: AbstractSet[str]) -> list[str]:
+    async def _simulate(
+        self, real: AbstractSet[str], moved: Mapping[str, Mapping[str, Any]]
+    ) -> list[str]:
         """Point providers at the sandbox, but not those that somebody has configured."""
         if self._playground is None:
             self._playground = await playground.Playground.start()
@@ -166,13 +180,27 @@ class Planes:
         simulated = {name: fields for name, fields in simulated.items() if name not in real}
         addresses = {name: fields.base_url or "" for name, fields in simulated.items()}
         playground.remember(self._settings.data_dir, addresses)
-        return await registration.register(self._control, simulated)
+        return await registration.register(self._control, simulated, moved)
 
-    async def _end_simulation(self, simulated: AbstractSet[str]) -> None:
-        for name in simulated:
-            log.info("sandbox_provider_removed", provider=name)
-            await registration.request(self._control, "DELETE", f"/providers/{name}")
-        playground.remember(self._settings.data_dir, {})
+    async def _end_simulation(
+        self, ours: Mapping[str, Any], given: AbstractSet[str], off: AbstractSet[str]
+    ) -> None:
+        """Remove what nobody has configured, or switch it off; a later start tries it again.
+
+        Those that are given stay noted, too, until they have another address.
+        """
+        gone = set()
+        for name in sorted(ours.keys() - given):
+            try:
+                if await registration.retire(self._control, ours[name]):
+                    gone.add(name)
+            except DatabaseError:
+                raise
+            except XRouterError as error:
+                log.error("sandbox_provider_not_removed", provider=name, error=error.message)
+        kept = {name: registration.primary_url(ours[name]) or "" for name in ours.keys() - gone}
+        off = kept.keys() - given | off & given
+        playground.remember(self._settings.data_dir, kept, off)
 
     async def _leave(self) -> None:
         try:

@@ -63,6 +63,8 @@ SYNC_EVERY_S = 0.1
 FILE_LOOK_EVERY_S = 0.5
 VOUCH_EVERY_S = 1.0
 VOUCHED_FOR_S = 5.0
+RESPONSES = "responses.sqlite"
+SNAPSHOT = "snapshot.sealed"
 
 
 class GatewayConfig(Struct, frozen=True):
@@ -125,8 +127,8 @@ class DataPlane:
                 self._underway,
             )
         )
-        self.responses = ResponseFile(config.data_dir / "responses.sqlite", vault)
-        self._file = SnapshotFile(config.data_dir / "snapshot.sealed", vault)
+        self.responses = ResponseFile(config.data_dir / RESPONSES, vault)
+        self._file = SnapshotFile(config.data_dir / SNAPSHOT, vault)
         self._graveyard = config.data_dir / "underway"
         self.spent = SpentFile(config.data_dir / "limits.spent")
         self._voucher = config.data_dir / "snapshot.current"

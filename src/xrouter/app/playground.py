@@ -9,11 +9,14 @@ import contextlib
 import json
 import signal
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from xrouter.domain.errors import InternalError
 
 FILE = "sandbox.json"
+OFF = "off"
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 5.0
 
@@ -67,13 +70,24 @@ class Playground:
 
 def remembered(data_dir: Path) -> dict[str, str]:
     """The providers that an earlier start pointed at a sandbox, each with its address there."""
+    return {name: url for name, url in _read(data_dir).items() if isinstance(url, str)}
+
+
+def switched_off(data_dir: Path) -> set[str]:
+    """Those of them that were switched off when the sandbox went, for something leads there."""
+    found = _read(data_dir).get(OFF)
+    return set(found) if isinstance(found, list) else set()
+
+
+def remember(data_dir: Path, providers: Mapping[str, str], off: Collection[str] = ()) -> None:
+    """Note which providers point at the sandbox, and where. off: those that we switched off."""
+    noted: dict[str, Any] = {**providers, OFF: sorted(off)} if off else {**providers}
+    (data_dir / FILE).write_text(json.dumps(noted), encoding="utf-8")
+
+
+def _read(data_dir: Path) -> dict[str, Any]:
     try:
         found = json.loads((data_dir / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def remember(data_dir: Path, providers: dict[str, str]) -> None:
-    """Note which providers point at the sandbox, and where."""
-    (data_dir / FILE).write_text(json.dumps(providers), encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xrouter.app.control import ControlPlane
+from xrouter.control.db.errors import DatabaseError
 from xrouter.domain.errors import OperatorError
 from xrouter.providers import factory
 from xrouter.providers.base import EndpointFields, from_environment
@@ -16,6 +17,9 @@ from xrouter.telemetry.logs import log
 NOT_FOUND = 404
 _FIRST_ERROR = 400
 PRIMARY = "primary"
+IN_USE = "in_use"
+
+_Json = Mapping[str, Any]
 
 
 def configured(environ: Mapping[str, str]) -> dict[str, EndpointFields]:
@@ -39,19 +43,25 @@ def incomplete(environ: Mapping[str, str]) -> dict[str, list[str]]:
     return found
 
 
-def primary_url(provider: Mapping[str, Any]) -> str | None:
+def primary_url(provider: _Json) -> str | None:
     """The address of a provider's primary endpoint, as the control API shows it."""
-    for endpoint in provider["endpoints"]:
-        if endpoint["name"] == PRIMARY:
-            return str(endpoint["base_url"])
-    return None
+    url = _primary(provider).get("base_url")
+    return None if url is None else str(url)
 
 
-async def register(plane: ControlPlane, given: Mapping[str, EndpointFields]) -> list[str]:
+def _primary(provider: _Json) -> _Json:
+    return next((each for each in provider["endpoints"] if each["name"] == PRIMARY), {})
+
+
+async def register(
+    plane: ControlPlane, given: Mapping[str, EndpointFields], moved: Mapping[str, _Json]
+) -> list[str]:
     """Make or bring up to date the primary endpoint of each provider, and the models it ships.
 
-    Gives the names of those that are new or have no models: their live lists should be read. A
-    provider whose configuration is refused is logged; the others are not affected.
+    moved: fields of those that were somebody else's until now, see `moving`.
+    Gives the names of those that are new or moved or have no models: their live lists should be
+    read. A provider whose configuration is refused is logged; the others are not affected. Raises
+    DatabaseError.
     """
     curious = []
     for known in factory.providers().values():
@@ -59,13 +69,50 @@ async def register(plane: ControlPlane, given: Mapping[str, EndpointFields]) -> 
             continue
         try:
             body = _endpoint(given[known.name], known.adapter_class, known.default_base_url)
-            is_new = await _put(plane, known.name, body)
+            lost = moved.get(known.name, {})
+            body |= {**lost, "credential": {**lost.get("credential", {}), **body["credential"]}}
+            is_new = await _put(plane, known.name, body) or known.name in moved
+        except DatabaseError:
+            raise
         except (OperatorError, OSError, UnicodeDecodeError) as error:
             log.error("provider_not_registered", provider=known.name, error=str(error))
             continue
         if is_new or not await has_models(plane, known.name):
             curious.append(known.name)
     return curious
+
+
+def moving(provider: _Json, *, switch_on: bool) -> _Json:
+    """What a primary endpoint must lose when it is registered as another's: its credential.
+
+    switch_on: whether it was switched off by `retire`.
+    """
+    fields = _primary(provider).get("credential_fields") or ()
+    on = {"is_enabled": True} if switch_on else {}
+    return {"credential": dict.fromkeys(fields), **on}
+
+
+async def retire(plane: ControlPlane, provider: _Json) -> bool:
+    """Remove a provider; switch its primary endpoint off where something leads to it.
+
+    Whether it is gone. Raises OperatorError.
+    """
+    name = provider["name"]
+    kept = "It has other endpoints, too."
+    if len(provider["endpoints"]) == 1:
+        try:
+            await request(plane, "DELETE", f"/providers/{name}")
+        except OperatorError as error:
+            if error.code != IN_USE:
+                raise
+            kept = error.message
+        else:
+            log.info("sandbox_provider_removed", provider=name)
+            return True
+    await request(plane, "PATCH", f"/providers/{name}/endpoints/{PRIMARY}", {"is_enabled": False})
+    hint = "Give the provider a credential, or change what leads there: the next start removes it."
+    log.warning("sandbox_provider_switched_off", provider=name, reason=kept, hint=hint)
+    return False
 
 
 async def has_models(plane: ControlPlane, name: str) -> bool:
@@ -77,7 +124,10 @@ async def has_models(plane: ControlPlane, name: str) -> bool:
 async def request(
     plane: ControlPlane, method: str, path: str, body: dict[str, Any] | None = None
 ) -> Any:
-    """One call of the control API. Raises OperatorError with its message; None for 404."""
+    """One call of the control API. Raises OperatorError with its message; None for 404.
+
+    Raises DatabaseError where that is the cause.
+    """
     data = b"" if body is None else json.dumps(body).encode()
     status, answer = await plane.ask(method, "/control/v1" + path, data)
     if status == NOT_FOUND:
@@ -85,7 +135,10 @@ async def request(
     value: Any = json.loads(answer) if answer else {}
     if status >= _FIRST_ERROR:
         error = value["error"]
-        raise OperatorError(error["message"], hint=error.get("hint"), param=error.get("param"))
+        code = error.get("code")
+        kind = DatabaseError if code == DatabaseError.default_code else OperatorError
+        hint, param = error.get("hint"), error.get("param")
+        raise kind(error["message"], code=code, hint=hint, param=param)
     return value
 
 

@@ -44,6 +44,18 @@ def call(
     return json.loads(answer) if answer else None
 
 
+def every(path: str, query: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """All pages of the list `/control/v1<path>`."""
+    rows: list[dict[str, Any]] = []
+    after: str | None = None
+    while True:
+        page = call("GET", path, query={**(query or {}), "after": after})
+        rows += page["data"]
+        after = page["next"]
+        if after is None:
+            return rows
+
+
 def fetch(path: str, query: dict[str, Any]) -> bytes:
     """The file that `/control/v1<path>` answers. An error ends the command with its message."""
     return _answer("GET", path, None, query)

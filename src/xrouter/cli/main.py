@@ -22,6 +22,7 @@ from xrouter.cli import (
     health,
     keys,
     limits,
+    master_key,
     models,
     people,
     prices,
@@ -63,6 +64,7 @@ app.add_typer(routes.app, name="routes")
 app.add_typer(registry.app, name="registry")
 app.add_typer(releases.app, name="releases")
 app.add_typer(db.app, name="db")
+app.add_typer(master_key.app, name="master-key")
 app.command("usage")(usage)
 app.command("doctor")(doctor.doctor)
 

@@ -6,14 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from xrouter.cli.control import call
+from xrouter.cli import given
+from xrouter.cli.control import call, every
 from xrouter.cli.output import fail, print_json, show, working
 
-app = typer.Typer(no_args_is_help=True, help="Models: list, sync, add, enable, disable, remove.")
+app = typer.Typer(no_args_is_help=True, help="Models: list, sync, add, set, enable, remove ...")
+version = typer.Typer(no_args_is_help=True, help="Versions of a model: add, remove.")
+app.add_typer(version, name="version")
 
-COLUMNS = ("model_id", "kind", "context_length", "is_available", "channels")
+COLUMNS = ("model_id", "kind", "context_length", "is_available", "vanished", "channels")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ModelId = Annotated[str, typer.Argument(help="provider/name")]
+Label = Annotated[str, typer.Argument(help="The version's label.")]
+_VERSION = (
+    *("label", "upstream", "channel", "status", "released_at", "retires_at", "weight"),
+    "successor",
+)
 
 
 @app.command("list")
@@ -23,8 +31,9 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Show the models."""
-    rows = everything({"provider": provider, "available": available})
+    rows = every("/models", {"provider": provider, "available": available})
     for row in rows:
+        row["vanished"] = row["vanished_at"] is not None
         row["channels"] = [v["channel"] or v["label"] for v in row["versions"]]
     show(rows, COLUMNS, as_json=as_json, empty="There are no models: `xrouter models sync`.")
 
@@ -81,6 +90,65 @@ def add(
         typer.echo(f"{model_id} is added.")
 
 
+@app.command("set")
+def set_(
+    model_id: ModelId,
+    policy: Annotated[
+        str | None, typer.Option(help="Fields of the policy, JSON; null takes one back.")
+    ] = None,
+    context_length: Annotated[int | None, typer.Option(help="Tokens.")] = None,
+    group: Annotated[str | None, typer.Option(help="Who may use it; - for everybody.")] = None,
+) -> None:
+    """Change a model; what is not given stays, also of its policy."""
+    body: dict[str, Any] = {}
+    if context_length is not None:
+        body["context_length"] = context_length
+    if group is not None:
+        body["access_group"] = None if group == "-" else group
+    if policy is not None:
+        now = call("GET", f"/models/{model_id}")["policy"]
+        said = now | given.json_object(policy, "The policy")
+        body["policy"] = {field: value for field, value in said.items() if value is not None}
+    if not body:
+        raise fail("There is nothing to change.", "Give --policy, --context-length or --group.")
+    call("PATCH", f"/models/{model_id}", body)
+    typer.echo(f"{model_id} is changed.")
+
+
+@version.command("add")
+def add_version(
+    model_id: ModelId,
+    label: Label,
+    upstream: Annotated[str, typer.Option(help="The provider's own name for it.")],
+    channel: Annotated[str | None, typer.Option(help="latest, rc, deprecated or none.")] = None,
+) -> None:
+    """Add a version behind the others; `releases plan` makes it the latest one."""
+    fresh = {"label": label, "upstream": upstream, "channel": channel}
+    _put_versions(model_id, [*_versions(model_id), fresh])
+    typer.echo(f"{model_id}:{label} is added.")
+
+
+@version.command("remove")
+def remove_version(model_id: ModelId, label: Label) -> None:
+    """Take a version out."""
+    known = _versions(model_id)
+    kept = [each for each in known if each["label"] != label]
+    if len(kept) == len(known):
+        labels = ", ".join(each["label"] for each in known)
+        raise fail(f"{model_id} has no version {label}.", f"It has: {labels}.")
+    _put_versions(model_id, kept)
+    typer.echo(f"{model_id}:{label} is removed.")
+
+
+def _versions(model_id: str) -> list[dict[str, Any]]:
+    found = call("GET", f"/models/{model_id}")["versions"]
+    return [{name: each[name] for name in _VERSION} for each in found]
+
+
+def _put_versions(model_id: str, versions: list[dict[str, Any]]) -> None:
+    call("PATCH", f"/models/{model_id}", {"versions": versions})
+
+
 @app.command()
 def enable(model_id: ModelId) -> None:
     """Let a model answer."""
@@ -100,15 +168,3 @@ def remove(model_id: ModelId) -> None:
     """Delete a model's row. A sync may bring it back: to keep it away, disable it."""
     call("DELETE", f"/models/{model_id}")
     typer.echo(f"{model_id} is removed.")
-
-
-def everything(query: dict[str, Any]) -> list[dict[str, Any]]:
-    """All pages of the model list."""
-    rows: list[dict[str, Any]] = []
-    after: str | None = None
-    while True:
-        page = call("GET", "/models", query=query | {"after": after})
-        rows += page["data"]
-        after = page.get("next")
-        if after is None:
-            return rows

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from xrouter.cli.control import call
+from xrouter.cli.control import call, every
 from xrouter.cli.output import print_json, show
 
 app = typer.Typer(no_args_is_help=True, help="Prices: list, import.")
@@ -25,7 +25,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List prices for a million tokens, with where each is from."""
-    found = call("GET", "/prices", query={"model": model})["data"]
+    found = every("/prices", {"model": model})
     show(found, COLUMNS, as_json=as_json, empty="There are no prices: `xrouter prices import`.")
 
 

@@ -12,9 +12,8 @@ import typer
 from xrouter.cli.control import call
 from xrouter.cli.output import fail, print_json
 from xrouter.control.registry import litellm_file
-from xrouter.control.registry.litellm import translate
+from xrouter.control.registry.litellm_variables import complete
 from xrouter.domain.errors import XRouterError
-from xrouter.flow.strategies import strategies
 from xrouter.providers import factory
 from xrouter.settings import provider_environment
 
@@ -38,7 +37,7 @@ def export(
         bool, typer.Option("--sealed", help="With credentials, for the same master key only.")
     ] = False,
 ) -> None:
-    """Print providers, models, prices and routes as one JSON document."""
+    """Print providers, models, prices, routes, rates and limits as one JSON document."""
     found = call("GET", "/registry", query={"secrets": "sealed" if sealed else "none"})
     if output is None:
         print_json(found)
@@ -72,12 +71,11 @@ def litellm(file: Config, dry_run: DryRun = False, as_json: Json = False) -> Non
     """
     try:
         config = litellm_file.read(_bytes(file))
-        taken = translate(config, provider_environment(), factory.providers(), list(strategies()))
+        whole = complete(config, provider_environment(), factory.providers())
     except XRouterError as error:
         raise fail(error.message, error.hint) from None
-    for note in taken.notes:
-        typer.secho(note, fg="yellow", err=True)
-    _put(taken.document, dry_run=dry_run, prune=False, as_json=as_json)
+    query = {"dry_run": str(dry_run).lower()}
+    _tell(call("POST", "/registry/litellm", whole, query=query), as_json=as_json)
 
 
 @app.command("changes")

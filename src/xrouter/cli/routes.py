@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
-from xrouter.cli.control import call
+from xrouter.cli import given
+from xrouter.cli.control import call, every
 from xrouter.cli.output import fail, print_json, show
 
-app = typer.Typer(no_args_is_help=True, help="Routes: list, show, add, switch, remove, explain.")
+app = typer.Typer(no_args_is_help=True, help="Routes: list, show, add, set, remove, explain.")
 
 COLUMNS = ("model", "strategy", "targets", "aliases", "is_enabled")
 EXPLAINED = ("place", "model", "version", "provider", "endpoint", "breaker", "latency_ms", "price")
@@ -21,7 +21,7 @@ Name = Annotated[str, typer.Argument(help="Name, with or without route/.")]
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """Show the routes."""
-    rows = _everything()
+    rows = every("/routes")
     for row in rows:
         row["strategy"] = row["policy"].get("strategy", "priority")
         row["targets"] = [target["model"] for target in row["targets"]]
@@ -47,7 +47,7 @@ def add(
     body: dict[str, Any] = {
         "name": name.removeprefix("route/"),
         "aliases": alias or [],
-        "policy": {"strategy": strategy, **_policy(policy)},
+        "policy": {"strategy": strategy, **given.json_object(policy, "The policy")},
         "targets": [_target(text, place, strategy) for place, text in enumerate(targets)],
     }
     made = call("POST", "/routes", body)
@@ -55,6 +55,32 @@ def add(
         print_json(made)
     else:
         typer.echo(f"{made['model']} leads to {', '.join(t['model'] for t in made['targets'])}.")
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    target: Annotated[
+        list[str] | None, typer.Option(help="model[:channel][=weight]; all of them anew.")
+    ] = None,
+    alias: Annotated[list[str] | None, typer.Option(help="All other names anew.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Fields of the policy, JSON; null takes one back.")
+    ] = None,
+) -> None:
+    """Change a route; what is not given stays, also of its policy."""
+    now = call("GET", f"/routes/{name}")
+    said = now["policy"] | given.json_object(policy, "The policy")
+    body: dict[str, Any] = {} if alias is None else {"aliases": alias}
+    if policy is not None:
+        body["policy"] = {field: value for field, value in said.items() if value is not None}
+    if target is not None:
+        strategy = said.get("strategy") or "priority"
+        body["targets"] = [_target(text, place, strategy) for place, text in enumerate(target)]
+    if not body:
+        raise fail("There is nothing to change.", "Give --policy, --target or --alias.")
+    changed = call("PATCH", f"/routes/{name}", body)
+    typer.echo(f"{changed['model']} is changed.")
 
 
 @app.command()
@@ -100,18 +126,6 @@ def explain(
             typer.echo(f"left out: {target['model']} at {target['endpoint']}: {target['why']}")
 
 
-def _everything() -> list[dict[str, Any]]:
-    """All pages of the routes."""
-    rows: list[dict[str, Any]] = []
-    after: str | None = None
-    while True:
-        page = call("GET", "/routes", query={"after": after})
-        rows += page["data"]
-        after = page["next"]
-        if after is None:
-            return rows
-
-
 def _switch(name: str, *, on: bool) -> None:
     changed = call("PATCH", f"/routes/{name}", {"is_enabled": on})
     typer.echo(f"{changed['model']} is {'available' if on else 'switched off'}.")
@@ -123,15 +137,3 @@ def _target(text: str, place: int, strategy: str) -> dict[str, Any]:
     if equals and weight.isdecimal():
         return {"model": model, "weight": int(weight)}
     return {"model": text, "priority": place if strategy == "priority" else 0}
-
-
-def _policy(text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise fail(f"The policy is not JSON: {error}.", None) from None
-    if not isinstance(found, dict):
-        raise fail("The policy must be a JSON object.", None)
-    return found
