@@ -45,6 +45,10 @@ def test_the_status_and_the_list_say_what_answers_now(
 
     server.control("PATCH", f"/models/{YANDEX}", {"access_group": "lab"})
     until(lambda: row(server, YANDEX) is None, "it is not for everybody")
+    assert server.chat(YANDEX).status == 404
+    server.control("PATCH", "/organizations/default", {"groups": ["lab"]})
+    until(lambda: server.chat(YANDEX).status == 200, "it is for all keys of the organisation")
+    assert YANDEX in listed(server)
 
 
 def test_nothing_but_models_is_told(servers: Servers, sandbox: SandboxProcess) -> None:

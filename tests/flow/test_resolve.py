@@ -31,6 +31,19 @@ def test_channels_and_labels_lead_to_versions(name: str, version: Version) -> No
     assert resolve(name, snapshot(MOVING), ("chat",)).version is version
 
 
+def test_a_variant_that_no_list_shows_goes_to_the_provider() -> None:
+    """Only where the provider takes such; a version of that name comes first."""
+    listed = Version(label="floor", upstream="m-floor")
+    taking = model("north/m", LATEST, listed, variants=("nitro", "floor"))
+    found = resolve("north/m:nitro", snapshot(taking), ("chat",))
+    assert (found.version.upstream, found.version.label) == ("m/latest:nitro", "5:nitro")
+    assert resolve("north/m:floor", snapshot(taking), ("chat",)).version is listed
+    with pytest.raises(ModelNotFound):
+        resolve("north/m:turbo", snapshot(taking), ("chat",))
+    with pytest.raises(ModelNotFound):
+        resolve("north/m:nitro", snapshot(MOVING), ("chat",))
+
+
 def test_an_id_with_colons_and_slashes_wins_over_its_parts() -> None:
     free = model("west/lab/gem:free")
     plain = model("west/lab/gem", Version(label="free", upstream="other"))

@@ -54,6 +54,14 @@ def test_a_key_of_a_project_that_is_switched_off_opens_nothing() -> None:
     assert MemoryKeyBook(mac).find(key, on) is ME
 
 
+def test_a_key_has_the_groups_of_its_organisation_too() -> None:
+    key, me = new_key(), replace(ME, groups=("own",))
+    state = snapshot(KeyRecord(mac=mac(key), principal=me))
+    tenant = Tenant(project=me.project, organization="acme", groups=("lab",))
+    found = MemoryKeyBook(mac).find(key, replace(state, tenants={me.project: tenant}))
+    assert found.groups == ("own", "lab")
+
+
 def test_an_expired_key_is_refused() -> None:
     key, clock = new_key(), Clock()
     record = KeyRecord(mac=mac(key), principal=ME, expires_at=1001.0)

@@ -117,7 +117,8 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A row of the catalog. `model_id` is canonical: `provider/name`.
 
     versions: at least one; the first is what the bare model id means. retired: successors by the
-    labels of those that are not served any more, None where none is known. vanished: the list that
+    labels of those that are not served any more, None where none is known. variants: suffixes that
+    the provider takes behind any name. vanished: the list that
     it came from does not have it any more; it answers all the same.
     context_length: tokens, prompt and answer together; None when unknown.
     created: unix seconds. abilities: the adapter's word, with the row's above it.
@@ -137,6 +138,7 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True):
     policy: Policy | None = None
     versions: tuple[Version, ...]
     retired: dict[str, str | None] = {}
+    variants: tuple[str, ...] = ()
     vanished: bool = False
 
 

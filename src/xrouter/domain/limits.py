@@ -6,6 +6,9 @@ from hashlib import blake2b
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from xrouter.domain.identity import Principal
 
 Meter = Literal["requests", "tokens", "running", "money"]
 Window = Literal["minute", "day", "month", "total", "now"]
@@ -36,7 +39,7 @@ class Limit(Struct, frozen=True, kw_only=True):
 
 
 class Tenant(Struct, frozen=True, kw_only=True):
-    """Whose a project is. margin, vat: hundredths of a percent."""
+    """Whose a project is. margin, vat: hundredths of a percent. groups: of all its keys."""
 
     project: str
     organization: str
@@ -44,6 +47,13 @@ class Tenant(Struct, frozen=True, kw_only=True):
     margin: int = 0
     vat: int = 0
     is_active: bool = True
+    groups: tuple[str, ...] = ()
+
+    def entitle(self, principal: Principal) -> Principal:
+        """With the access groups of the organisation."""
+        if not self.groups:
+            return principal
+        return replace(principal, groups=principal.groups + self.groups)
 
 
 def counter_of(subject: str, limit: Limit, project: str) -> str:

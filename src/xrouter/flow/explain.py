@@ -109,7 +109,8 @@ def _principal(key_id: str | None, snapshot: Snapshot) -> Principal:
     found = snapshot.key_named(key_id)
     if found is None:
         raise InvalidRequest(f"There is no API key '{key_id}'.", param="key_id")
-    return found.principal
+    tenant = snapshot.tenants.get(found.principal.project)
+    return found.principal if tenant is None else tenant.entitle(found.principal)
 
 
 def _is_in(target: Target, plan: Plan) -> bool:

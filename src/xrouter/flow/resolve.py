@@ -133,7 +133,15 @@ def _version(model: Model, suffix: str) -> Wanted:
     for version in model.versions:
         if version.label == suffix:
             return Wanted((Choice(model, version, moving=False),), policy)
+    if suffix in model.variants:
+        return Wanted((Choice(model, _variant(model.versions[0], suffix)),), policy)
     raise _no_version(model, suffix)
+
+
+def _variant(version: Version, suffix: str) -> Version:
+    """The same, as the provider is asked for it in another way."""
+    upstream = f"{version.upstream}:{suffix}"
+    return replace(version, label=f"{version.label}:{suffix}", upstream=upstream)
 
 
 def _no_version(model: Model, suffix: str) -> ModelNotFound:

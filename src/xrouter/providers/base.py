@@ -193,6 +193,7 @@ class BaseAPIAdapter(ABC):
     detect_rank: when an unknown base URL is probed, adapters of smaller rank are asked first; a
     language that many services speak comes last.
     features: what it makes of each feature; a model's own description may say otherwise.
+    variants: suffixes that any model's name may have there, though no list shows them.
     request_id_headers: response headers that name the call at the provider, the best first.
     account_options: options that belong to the account: another account's credential goes without
     them. own_options: those that may come with it, where a project brings its own.
@@ -204,6 +205,7 @@ class BaseAPIAdapter(ABC):
     environment: ClassVar[EnvironmentSpec | None] = None
     detect_rank: ClassVar[int] = 0
     features: ClassVar[Features] = MappingProxyType({})
+    variants: ClassVar[tuple[str, ...]] = ()
     request_id_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
     account_options: ClassVar[frozenset[str]] = frozenset()
     own_options: ClassVar[frozenset[str]] = frozenset()

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints
 
 from xrouter.control.kit.etag import TaggedOut
-from xrouter.control.kit.schemas import In, Moment, Name, Out, PageQuery, Title, unset
+from xrouter.control.kit.schemas import Groups, In, Moment, Name, Out, PageQuery, Title, unset
 from xrouter.domain.bounds import Scope, network
 
 MAX_GRACE_S = 30 * 24 * 3600
@@ -35,7 +35,6 @@ def _once(values: list[str]) -> list[str]:
 
 
 Rpm = Annotated[int, Field(gt=0, le=1_000_000)]
-Groups = Annotated[list[Name], Field(max_length=100)]
 Scopes = Annotated[list[Scope], AfterValidator(_once)]
 ModelName = Annotated[
     str,

@@ -143,6 +143,9 @@ Name = Annotated[
 ]
 """Of providers and endpoints: part of addresses, ids and labels."""
 
+Groups = Annotated[list[Name], Field(max_length=100)]
+"""Access groups: what models and routes may be used beside the common ones."""
+
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
 """For people."""
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
 from xrouter.control.kit.etag import TaggedOut
-from xrouter.control.kit.schemas import In, Moment, Name, Out, Title, unset
+from xrouter.control.kit.schemas import Groups, In, Moment, Name, Out, Title, unset
 from xrouter.control.people.passwords import LONGEST
 from xrouter.control.people.roles import Role
 
@@ -159,24 +159,28 @@ class NewUserOut(Out):
 
 
 class OrganizationIn(In):
-    """margin, vat: hundredths of a percent that are put on what requests cost."""
+    """margin, vat: hundredths of a percent that are put on what requests cost. groups: access
+    groups that all its keys have.
+    """
 
     slug: Name
     name: Title
     time_zone: Zone = "Europe/Moscow"
     margin: Share = 0
     vat: Share = 0
+    groups: Groups = Field(default=[])
     details: Details = Field(default={})
 
 
 class OrganizationPatch(In):
-    """margin, vat and is_active are the operators' to change."""
+    """margin, vat, groups and is_active are the operators' to change."""
 
     name: Title = unset()
     time_zone: Zone = unset()
     details: Details = unset()
     margin: Share = unset()
     vat: Share = unset()
+    groups: Groups = unset()
     is_active: bool = unset()
 
 
@@ -188,6 +192,7 @@ class OrganizationOut(TaggedOut):
     time_zone: str
     margin: int
     vat: int
+    groups: list[str]
     details: dict[str, str]
     is_active: bool
     created_at: Moment

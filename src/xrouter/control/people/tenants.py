@@ -28,8 +28,8 @@ from xrouter.control.people.schemas import (
 )
 from xrouter.domain.errors import Conflict, Forbidden
 
-_OPERATORS = ("margin", "vat", "is_active")
-_ORGANIZATION = ("slug", "name", "time_zone", "margin", "vat", "details", "is_active")
+_OPERATORS = ("margin", "vat", "groups", "is_active")
+_ORGANIZATION = ("slug", "name", "time_zone", "margin", "vat", "groups", "details", "is_active")
 _PROJECT = ("slug", "name", "is_active")
 
 Row = TypeVar("Row", OrganizationRow, ProjectRow)

@@ -175,6 +175,7 @@ class _Builder:
             policy=policy,
             versions=served or tuple(found) or (self._only(row),),
             retired={v.label: v.successor for v in found if served and v.status == _RETIRED},
+            variants=self._adapters.classes[row.adapter_class].variants,
             vanished=row.vanished_at is not None,
         )
 

@@ -97,6 +97,7 @@ _TENANTS = (
         OrganizationRow.slug.label("organization"),
         OrganizationRow.time_zone,
         OrganizationRow.margin,
+        OrganizationRow.groups,
         OrganizationRow.vat,
         ProjectRow.is_active,
         OrganizationRow.is_active.label("organization_is_active"),

@@ -45,6 +45,15 @@ def tenants(rows: Iterable[Row[Any]]) -> dict[str, Tenant]:
             margin=row.margin,
             vat=row.vat,
             is_active=row.is_active and row.organization_is_active,
+            groups=_texts(row.groups),
         )
         for row in rows
     }
+
+
+def _texts(told: Any) -> tuple[str, ...]:
+    """Rows may be written by anybody: what is no list of texts opens nothing."""
+    try:
+        return msgspec.convert(told, tuple[str, ...])
+    except ValidationError:
+        return ()

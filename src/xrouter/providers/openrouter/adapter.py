@@ -49,6 +49,7 @@ class OpenRouterAdapter(OpenAILanguageAdapter):
         "title",
     }
     errors: ClassVar[type[ErrorReader]] = OpenRouterErrors
+    variants: ClassVar[tuple[str, ...]] = ("nitro", "floor", "online", "exacto")
     request_id_headers: ClassVar[tuple[str, ...]] = (GENERATION, "x-request-id")
     features: ClassVar[Features] = MappingProxyType(
         {

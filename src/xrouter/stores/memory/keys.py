@@ -45,7 +45,7 @@ class MemoryKeyBook(KeyBook):
                 code="project_inactive",
                 hint="Ask the operator of this router.",
             )
-        return principal
+        return principal if tenant is None else tenant.entitle(principal)
 
     def _found(self, key: str, snapshot: Snapshot) -> Principal:
         if len(key) > MAX_KEY_LENGTH:

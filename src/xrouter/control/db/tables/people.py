@@ -16,7 +16,8 @@ _EMPTY = text("'{}'")
 class OrganizationRow(Dated, Base):
     """Who pays. slug: unique, never changes. time_zone: of its months and days.
 
-    margin and vat: hundredths of a percent, put on what requests cost.
+    margin and vat: hundredths of a percent, put on what requests cost. groups: access groups that
+    all its keys have.
     """
 
     __tablename__ = "organizations"
@@ -27,6 +28,7 @@ class OrganizationRow(Dated, Base):
     time_zone: Mapped[str] = mapped_column(default="Europe/Moscow", server_default="Europe/Moscow")
     margin: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
     vat: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
+    groups: Mapped[list[str]] = mapped_column(default=list, server_default=text("'[]'"))
     details: Mapped[dict[str, str]] = mapped_column(default=dict, server_default=_EMPTY)
     is_active: Mapped[bool] = mapped_column(default=True, server_default=true())
 

@@ -12,9 +12,11 @@ from alembic import op
 
 from xrouter.control.db import triggers
 from xrouter.control.db.migrations.columns import (
+    NONE,
     ZERO,
     big,
     binary,
+    document,
     identity,
     moment,
     number,
@@ -86,10 +88,14 @@ def upgrade() -> None:
     triggers.unwatch(op.get_bind(), "oauth_grants")
     triggers.watch(op.get_bind(), "oauth_grants", inserts=False)
     op.create_index("ix_usage_events_project_at", "usage_events", ["project", "at"])
+    op.add_column("organizations", document("groups", default=NONE))
 
 
 def downgrade() -> None:
     """In the reverse order."""
+    triggers.unwatch(op.get_bind(), "organizations")
+    op.drop_column("organizations", "groups")
+    triggers.watch(op.get_bind(), "organizations")
     op.drop_index("ix_usage_events_project_at", "usage_events")
     triggers.unwatch(op.get_bind(), "oauth_grants")
     triggers.watch(op.get_bind(), "oauth_grants")
