@@ -109,3 +109,29 @@ def test_mistakes_are_told(place: Place) -> None:
     change = "providers", "endpoint", "set", "openai", "primary"
     assert "no number" in place.refused(*change, "--timeout", "idle=soon")
     assert "nothing" not in place.refused(*change, "--timeout", "idle")
+
+
+def test_prices_and_rates_by_hand(place: Place) -> None:
+    place.add_openai()
+    given = (
+        "--input",
+        "0.15",
+        "--output",
+        "0.6",
+        "--currency",
+        "USD",
+        "--source",
+        "list of 2026-11-01",
+    )
+    told = place.out("prices", "add", "openai/gpt-4o-mini", *given)
+    assert told.startswith("Price 1: openai/gpt-4o-mini, from ")
+    (price,) = place.json("prices", "list")
+    assert (price["input"], price["output"], price["currency"]) == ("0.15", "0.6", "USD")
+    assert place.out("rates", "set", "USD", "92.5", "--day", "2026-11-20") == (
+        "USD is 92.5 rubles on 2026-11-20.\n"
+    )
+    (rate,) = place.json("rates", "list")
+    assert (rate["currency"], rate["rubles"], rate["day"]) == ("USD", "92.5", "2026-11-20")
+    place.run("prices", "add", "openai/gpt-4o-mini", *given, "--since", "2099-01-01T00:00:00Z")
+    assert place.out("prices", "remove", "2") == "Price 2 is removed.\n"
+    assert len(place.json("prices", "list")) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from xrouter.cli.control import call, every
 from xrouter.cli.output import print_json, show
 
-app = typer.Typer(no_args_is_help=True, help="Prices: list, import.")
+app = typer.Typer(no_args_is_help=True, help="Prices: list, add, remove, import.")
 
 COLUMNS = (
     "id", "model", "version", "mode", "currency", "input", "output", "cached_input", "in_force",
@@ -27,6 +28,47 @@ def list_(
     """List prices for a million tokens, with where each is from."""
     found = every("/prices", {"model": model})
     show(found, COLUMNS, as_json=as_json, empty="There are no prices: `xrouter prices import`.")
+
+
+@app.command()
+def add(
+    model: Annotated[str, typer.Argument(help="Its id: provider/name.")],
+    input_: Annotated[str, typer.Option("--input", help="For a million tokens of prompts.")],
+    output: Annotated[str, typer.Option(help="For a million tokens of answers.")],
+    source: Annotated[str, typer.Option(help="Where the price is from, with its date.")],
+    version: Annotated[str | None, typer.Option(help="A label; all versions without.")] = None,
+    currency: Annotated[str, typer.Option(help="RUB, USD ...")] = "RUB",
+    cached_input: Annotated[str | None, typer.Option(help="For a million cached tokens.")] = None,
+    request: Annotated[str, typer.Option(help="For each request.")] = "0",
+    since: Annotated[str | None, typer.Option(help="From when on; now without.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a model costs from a moment on. Earlier prices hold until then."""
+    body = {
+        "model": model,
+        "version": version,
+        "currency": currency,
+        "input": input_,
+        "output": output,
+        "cached_input": cached_input,
+        "request": request,
+        "effective_from": since or datetime.now(UTC).isoformat(),
+        "source": source,
+    }
+    made = call("POST", "/prices", body)
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(f"Price {made['id']}: {made['model']}, from {made['effective_from']}.")
+
+
+@app.command()
+def remove(
+    price: Annotated[int, typer.Argument(help="Its id, see `xrouter prices list`.")],
+) -> None:
+    """Remove a price that has not begun yet; one that holds is followed by another."""
+    call("DELETE", f"/prices/{price}")
+    typer.echo(f"Price {price} is removed.")
 
 
 @app.command("import")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from xrouter.cli.control import call
 from xrouter.cli.output import fail, show
 
-app = typer.Typer(no_args_is_help=True, help="Exchange rates: list, import.")
+app = typer.Typer(no_args_is_help=True, help="Exchange rates: list, set, import.")
 
 COLUMNS = ("currency", "day", "rubles")
 _ENCODING = re.compile(rb"""\A[^>]*\bencoding=["']([A-Za-z0-9._-]{1,40})["']""")
@@ -24,6 +25,18 @@ def list_(as_json: Json = False) -> None:
     """Show the latest rates: rubles for one unit."""
     found = call("GET", "/rates")["data"]
     show(found, COLUMNS, as_json=as_json, empty="There are no rates: `xrouter rates import`.")
+
+
+@app.command("set")
+def set_(
+    currency: Annotated[str, typer.Argument(help="USD, EUR, CNY ...")],
+    rubles: Annotated[str, typer.Argument(help="For one unit.")],
+    day: Annotated[str | None, typer.Option(help="Like 2026-11-20; today without.")] = None,
+) -> None:
+    """Say a rate by hand; one of the same day is replaced."""
+    given = {"currency": currency, "rubles": rubles, "day": day or date.today().isoformat()}  # noqa: DTZ011 - the operator's day
+    call("PUT", "/rates", {"rates": [given]})
+    typer.echo(f"{currency} is {rubles} rubles on {given['day']}.")
 
 
 @app.command("import")
