@@ -240,14 +240,14 @@ class Grants:
     ) -> dict[str, Any]:
         now, grant = self.now(), taken.grant
         ends = min(now + self._config.token_life, grant.expires_at)
-        issuer = self._config.issuer
+        issuer, began = self._config.issuer, int(now.timestamp())
         claims: dict[str, Any] = {
             "iss": issuer,
             "aud": issuer,
             "sub": taken.user or CLIENT_SUBJECT + client.client_id,
             "client_id": client.client_id,
-            "iat": int(now.timestamp()),
-            "exp": int(ends.timestamp()),
+            "iat": began,
+            "exp": began + round((ends - now).total_seconds()),
             "jti": secrets.token_urlsafe(_ID_BYTES),
             "gid": grant.grant_id,
             "project": grant.project,
