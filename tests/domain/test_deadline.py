@@ -50,7 +50,7 @@ async def test_both_at_once_is_a_cancellation() -> None:
             try:
                 await asyncio.Event().wait()
             finally:
-                deadline._pass()
+                deadline.expire()
 
     task = asyncio.create_task(work())
     await entered.wait()
@@ -77,3 +77,41 @@ async def test_inner_and_outer_deadlines_are_told_apart() -> None:
     with pytest.raises(TimeoutError), Deadline(0.01):
         await work()
     assert told == []
+
+
+async def test_a_shorter_one_behind_a_longer_one_passes_in_its_time() -> None:
+    forever = asyncio.Event()
+    told = []
+
+    async def work(seconds: float) -> None:
+        try:
+            with Deadline(seconds):
+                await forever.wait()
+        except TimeoutError:
+            told.append(seconds)
+
+    with Deadline(30):
+        waits = [asyncio.create_task(work(seconds)) for seconds in (20, 0.03, 0.01, 0.02, 25)]
+        await asyncio.wait(waits[1:4])
+        assert told == [0.01, 0.02, 0.03]
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def test_deadlines_follow_one_another() -> None:
+    for _ in range(3):
+        with pytest.raises(TimeoutError), Deadline(0.005):
+            await asyncio.Event().wait()
+
+
+def test_each_loop_of_a_thread_has_its_own() -> None:
+    async def late() -> None:
+        with pytest.raises(TimeoutError), Deadline(0.005):
+            await asyncio.Event().wait()
+
+    async def left_over() -> None:
+        Deadline(30).__enter__()
+
+    asyncio.run(left_over())
+    asyncio.run(late())

@@ -241,8 +241,9 @@ class ListJournal(Journal):
         self.events: list[UsageEvent] = []
 
     @override
-    def append(self, event: UsageEvent) -> None:
+    def append(self, event: UsageEvent) -> bytes:
         self.events.append(event)
+        return msgspec.json.encode(event)
 
 
 class OneKey(KeyBook):

@@ -5,6 +5,7 @@ import json
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 from typing_extensions import override
 
@@ -118,14 +119,15 @@ def test_records_of_libraries_come_in_the_same_form() -> None:
     )
 
 
-def event(**fields: Any) -> UsageEvent:
-    return UsageEvent(event_id="e", request_id="r", at=1.0, operation="chat", **fields)
+def encoded(**fields: Any) -> bytes:
+    event = UsageEvent(event_id="e", request_id="r", at=1.0, operation="chat", **fields)
+    return msgspec.json.encode(event)
 
 
 def test_access_lines_hold_the_usage_event() -> None:
     stream = io.StringIO()
     writer = LineWriter(stream)
-    AccessLog(writer).write(event(status=200, tokens_in=5), None)
+    AccessLog(writer).write(encoded(status=200, tokens_in=5), None)
     writer._flush()
     (line,) = lines_of(stream)
     assert (line["event"], line["level"]) == ("request", "info")
@@ -140,7 +142,7 @@ def test_access_lines_of_errors_tell_whose_they_are(
 ) -> None:
     stream = io.StringIO()
     writer = LineWriter(stream)
-    AccessLog(writer).write(event(status=error.status), error)
+    AccessLog(writer).write(encoded(status=error.status), error)
     writer._flush()
     (line,) = lines_of(stream)
     assert line["level"] == level
@@ -149,5 +151,5 @@ def test_access_lines_of_errors_tell_whose_they_are(
 
 def test_the_access_log_can_be_switched_off() -> None:
     writer = LineWriter(io.StringIO())
-    AccessLog(writer, enabled=False).write(event(status=200), None)
+    AccessLog(writer, enabled=False).write(encoded(status=200), None)
     assert not writer._lines

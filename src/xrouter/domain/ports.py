@@ -141,8 +141,11 @@ class Journal(ABC):
     """The local append-only file of usage events."""
 
     @abstractmethod
-    def append(self, event: UsageEvent) -> None:
-        """Put the event into the file before returning; never waits for the database or fsync."""
+    def append(self, event: UsageEvent) -> bytes:
+        """Put the event into the file before returning; never waits for the database or fsync.
+
+        Returns what was put there: the event as JSON.
+        """
 
 
 class Notice(Struct, frozen=True):

@@ -28,16 +28,22 @@ _ZSTD_WINDOW = 8 << 20
 _KNOWN = frozenset({*_WINDOWS, _ZSTD})
 
 
-async def read_body(receive: Receive, headers: Headers, limits: DoorLimits) -> bytes:
-    """The whole body, inflated.
+async def read_body(
+    receive: Receive, headers: Headers, limits: DoorLimits, declared: int | None = None
+) -> bytes:
+    """The whole body, inflated. declared: its length, None where nobody has looked.
 
     Raises PayloadTooLarge (before anything is read where the length is declared), RequestTimeout,
     UnsupportedMedia, InvalidRequest for a broken encoding, ClientGone.
     """
-    encoding = headers.get(b"content-encoding", b"").strip().lower()
-    if encoding and encoding != b"identity" and encoding not in _KNOWN:
-        raise _unknown(encoding)
-    if declared_length(headers) > limits.max_body:
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None:
+        encoding = encoding.strip().lower()
+        if encoding and encoding != b"identity" and encoding not in _KNOWN:
+            raise _unknown(encoding)
+    if declared is None:
+        declared = declared_length(headers)
+    if declared > limits.max_body:
         raise _too_large(limits.max_body)
     try:
         with Deadline(limits.body_timeout):
@@ -46,7 +52,7 @@ async def read_body(receive: Receive, headers: Headers, limits: DoorLimits) -> b
         raise RequestTimeout(
             f"The request body did not arrive within {limits.body_timeout:g} s."
         ) from None
-    if encoding in _KNOWN:
+    if encoding is not None and encoding in _KNOWN:
         return await asyncio.to_thread(_inflate, body, encoding, limits.max_body)
     return body
 

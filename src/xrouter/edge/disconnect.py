@@ -43,32 +43,6 @@ class Cancellation:
         return self.reason is not None and self._task.uncancel() == 0
 
 
-LEAVING = "xrouter.leaving"
-"""Where in a scope's `extensions` our own server puts a Leaving."""
-
-
-class Leaving:
-    """Tells a request at once that its caller has left, without a task that waits for it."""
-
-    __slots__ = ("_gone", "_tell")
-
-    def __init__(self) -> None:
-        self._gone = False
-        self._tell: Callable[[], None] | None = None
-
-    def then(self, tell: Callable[[], None]) -> None:
-        """Call this when the caller leaves, or now if that has happened."""
-        self._tell = tell
-        if self._gone:
-            tell()
-
-    def now(self) -> None:
-        """The caller has left."""
-        self._gone = True
-        if self._tell is not None:
-            self._tell()
-
-
 async def watch(receive: Receive, gone: Callable[[], None]) -> None:
     """Wait until the caller has left, then say so once. To be run after the body was read."""
     while (await receive())["type"] != GONE:

@@ -26,7 +26,21 @@ def clean(text: str) -> bytes:
     return text[:_MAX_VALUE].encode("latin-1", "replace")
 
 
-_name = lru_cache(maxsize=4096)(clean)
+@lru_cache(maxsize=4096)
+def _named(
+    model: str, version: str, provider: str, endpoint: str, route: str | None, reason: str
+) -> tuple[Header, ...]:
+    """What many answers have in common."""
+    headers = [
+        (b"x-xrouter-model", clean(model)),
+        (b"x-xrouter-version", clean(version)),
+        (b"x-xrouter-provider", clean(provider)),
+        (b"x-xrouter-endpoint", clean(endpoint)),
+    ]
+    if reason:
+        why = reason if route is None else f"route/{route}; {reason}"
+        headers.append((b"x-xrouter-route", clean(why)))
+    return tuple(headers)
 
 
 def served(who: Served, dropped: tuple[str, ...] = ()) -> list[Header]:
@@ -41,15 +55,9 @@ def served(who: Served, dropped: tuple[str, ...] = ()) -> list[Header]:
 def asked(who: Served) -> list[Header]:
     """Who was asked, whatever came of it."""
     headers = [
-        (b"x-xrouter-model", _name(who.model)),
-        (b"x-xrouter-version", _name(who.version)),
-        (b"x-xrouter-provider", _name(who.provider)),
-        (b"x-xrouter-endpoint", _name(who.endpoint)),
+        *_named(who.model, who.version, who.provider, who.endpoint, who.route, who.reason),
         (b"x-xrouter-attempts", b"%d" % who.attempts),
     ]
-    if who.reason:
-        route = f"route/{who.route}; {who.reason}" if who.route is not None else who.reason
-        headers.append((b"x-xrouter-route", _name(route)))
     if who.cached:
         headers.append((b"x-xrouter-cache", b"hit"))
     if who.notice is not None:

@@ -22,8 +22,8 @@ from uvicorn.server import ServerState
 
 from xrouter.domain.errors import InvalidRequest, XRouterError
 from xrouter.domain.usage import new_id
-from xrouter.edge.disconnect import LEAVING, Leaving
 from xrouter.edge.limits import GuardLimits
+from xrouter.edge.line import LINE, Line
 from xrouter.edge.routes import wrong_method
 from xrouter.edge.voice import encode
 
@@ -73,7 +73,7 @@ class GuardProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = config.guard if isinstance(config, GuardedConfig) else GuardLimits()
         self._running: RequestResponseCycle | None = None
-        self._leaving = Leaving()
+        self._line: Line | None = None
         self._refusal: XRouterError | None = None
         self._head_since: float | None = None
         self._head_bytes = 0
@@ -83,6 +83,7 @@ class GuardProtocol(HttpToolsProtocol):
         self._wire_bytes = 0
         self._body_bytes = 0
         self._deaf_since: float | None = None
+        self._idle_since: float | None = None
         self._dropped_bytes = 0
         self._unsent = 0
         self._moved_at = 0.0
@@ -106,7 +107,7 @@ class GuardProtocol(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         if self._deaf_since is not None:
             self._drop(data)
             return
@@ -171,6 +172,18 @@ class GuardProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     @override
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without a timer for each answer: `check` closes what is idle too long."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle_since = time.monotonic()
+
+    @override
     def shutdown(self) -> None:
         if self._running is not None:
             self._running.keep_alive = False
@@ -181,13 +194,14 @@ class GuardProtocol(HttpToolsProtocol):
     def _leave(self, running: RequestResponseCycle) -> None:
         running.disconnected = True
         running.message_event.set()
-        self._leaving.now()
+        if self._line is not None:
+            self._line.gone()
 
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        self._leaving = Leaving()
-        cycle.scope["extensions"] = {LEAVING: self._leaving}  # type: ignore[dict-item]
+        self._line = Line(cycle)
+        cycle.scope["extensions"] = {LINE: self._line}  # type: ignore[dict-item]
         super()._start_asgi_task(cycle, app)
 
     @property
@@ -288,6 +302,9 @@ class GuardProtocol(HttpToolsProtocol):
                 self.transport.close()
         elif self._head_since is not None:
             if now - self._head_since > self._limits.head_timeout:
+                self.transport.close()
+        elif self._idle_since is not None:
+            if now - self._idle_since > self.timeout_keep_alive:
                 self.transport.close()
         elif self._in_body:
             self._head_since = now  # answered early, and the rest of the body is still to come

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from xrouter.edge.asgi import Header, Send
+from xrouter.edge.line import Line
 
 JSON = b"application/json"
 _TYPE = b"content-type"
@@ -12,16 +13,17 @@ _LENGTH = b"content-length"
 
 
 class Outlet:
-    """Knows ASGI's sending side and the headers that every response of the request has.
+    """Knows the sending side and the headers that every response of the request has.
 
-    headers: may be added to until `started`. finished: the whole response was handed over.
-    wrote_at: `time.monotonic()` of the last writing.
+    line: a shorter way than ASGI's, where there is one. headers: may be added to until `started`.
+    finished: the whole response was handed over. wrote_at: `time.monotonic()` of the last writing.
     """
 
-    __slots__ = ("_send", "finished", "headers", "started", "wrote_at")
+    __slots__ = ("_line", "_send", "finished", "headers", "started", "wrote_at")
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, line: Line | None = None) -> None:
         self._send = send
+        self._line = line
         self.headers: list[Header] = [(b"x-request-id", request_id.encode())]
         self.started = False
         self.finished = False
@@ -42,7 +44,8 @@ class Outlet:
     async def write(self, data: bytes) -> None:
         """Send a piece of the body."""
         self.wrote_at = time.monotonic()
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        if self._line is None or not self._line.write(data):
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def close(self, data: bytes = b"") -> None:
         """Send the last piece of the body."""
@@ -51,7 +54,11 @@ class Outlet:
 
     async def whole(self, status: int, kind: bytes, body: bytes, *headers: Header) -> None:
         """Send a response that is there as a whole. kind: its content type."""
-        await self.open(status, (_TYPE, kind), (_LENGTH, b"%d" % len(body)), *headers)
+        told = ((_TYPE, kind), (_LENGTH, b"%d" % len(body)), *headers)
+        if self._line is not None and self._line.whole(status, [*told, *self.headers], body):
+            self.started = self.finished = True
+            return
+        await self.open(status, *told)
         await self.close(body)
 
     async def empty(self, status: int, *headers: Header) -> None:

@@ -21,9 +21,10 @@ from xrouter.edge.asgi import Headers, Message, Receive, Scope, Send
 from xrouter.edge.background import Background
 from xrouter.edge.body import declared_length, read_body
 from xrouter.edge.credential import credential
-from xrouter.edge.disconnect import CLIENT_GONE, GONE, LEAVING, Cancellation, Leaving, watch
+from xrouter.edge.disconnect import CLIENT_GONE, GONE, Cancellation, watch
 from xrouter.edge.heartbeat import Heartbeat
 from xrouter.edge.limits import DoorLimits
+from xrouter.edge.line import LINE, Line
 from xrouter.edge.outlet import JSON, Outlet
 from xrouter.edge.reply import HttpReply
 from xrouter.edge.shed import PRIORITY, Overloaded, Place, Shed
@@ -82,6 +83,7 @@ class Visit:
     """
 
     __slots__ = (
+        "_line",
         "_receive",
         "_received",
         "_reply",
@@ -105,7 +107,9 @@ class Visit:
         self.scope = scope
         self.means = means
         self.headers: Headers = dict(scope["headers"])
-        self.out = Outlet(send, self.request_id)
+        extensions = scope.get("extensions")
+        self._line: Line | None = extensions.get(LINE) if extensions else None
+        self.out = Outlet(send, self.request_id, self._line)
         self.rest = ""
         self.refusal: Refusal = plain_refusal
         self.body_read = False
@@ -177,8 +181,9 @@ class Visit:
             self._principal()
             if declared <= self.means.limits.max_body:
                 self._hold(declared)
-        body = await read_body(self._next, self.headers, self.means.limits)
-        self._hold(len(body))
+        body = await read_body(self._next, self.headers, self.means.limits, declared)
+        if len(body) > self._received:
+            self._hold(len(body))
         return body
 
     async def read(self, parse: Callable[[bytes], _Parsed]) -> _Parsed:
@@ -196,10 +201,8 @@ class Visit:
     def answer_with(self, voice: Voice) -> HttpReply:
         """The way back for the flow; from now on the caller's leaving cancels this task."""
         reply = self._reply = HttpReply(self.out, voice)
-        extensions = self.scope.get("extensions")
-        leaving: Leaving | None = extensions.get(LEAVING) if extensions else None
-        if leaving is not None:
-            leaving.then(self._gone)
+        if self._line is not None:
+            self._line.then(self._gone)
         else:  # another server: wait for its word
             loop = asyncio.get_running_loop()
             self._watcher = loop.create_task(watch(self._receive, self._gone))

@@ -14,7 +14,6 @@ COUNTRIES = b"x-xrouter-countries"
 MAX_PRICE = b"x-xrouter-max-price"
 SESSION = b"x-xrouter-session"
 TAGS = b"x-xrouter-tags"
-_CONDITIONS = (COUNTRIES, MAX_PRICE)
 _HEAD = 2000
 _COUNTRY = 2
 _BILLION = 1_000_000_000
@@ -48,8 +47,7 @@ class Ask:
     @property
     def is_bound(self) -> bool:
         """Whether its headers limit where it may go."""
-        headers = self.headers
-        return any(name in headers for name in _CONDITIONS)
+        return COUNTRIES in self.headers or MAX_PRICE in self.headers
 
     @property
     def tokens(self) -> int:

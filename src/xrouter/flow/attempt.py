@@ -77,6 +77,8 @@ class ChatAttempt:
     def _calls(self) -> list[Call]:
         """What is to be asked; more than one where alternatives take a call each."""
         first = self._encode()
+        if first.copies == 1:
+            return [(first, self._tally.ask(1)[0])]
         exchanges = [first, *(self._encode() for _ in range(first.copies - 1))]
         return list(zip(exchanges, self._tally.ask(len(exchanges)), strict=True))
 

@@ -61,10 +61,10 @@ class Settler:
         if tally.held is not None and self._limits is not None:
             self._limits.settle(tally, event.charge)
         try:
-            self._journal.append(event)
+            written = self._journal.append(event)
         except ValueError:  # a text that is no text, from a provider or a caller
             event = _readable(event)
-            self._journal.append(event)
+            written = self._journal.append(event)
         tally.settled()
         self._warn(tally)
         self._meters.settled(event)
@@ -72,7 +72,7 @@ class Settler:
             self._meters.planned(tally.plan.policy.strategy, _answered(tally, error))
             if error is None and self._savings is not None:
                 self._savings.chosen(tally.plan, tally.target, tally.usage)
-        self._access.write(event, error)
+        self._access.write(written, error)
 
     def _warn(self, tally: Tally) -> None:
         """Tell the operator, now and then, that a version which will go is still in use."""
@@ -209,4 +209,4 @@ def _charge(tally: Tally, error: XRouterError | None, snapshot: Snapshot) -> Cha
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    return int(seconds * 1_000_000 + 0.5) / 1000

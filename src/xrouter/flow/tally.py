@@ -125,6 +125,7 @@ class Tally:
 
     __slots__ = (
         "_asked",
+        "_is_summed",
         "_request_id",
         "_slot",
         "_track",
@@ -184,6 +185,7 @@ class Tally:
         self._request_id = ""
         self._slot: int | None = None
         self._asked: list[Asked] = []
+        self._is_summed = False
         self.raw = False
         self.dropped: tuple[str, ...] = ()
         self.dispatched_at: float | None = None
@@ -196,6 +198,7 @@ class Tally:
 
     def ask(self, copies: int) -> list[Copy]:
         """A target is going to be asked for a chat, by so many calls."""
+        self._is_summed = False
         asked = Asked(self.target, self.entered, copies)
         self._asked.append(asked)
         return asked.copies
@@ -266,8 +269,12 @@ class Tally:
     ) -> None:
         """A provider has accepted the request; `id_headers` may name the call there."""
         self.dropped = dropped
-        found = (headers[name] for name in id_headers if headers.get(name))
-        self.upstream_request_id = next(found, None)
+        for name in id_headers:
+            if headers.get(name):
+                self.upstream_request_id = headers[name]
+                break
+        else:
+            self.upstream_request_id = None
         self.remaining = headers.get(REMAINING)
 
     def count(self, deltas: list[ChatDelta]) -> None:
@@ -329,8 +336,9 @@ class Tally:
         the last one that may charge; and `paid`, where that is not one call to the target.
         """
         asked = self._asked
-        if not asked:
+        if not asked or self._is_summed:
             return
+        self._is_summed = True
         only = asked[0]
         if len(asked) == 1 and len(only.copies) == 1 and only.target is self.target:
             copy = only.copies[0]
@@ -375,11 +383,13 @@ def notice_of(target: Target) -> Notice | None:
 
 
 def _characters(message: AnswerMessage) -> int:
+    said = len(message.content or "") + len(message.reasoning or "")
+    if not message.tool_calls and message.function_call is None:
+        return said
     calls = message.tool_calls or ()
     functions = [call.function for call in calls if call.function is not None]
     if message.function_call is not None:
         functions.append(message.function_call)
-    said = len(message.content or "") + len(message.reasoning or "")
     called = sum(len(call.name) + len(call.arguments) for call in functions)
     customs = [call.custom for call in calls if call.custom is not None]
     return said + called + sum(len(str(value)) for call in customs for value in call.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from msgspec import Struct
@@ -52,11 +52,14 @@ class Upstream:
         """Wait for a place where the account takes only so many calls at a time; else None."""
         return None if self._lane is None else await self._lanes.enter(self._lane)
 
-    async def open(self, wire: WireRequest, place: Place | None = None) -> WireExchange:
+    def open(self, wire: WireRequest, place: Place | None = None) -> Awaitable[WireExchange]:
         """Send with a credential, in the place that the caller has, or in one of its own."""
         if place is not None or self._lane is None:
-            return await self._caller.open(wire)
-        own = await self._lanes.enter(self._lane)
+            return self._caller.open(wire)
+        return self._open_in_turn(wire, self._lane)
+
+    async def _open_in_turn(self, wire: WireRequest, lane: Lane) -> WireExchange:
+        own = await self._lanes.enter(lane)
         try:
             exchange = await self._caller.open(wire)
         except BaseException:

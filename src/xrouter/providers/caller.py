@@ -42,7 +42,7 @@ class Caller:
 
     async def open(self, wire: WireRequest) -> Exchange:
         """Send; once more with a fresh token if the provider refuses ours. As `Client.open`."""
-        token = await self.token()
+        token = await self.token() if self._needs_token else None
         self.adapter.authorize(wire, token)
         exchange = await self._client.open(wire, self._route)
         if exchange.status != UNAUTHORIZED or token is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -149,6 +150,12 @@ def _renamed(request: RawRequest, upstream: str) -> bytes:
     return msgspec.json.encode(fields)
 
 
+@lru_cache(maxsize=1024)
+def _thinks(upstream: str) -> bool:
+    """Whether a model reasons, by its name there."""
+    return _THINKS.search(upstream) is not None
+
+
 def _with_kind(model: ModelDescription) -> ModelDescription:
     """By the last part of its name, where the list does not tell."""
     name = model.name.rpartition("/")[2].lower()
@@ -203,7 +210,7 @@ class OpenAIAdapter(_Operations):
     @override
     def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:
         """Thoughts of a history are refused there, and `max_tokens` by models that think."""
-        thinks = _THINKS.search(target.version.upstream) is not None
+        thinks = _thinks(target.version.upstream)
         request, dropped = without_guests(request, thinks=thinks)
         fields, lost = request.fields, without_thoughts(request)
         if lost is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from xrouter.domain.errors import XRouterError
-from xrouter.domain.usage import UsageEvent
 from xrouter.telemetry.logs import LineWriter
 
 _SERVER_ERROR = 500
@@ -19,19 +18,22 @@ class AccessLog:
         self._enabled = enabled
         self._encode = msgspec.json.Encoder().encode
 
-    def write(self, event: UsageEvent, error: XRouterError | None) -> None:
-        """One line; never waits. Errors add their message and, for operators, the hint."""
+    def write(self, event: bytes, error: XRouterError | None) -> None:
+        """One line; never waits. Errors add their message and, for operators, the hint.
+
+        event: a usage event as JSON.
+        """
         if not self._enabled:
             return
         if error is None:
             head = b'{"event":"request","level":"info","request":'
-            self._put(head + self._encode(event) + b"}")
+            self._put(head + event + b"}")
             return
         level = b"error" if error.status >= _SERVER_ERROR else b"warning"
         shown = {"message": _text(error.message), "hint": _text(error.hint), "blame": error.blame}
         self._put(
             b'{"event":"request","level":"%b","error":%b,"request":%b}'
-            % (level, self._encode(shown), self._encode(event))
+            % (level, self._encode(shown), event)
         )
 
 

@@ -170,6 +170,10 @@ class Connection(asyncio.Protocol):
                 raise self.error
             await self._wait()
 
+    def rest(self) -> bytes:
+        """What lies here of an answer that has `ended`."""
+        return self._taken() if self._parts else b""
+
     def kept(self) -> bool:
         """The answer was read. Whether the connection can carry another; else it is gone."""
         transport = self._transport

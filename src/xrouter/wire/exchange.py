@@ -72,6 +72,8 @@ class Exchange:
         announced = self.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._max_body:
             raise self._too_large()
+        if self._inflater is None and self._release is not None and self._connection.ended:
+            return self._rest()
         parts: list[bytes] = []
         room = self._max_body
         while part := await self.chunk():
@@ -80,6 +82,14 @@ class Exchange:
                 raise self._too_large()
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _rest(self) -> bytes:
+        """The body of an answer that has come to its end: mostly it comes with its head."""
+        body = self._connection.rest()
+        if len(body) > self._max_body:
+            raise self._too_large()
+        self.close()
+        return body
 
     def close(self) -> None:
         """Let go of the connection: aborted, unless the body has come to its end. Never waits."""

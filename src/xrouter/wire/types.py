@@ -60,7 +60,7 @@ TokenFlow = Errand[Token]
 """An errand for an access token; its requests carry their own credential."""
 
 
-class Route(Struct, frozen=True):
+class Route(Struct, frozen=True, cache_hash=True):
     """How to reach a provider. connect: seconds for DNS, TCP and TLS (and a proxy) together.
 
     ca_bundle: PEM file to trust besides the system's; client_cert/client_key: PEM files for mTLS.

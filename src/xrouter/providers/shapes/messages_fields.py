@@ -56,12 +56,15 @@ def at_home(request: ChatRequest, *, strict: bool = False) -> tuple[ChatRequest,
 
 def without_marks(request: ChatRequest) -> Fields:
     """Messages and tools without marks of the prompt cache, those of them that have any."""
-    contents = (m.content for m in request.messages if isinstance(m.content, list))
-    marked = {
-        "messages": any(MARK in part for content in contents for part in content),
-        "tools": any(MARK in tool for tool in request.tools or ()),
-    }
-    return {name: _bare(request.fields[name]) for name, is_so in marked.items() if is_so}
+    fields, bare = request.fields, {}
+    for message in request.messages:
+        content = message.content
+        if isinstance(content, list) and any(MARK in part for part in content):
+            bare["messages"] = _bare(fields["messages"])
+            break
+    if request.tools and any(MARK in tool for tool in request.tools):
+        bare["tools"] = _bare(fields["tools"])
+    return bare
 
 
 def _bare(raw: Raw) -> Raw:

@@ -181,31 +181,25 @@ def usage_of(value: Any) -> Usage | None:
     """Token counts made sound; None when there are none, or nothing but zeros."""
     if not isinstance(value, dict) or not value:
         return None
-    prompt = _count(value.get("prompt_tokens")) or _count(value.get("input_tokens"))
-    completion = _count(value.get("completion_tokens")) or _count(value.get("output_tokens"))
-    total = _count(value.get("total_tokens"))
-    reasoning = _within(value, "completion_tokens_details", "reasoning_tokens")
-    cached = _within(value, "prompt_tokens_details", "cached_tokens") or _count(
-        value.get("prompt_cache_hit_tokens")
-    )
+    get = value.get
+    prompt = _count(get("prompt_tokens")) or _count(get("input_tokens"))
+    completion = _count(get("completion_tokens")) or _count(get("output_tokens"))
     if not prompt and not completion:
         return None
-    if reasoning and total == prompt + completion + reasoning:
-        completion += reasoning  # counted apart by some
-    return Usage(
-        prompt,
-        completion,
-        min(cached, prompt),
-        min(reasoning, completion),
-        cache_write_tokens=_within(value, "prompt_tokens_details", "cache_write_tokens") or None,
-        cost=_price(value.get("cost")),
-        details=value,
-    )
-
-
-def _within(value: dict[str, Any], details: str, name: str) -> int:
-    inner = value.get(details)
-    return _count(inner.get(name)) if isinstance(inner, dict) else 0
+    usage = Usage(prompt, completion, details=value)
+    asked, said = get("prompt_tokens_details"), get("completion_tokens_details")
+    if isinstance(said, dict) and (reasoning := _count(said.get("reasoning_tokens"))):
+        if _count(get("total_tokens")) == prompt + completion + reasoning:
+            usage.completion_tokens = completion = completion + reasoning  # counted apart by some
+        usage.reasoning_tokens = min(reasoning, completion)
+    if isinstance(asked, dict):
+        usage.cached_tokens = min(_count(asked.get("cached_tokens")), prompt)
+        usage.cache_write_tokens = _count(asked.get("cache_write_tokens")) or None
+    if not usage.cached_tokens and "prompt_cache_hit_tokens" in value:
+        usage.cached_tokens = min(_count(get("prompt_cache_hit_tokens")), prompt)
+    if "cost" in value:
+        usage.cost = _price(value["cost"])
+    return usage
 
 
 def _price(value: Any) -> str | None:
@@ -218,8 +212,10 @@ def _price(value: Any) -> str | None:
 
 
 def _count(value: Any) -> int:
+    if value is None:
+        return 0
     if value.__class__ is int:
-        return min(max(value, 0), MAX_TOKENS)
+        return value if 0 <= value <= MAX_TOKENS else min(max(value, 0), MAX_TOKENS)
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         return min(int(value[:12]), MAX_TOKENS)
     if isinstance(value, float):

@@ -103,17 +103,16 @@ def embeddings_body(
 
 def without_thoughts(request: ChatRequest) -> Raw | None:
     """The messages without reasoning that clients send back, None where there is none."""
-    thinks = any(
-        message.reasoning_content or message.reasoning or message.reasoning_details
-        for message in request.messages
-    )
-    if not thinks:
+    for message in request.messages:
+        if message.reasoning_content or message.reasoning or message.reasoning_details:
+            break
+    else:
         return None
-    messages = msgspec.json.decode(request.fields["messages"], type=list[Fields])
-    for message in messages:
+    plain = msgspec.json.decode(request.fields["messages"], type=list[Fields])
+    for fields in plain:
         for name in _THOUGHTS:
-            message.pop(name, None)
-    return Raw(msgspec.json.encode(messages))
+            fields.pop(name, None)
+    return Raw(msgspec.json.encode(plain))
 
 
 def drop(body: dict[str, Any], names: frozenset[str]) -> list[str]:

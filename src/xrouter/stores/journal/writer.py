@@ -58,7 +58,7 @@ class JournalWriter(Journal):
         self.events_lost = 0
 
     @override
-    def append(self, event: UsageEvent) -> None:
+    def append(self, event: UsageEvent) -> bytes:
         payload = self._encode(event)
         if len(payload) > MAX_EVENT:
             log.error("usage_event_too_large", event_id=event.event_id, bytes=len(payload))
@@ -69,6 +69,7 @@ class JournalWriter(Journal):
             self.retry()
         elif not self._write(record):
             self._keep(record)
+        return payload
 
     def retry(self) -> None:
         """Write what the disk refused earlier, in order, as far as it goes."""
