@@ -15,7 +15,7 @@ from xrouter.domain.errors import (
     RequestTimeout,
     UnsupportedMedia,
 )
-from xrouter.edge.asgi import Headers, Receive
+from xrouter.edge.asgi import Headers, Message, Receive
 from xrouter.edge.limits import DoorLimits
 
 _MAX_DIGITS = 19
@@ -47,7 +47,12 @@ async def read_body(
         raise _too_large(limits.max_body)
     try:
         with Deadline(limits.body_timeout):
-            body = await _collect(receive, limits.max_body)
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if message["type"] != "http.request" or message.get("more_body", False):
+                body = await _collect(receive, limits.max_body, message)
+            elif len(body) > limits.max_body:
+                raise _too_large(limits.max_body)
     except TimeoutError:
         raise RequestTimeout(
             f"The request body did not arrive within {limits.body_timeout:g} s."
@@ -67,23 +72,21 @@ def declared_length(headers: Headers) -> int:
     return int(text)
 
 
-async def _collect(receive: Receive, cap: int) -> bytes:
+async def _collect(receive: Receive, cap: int, message: Message) -> bytes:
+    """A body of several pieces. message: the first."""
     pieces: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
         if message["type"] != "http.request":
             raise ClientGone("The caller left while sending the request.")
         piece: bytes = message.get("body", b"")
         size += len(piece)
         if size > cap:
             raise _too_large(cap)
-        if not message.get("more_body", False):
-            if not pieces:
-                return piece
-            pieces.append(piece)
-            return b"".join(pieces)
         pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces)
+        message = await receive()
 
 
 def _inflate(body: bytes, encoding: bytes, cap: int) -> bytes:

@@ -27,10 +27,9 @@ def clean(text: str) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _named(
-    model: str, version: str, provider: str, endpoint: str, route: str | None, reason: str
-) -> tuple[Header, ...]:
-    """What many answers have in common."""
+def _named(who: tuple[str, str, str, str, str | None, str]) -> tuple[Header, ...]:
+    """What many answers have in common: model, version, provider, endpoint, route, reason."""
+    model, version, provider, endpoint, route, reason = who
     headers = [
         (b"x-xrouter-model", clean(model)),
         (b"x-xrouter-version", clean(version)),
@@ -55,7 +54,7 @@ def served(who: Served, dropped: tuple[str, ...] = ()) -> list[Header]:
 def asked(who: Served) -> list[Header]:
     """Who was asked, whatever came of it."""
     headers = [
-        *_named(who.model, who.version, who.provider, who.endpoint, who.route, who.reason),
+        *_named((who.model, who.version, who.provider, who.endpoint, who.route, who.reason)),
         (b"x-xrouter-attempts", b"%d" % who.attempts),
     ]
     if who.cached:

@@ -297,17 +297,18 @@ class GuardProtocol(HttpToolsProtocol):
         elif self._is_answering:
             if self._head_since is not None:
                 self._head_since = now
-        elif self._deaf_since is not None:
-            if now - self._deaf_since > _GOODBYE_S:
-                self.transport.close()
-        elif self._head_since is not None:
-            if now - self._head_since > self._limits.head_timeout:
-                self.transport.close()
-        elif self._idle_since is not None:
-            if now - self._idle_since > self.timeout_keep_alive:
-                self.transport.close()
+        elif self._is_late(now):
+            self.transport.close()
         elif self._in_body:
             self._head_since = now  # answered early, and the rest of the body is still to come
+
+    def _is_late(self, now: float) -> bool:
+        """Whether the caller takes too long to leave, to send a head, or to come with another."""
+        if self._deaf_since is not None:
+            return now - self._deaf_since > _GOODBYE_S
+        if self._head_since is not None:
+            return now - self._head_since > self._limits.head_timeout
+        return self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive
 
     def _is_stuck(self, now: float) -> bool:
         """Whether the caller has taken nothing for too long of what waits for it."""

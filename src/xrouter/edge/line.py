@@ -34,6 +34,10 @@ class Line:
         if self._gone:
             tell()
 
+    def forget(self) -> None:
+        """Nobody wants to be told any more; what refers to each other lets go."""
+        self._tell = None
+
     def gone(self) -> None:
         """The caller has left."""
         self._gone = True

@@ -108,7 +108,7 @@ class Visit:
         self.means = means
         self.headers: Headers = dict(scope["headers"])
         extensions = scope.get("extensions")
-        self._line: Line | None = extensions.get(LINE) if extensions else None
+        self._line: Line | None = extensions.pop(LINE, None) if extensions else None
         self.out = Outlet(send, self.request_id, self._line)
         self.rest = ""
         self.refusal: Refusal = plain_refusal
@@ -231,6 +231,8 @@ class Visit:
     def leave(self) -> None:
         """The visit is over."""
         self.cancellation.disarm()
+        if self._line is not None:
+            self._line.forget()
         if self._watcher is not None:
             self._watcher.cancel()
         if self._reply is not None:
@@ -243,7 +245,8 @@ class Visit:
         message = await self._receive()
         self.body_read = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
-        self._hold(self._received)
+        if self.place is not None:
+            self.place.hold(self._received)
         return message
 
     def _hold(self, size: int) -> None:

@@ -170,7 +170,7 @@ class ChatAttempt:
     ) -> tuple[WireExchange, ChatExchange]:
         """The answer of status 2xx, and the way of asking that brought it."""
         upstream = self._upstream
-        error: XRouterError = InternalError("There was no way to ask.")
+        error: XRouterError | None = None
         for way in range(_WAYS):
             before = exchange.before()
             if before is not None:
@@ -184,7 +184,7 @@ class ChatAttempt:
                 raise error
             exchange = other
         else:
-            raise error
+            raise error or InternalError("There was no way to ask.")
         id_headers = upstream.adapter.request_id_headers
         self._tally.heard(wire.headers, id_headers, exchange.dropped)
         return wire, exchange

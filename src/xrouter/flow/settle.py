@@ -28,8 +28,13 @@ _OK = 200
 USER_LENGTH = 256
 """What is kept of an end user's name."""
 
+_NONE = Usage()
+
 COUNT = "count"
 """The operation that no provider charges for."""
+
+MODERATIONS = "moderations"
+"""Free where nobody has given them a price."""
 
 
 class Settler:
@@ -108,32 +113,66 @@ def _answered(tally: Tally, error: XRouterError | None) -> str:
 def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEvent:
     now = time.monotonic()
     total_ms = _ms(now - tally.started_at)
-    event = UsageEvent(
+    usage, plan, who = tally.usage or _NONE, tally.plan, tally.principal
+    model, version, provider, endpoint = _parties(tally)
+    return UsageEvent(
         event_id=tally.event_id,
         request_id=call.request_id,
         at=time.time() - (now - tally.started_at),
         operation=tally.operation,
+        key_id=None if who is None else who.key_id,
+        project=None if who is None else who.project,
         model_requested=tally.model,
+        model_served=model,
+        version=version,
+        upstream_model=tally.upstream_model,
+        provider=provider,
+        endpoint=endpoint,
         attempts=tally.attempts,
         streamed=tally.streamed,
         status=_OK if error is None else error.status,
-        upstream_model=tally.upstream_model,
-        build=tally.build,
-        upstream_request_id=tally.upstream_request_id,
-        total_ms=total_ms,
+        outcome=_outcome(error),
+        error_code=None if error is None else error.code,
+        finish_reason=_first(tally.finish_reasons),
+        tokens_in=usage.prompt_tokens,
+        tokens_out=usage.completion_tokens,
+        tokens_cached=usage.cached_tokens,
+        tokens_reasoning=usage.reasoning_tokens,
+        tokens_estimated=usage.estimated,
         queue_ms=total_ms
-        if tally.dispatched_at is None
-        else _ms(tally.dispatched_at - tally.started_at),
+        if (sent := tally.dispatched_at) is None
+        else _ms(sent - tally.started_at),
+        first_token_ms=None if (at := tally.first_token_at) is None else _ms(at - tally.started_at),
+        total_ms=total_ms,
+        upstream_request_id=tally.upstream_request_id,
+        route=None if plan is None else plan.route,
+        reason=None if plan is None else plan.reason,
+        cached=tally.target is None and tally.cached is not None,
+        build=tally.build,
+        end_user=None if (user := tally.end_user) is None else user[:USER_LENGTH],
+        tried=tuple(tally.tried),
     )
-    if tally.first_token_at is not None:
-        event.first_token_ms = _ms(tally.first_token_at - tally.started_at)
-    if error is not None:
-        event.outcome = "cancelled" if error.status == CLIENT_GONE_STATUS else "error"
-        event.error_code = error.code
-    _add_parties(event, tally)
-    _add_route(event, tally)
-    _add_usage(event, tally)
-    return event
+
+
+def _outcome(error: XRouterError | None) -> str:
+    if error is None:
+        return "ok"
+    return "cancelled" if error.status == CLIENT_GONE_STATUS else "error"
+
+
+def _first(reasons: dict[int, str]) -> str | None:
+    return next(iter(reasons.values())) if reasons else None
+
+
+def _parties(tally: Tally) -> tuple[str | None, ...]:
+    """Model, version, provider and endpoint: who was asked last, or whose kept answer it is."""
+    target, cached = tally.target, tally.cached
+    if target is not None:
+        at = target.endpoint
+        return target.model.model_id, target.version.label, at.provider, at.name
+    if cached is not None:
+        return cached.model, cached.version, cached.provider, cached.endpoint
+    return None, None, None, None
 
 
 def _readable(event: UsageEvent) -> UsageEvent:
@@ -145,45 +184,6 @@ def _readable(event: UsageEvent) -> UsageEvent:
 
 def _text(value: str) -> str:
     return value.encode("utf-8", "replace").decode()
-
-
-def _add_parties(event: UsageEvent, tally: Tally) -> None:
-    if tally.principal is not None:
-        event.key_id = tally.principal.key_id
-        event.project = tally.principal.project
-    if tally.end_user is not None:
-        event.end_user = tally.end_user[:USER_LENGTH]
-    if tally.target is not None:
-        event.model_served = tally.target.model.model_id
-        event.version = tally.target.version.label
-        event.provider = tally.target.endpoint.provider
-        event.endpoint = tally.target.endpoint.name
-    elif tally.cached is not None:
-        event.cached = True
-        event.model_served = tally.cached.model
-        event.version = tally.cached.version
-        event.provider = tally.cached.provider
-        event.endpoint = tally.cached.endpoint
-
-
-def _add_route(event: UsageEvent, tally: Tally) -> None:
-    if tally.plan is not None:
-        event.route = tally.plan.route
-        event.reason = tally.plan.reason
-    if tally.tried:
-        event.tried = tuple(tally.tried)
-
-
-def _add_usage(event: UsageEvent, tally: Tally) -> None:
-    if tally.finish_reasons:
-        event.finish_reason = next(iter(tally.finish_reasons.values()))
-    usage = tally.usage
-    if usage is not None:
-        event.tokens_in = usage.prompt_tokens
-        event.tokens_out = usage.completion_tokens
-        event.tokens_cached = usage.cached_tokens
-        event.tokens_reasoning = usage.reasoning_tokens
-        event.tokens_estimated = usage.estimated
 
 
 def _charge(tally: Tally, error: XRouterError | None, snapshot: Snapshot) -> Charge | None:
@@ -202,6 +202,8 @@ def _charge(tally: Tally, error: XRouterError | None, snapshot: Snapshot) -> Cha
     price, drawn, calls = target.version.price, tally.pictures, tally.calls
     if tally.is_deferred:
         price = target.version.deferred or price
+    if price is None and usage is None and tally.operation == MODERATIONS:
+        return FREE
     charge = charge_of(said, price, snapshot.rates, tenant, images=drawn, requests=calls)
     if error is None or tally.finish_reasons or not charge.is_known:
         return charge

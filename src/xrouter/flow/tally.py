@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from xrouter.domain.answer import AnswerMessage, AnswerMeta, ChatAnswer, ChatDelta, Usage
 from xrouter.domain.chat import ChatRequest
@@ -115,7 +115,7 @@ class Paid(Struct, frozen=True):
     over: bool
 
 
-class Tally:
+class Tally(Struct, eq=False):
     """Times are `time.monotonic()` seconds. raw: the answer is passed on as it comes.
 
     kept: the deltas so far, None where nobody will want them. cached: whose kept answer it is.
@@ -123,78 +123,40 @@ class Tally:
     the answer. paid: by attempt, None where it is the one call that `usage` tells of.
     """
 
-    __slots__ = (
-        "_asked",
-        "_is_summed",
-        "_request_id",
-        "_slot",
-        "_track",
-        "attempts",
-        "build",
-        "cached",
-        "calls",
-        "dispatched_at",
-        "dropped",
-        "end_user",
-        "entered",
-        "event_id",
-        "finish_reasons",
-        "first_token_at",
-        "held",
-        "is_deferred",
-        "kept",
-        "model",
-        "operation",
-        "paid",
-        "pictures",
-        "plan",
-        "principal",
-        "raw",
-        "remaining",
-        "started_at",
-        "streamed",
-        "target",
-        "tried",
-        "upstream_model",
-        "upstream_request_id",
-        "usage",
-    )
-
-    def __init__(self, operation: str, model: str, *, streamed: bool, started_at: float) -> None:
-        self.operation = operation
-        self.model = model
-        self.streamed = streamed
-        self.started_at = started_at
-        self.principal: Principal | None = None
-        self.target: Target | None = None
-        self.plan: Plan | None = None
-        self.tried: list[Tried] = []
-        self.remaining: str | None = None
-        self.kept: list[ChatDelta] | None = None
-        self.cached: Served | None = None
-        self.entered: Standing | None = None
-        self.held: Hold | None = None
-        self.attempts = 0
-        self.end_user: str | None = None
-        self.is_deferred = False
-        self.pictures = 0
-        self.calls = 1
-        self.paid: list[Paid] | None = None
-        self.event_id = new_id()
-        self._track: Track | None = None
-        self._request_id = ""
-        self._slot: int | None = None
-        self._asked: list[Asked] = []
-        self._is_summed = False
-        self.raw = False
-        self.dropped: tuple[str, ...] = ()
-        self.dispatched_at: float | None = None
-        self.first_token_at: float | None = None
-        self.finish_reasons: dict[int, str] = {}
-        self.usage: Usage | None = None
-        self.upstream_model: str | None = None
-        self.build: str | None = None
-        self.upstream_request_id: str | None = None
+    operation: str
+    model: str
+    streamed: bool
+    started_at: float
+    event_id: str = field(default_factory=new_id)
+    principal: Principal | None = None
+    plan: Plan | None = None
+    target: Target | None = None
+    held: Hold | None = None
+    entered: Standing | None = None
+    tried: list[Tried] = []
+    attempts: int = 0
+    dispatched_at: float | None = None
+    first_token_at: float | None = None
+    remaining: str | None = None
+    kept: list[ChatDelta] | None = None
+    cached: Served | None = None
+    end_user: str | None = None
+    is_deferred: bool = False
+    pictures: int = 0
+    calls: int = 1
+    paid: list[Paid] | None = None
+    raw: bool = False
+    dropped: tuple[str, ...] = ()
+    finish_reasons: dict[int, str] = {}
+    usage: Usage | None = None
+    upstream_model: str | None = None
+    build: str | None = None
+    upstream_request_id: str | None = None
+    _track: Track | None = None
+    _request_id: str = ""
+    _slot: int | None = None
+    _asked: list[Asked] = []
+    _is_summed: bool = False
 
     def ask(self, copies: int) -> list[Copy]:
         """A target is going to be asked for a chat, by so many calls."""

@@ -9,7 +9,7 @@ from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.money import Charge
 from xrouter.domain.usage import UsageEvent
-from xrouter.telemetry.series import Counts, Spreads
+from xrouter.telemetry.series import Count, Counts, Spreads
 
 MAX_MODELS = 1000
 """Models with series of their own; further ones share the label "other"."""
@@ -23,21 +23,12 @@ class _ModelSeries:
 
     def __init__(self, meters: Meters, key: tuple[str, str, str]) -> None:
         _, model, provider = self.key = key
-        self.by_status: dict[int, tuple[str, ...]] = {}
+        self.by_status: dict[int, Count] = {}
         self.duration = meters.duration.of(key)
         self.first_token = meters.first_token.of((model, provider))
-        self.tokens_in = (model, provider, "input")
-        self.tokens_out = (model, provider, "output")
-        self.tokens_cached = (model, provider, "cached")
-        for labels in (self.tokens_in, self.tokens_out, self.tokens_cached):
-            meters.tokens.add(labels, 0)  # so that its first rise is seen
-
-    def labels(self, status: int) -> tuple[str, ...]:
-        """Of the requests with this status."""
-        found = self.by_status.get(status)
-        if found is None:
-            found = self.by_status[status] = (*self.key, str(status))
-        return found
+        self.tokens_in = meters.tokens.of((model, provider, "input"))
+        self.tokens_out = meters.tokens.of((model, provider, "output"))
+        self.tokens_cached = meters.tokens.of((model, provider, "cached"))
 
 
 class Meters:
@@ -72,29 +63,35 @@ class Meters:
             "Failed attempts at providers",
             ("provider", "endpoint", "code"),
         )
+        self._plans: dict[tuple[str, str], Count] = {}
         self._series: dict[tuple[str, str, str], _ModelSeries] = {}
 
     def planned(self, strategy: str, answered: str) -> None:
         """A plan has come to its end. answered: `first`, `other` or `none` of its targets."""
-        key = (strategy, answered)
-        if key not in self.plans.by_labels and len(self.plans.by_labels) >= MAX_MODELS:
-            key = ("other", answered)
-        self.plans.add(key)
+        count = self._plans.get((strategy, answered))
+        if count is None:
+            shown = strategy if len(self._plans) < MAX_MODELS else "other"
+            count = self._plans[strategy, answered] = self.plans.of((shown, answered))
+        count.number += 1
 
     def settled(self, event: UsageEvent) -> None:
         """A request is over."""
         key = (event.operation, event.model_served or "none", event.provider or "none")
         series = self._series.get(key) or self._new_series(key)
-        self.requests.add(series.labels(event.status))
+        count = series.by_status.get(event.status)
+        if count is None:
+            labels = (*series.key, str(event.status))
+            count = series.by_status[event.status] = self.requests.of(labels)
+        count.number += 1
         series.duration.observe(event.total_ms / 1000)
         if event.first_token_ms is not None:
             series.first_token.observe(event.first_token_ms / 1000)
         if event.tokens_in:
-            self.tokens.add(series.tokens_in, event.tokens_in)
+            series.tokens_in.number += event.tokens_in
         if event.tokens_out:
-            self.tokens.add(series.tokens_out, event.tokens_out)
+            series.tokens_out.number += event.tokens_out
         if event.tokens_cached:
-            self.tokens.add(series.tokens_cached, event.tokens_cached)
+            series.tokens_cached.number += event.tokens_cached
         charge = event.charge
         if charge is not None and (charge.rate is None or charge.parts):
             self._note_unpriced(charge, key)
@@ -120,7 +117,7 @@ class Meters:
         """Of several attempts, each by its own model."""
         places = [(part.model, part.provider) for part in charge.parts if not part.is_known]
         for place in places if charge.parts else [key[1:]]:
-            self.unpriced.add(self._bounded((key[0], *place))[1:])
+            self.unpriced.of(self._bounded((key[0], *place))[1:]).number += 1
 
     def _new_series(self, key: tuple[str, str, str]) -> _ModelSeries:
         series = _ModelSeries(self, self._bounded(key))

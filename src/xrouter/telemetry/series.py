@@ -22,22 +22,34 @@ SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BOUNDS: list[str] = [*(str(float(bound)) for bound in SECONDS), "+Inf"]
 
 
+class Count:
+    """The number of one series of a counter."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
 class Counts(Collector):
     """A counter: numbers by the values of its labels."""
 
     def __init__(self, name: str, about: str, labels: tuple[str, ...]) -> None:
         self._name, self._about, self._labels = name, about, labels
-        self.by_labels: dict[tuple[str, ...], int] = {}
+        self._by_labels: dict[tuple[str, ...], Count] = {}
 
-    def add(self, values: tuple[str, ...], number: int = 1) -> None:
-        """Count on."""
-        self.by_labels[values] = self.by_labels.get(values, 0) + number
+    def __len__(self) -> int:
+        return len(self._by_labels)
+
+    def of(self, values: tuple[str, ...]) -> Count:
+        """The one of these labels; a new one is shown from now on."""
+        return self._by_labels.setdefault(values, Count())
 
     @override
     def collect(self) -> Iterator[Metric]:
         family = CounterMetricFamily(self._name, self._about, labels=self._labels)
-        for values, number in list(self.by_labels.items()):
-            family.add_metric(values, number)
+        for values, count in list(self._by_labels.items()):
+            family.add_metric(values, count.number)
         yield family
 
 

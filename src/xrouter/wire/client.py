@@ -64,7 +64,7 @@ class Client:
         if self._closed:
             raise NotReady("The router is shutting down.")
         to = address(request.url)
-        way = (to.origin, route)
+        way = (to.secure, to.authority, route)
         head = _head(request, to, route)
         connection = self._pool.take(way)
         if connection is not None:
@@ -122,9 +122,10 @@ class Client:
 def _head(request: WireRequest, to: Address, route: Route) -> bytes:
     """The head of a request. Raises UpstreamDenied for a header that cannot be sent."""
     target, headers, body = to.target, request.headers, request.body
-    if route.proxy is not None and not to.secure:
+    by_proxy = route.proxy is not None and not to.secure
+    if by_proxy:
         target = f"http://{to.authority}{target}"
-    lines = [f"{request.method} {target} HTTP/1.1", f"host: {to.authority}"]
+    lines = [f"{request.method} {target} HTTP/1.1\r\nhost: {to.authority}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if "accept-encoding" not in headers:
         lines.append("accept-encoding: identity")
@@ -134,10 +135,10 @@ def _head(request: WireRequest, to: Address, route: Route) -> bytes:
         lines.append("accept: */*")
     if body or request.method not in _BODILESS:
         lines.append(f"content-length: {len(body)}")
-    if route.proxy is not None and not to.secure and (user := address(route.proxy, "proxy").user):
+    if by_proxy and (user := address(route.proxy or "", "proxy").user):
         lines.append(f"proxy-authorization: Basic {user}")
     text = "\r\n".join(lines)
-    breaks = len(lines) - 1
+    breaks = len(lines)
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise errors.bad_header(to.origin)
     return text.encode() + b"\r\n\r\n"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from socket import SO_LINGER, SOL_SOCKET
 from typing import cast
 
@@ -40,6 +41,12 @@ class Limits(Struct, frozen=True):
     fields: int = 128
     field: int = 16 << 10
     head: int = 64 << 10
+
+
+@lru_cache(maxsize=512)
+def _lower(name: bytes) -> str:
+    """The name of a header; most answers have the same ones."""
+    return name.decode("latin-1").lower()
 
 
 class StaleConnection(Exception):
@@ -310,7 +317,7 @@ class Connection(asyncio.Protocol):
         if self._fields > self._limits.fields or len(name) + len(value) > self._limits.field:
             raise ValueError
         if not self.answered:
-            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+            self.headers[_lower(name)] = value.decode("latin-1").strip()
 
     def on_headers_complete(self) -> None:
         """The head is whole; that of an interim answer is not the one we wait for."""

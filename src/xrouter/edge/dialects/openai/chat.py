@@ -47,6 +47,8 @@ def _check_parameters(request: ChatRequest) -> None:
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
             param="stream_options",
         )
+    if request.seed is None and request.output_limit is None:
+        return
     for name in _WHOLE_NUMBERS:
         number = getattr(request, name)
         if number is not None and not -_INT64 <= number < _INT64:
