@@ -153,6 +153,7 @@ def contestants(upstream: int, folder: Path) -> dict[str, Callable[[], proxies.P
         "nginx": lambda: proxies.nginx(free_port(), upstream, folder),
         "bare": lambda: proxies.bare(free_port(), upstream),
         "xrouter": lambda: proxies.xrouter(free_port(), upstream, folder),
+        "metered": lambda: proxies.metered(free_port(), upstream, folder),
         "portkey": lambda: proxies.portkey(free_port(), upstream),
         "litellm": lambda: proxies.litellm(free_port(), upstream, folder),
     }
@@ -161,7 +162,7 @@ def contestants(upstream: int, folder: Path) -> dict[str, Callable[[], proxies.P
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one second a run instead of three")
-    parser.add_argument("--only", nargs="*", help="nginx bare xrouter portkey litellm")
+    parser.add_argument("--only", nargs="*", help="nginx bare xrouter metered portkey litellm")
     parser.add_argument("--no-write", action="store_true", help="do not write docs/benchmarks.md")
     arguments = parser.parse_args()
     missing = [tool for tool in ("wrk", "taskset") if shutil.which(tool) is None]

@@ -14,10 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+XROUTER = str(Path(sys.executable).with_name("xrouter"))
+MODEL = "openai/gpt-4o-mini"
 PEERS = ROOT / "bench" / ".peers"
 LITELLM = "litellm[proxy]==1.109.1"
 PORTKEY = "@portkey-ai/gateway@1.15.2"
 START_LIMIT_S = 120.0
+SETTLE_S = 2.0
+"""After which settings hold."""
 
 
 @dataclass
@@ -33,7 +37,8 @@ class Proxy:
     headers: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     folder: Path | None = None
-    streams: bool = True
+    settings: list[list[str]] = field(default_factory=list)
+    """Commands that are run once it answers."""
 
 
 class Running:
@@ -52,6 +57,12 @@ class Running:
         )
         self._wait(began)
         self.start_s = time.perf_counter() - began
+        for command in proxy.settings:
+            subprocess.run(
+                command, env=os.environ | proxy.environment, capture_output=True, check=True
+            )
+        if proxy.settings:
+            time.sleep(SETTLE_S)
 
     def stop(self) -> None:
         self.process.terminate()
@@ -110,8 +121,8 @@ def bare(port: int, upstream: int) -> Proxy:
 
 
 def xrouter(port: int, upstream: int, folder: Path) -> Proxy:
-    """XRouter with everything on: key check, routing, journal, metrics, log line."""
-    data = folder / "xrouter"
+    """XRouter as it comes: key check, routing, journal, ledger, metrics, log line."""
+    data = folder / f"xrouter-{port}"
     environment = {
         "XROUTER_PORT": str(port),
         "XROUTER_DATA_DIR": str(data),
@@ -119,9 +130,8 @@ def xrouter(port: int, upstream: int, folder: Path) -> Proxy:
         "OPENAI_API_KEY": "sk-bench",
         "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream}/v1",
     }
-    binary = str(Path(sys.executable).with_name("xrouter"))
     made = subprocess.run(
-        [binary, "keys", "create", "bench", "--json"],
+        [XROUTER, "keys", "create", "bench", "--json"],
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -130,13 +140,30 @@ def xrouter(port: int, upstream: int, folder: Path) -> Proxy:
     key = json.loads(made.stdout)["key"]
     return Proxy(
         "XRouter",
-        [binary, "serve"],
+        [XROUTER, "serve"],
         port,
-        model="openai/gpt-4o-mini",
+        model=MODEL,
         ready="/health/ready",
         headers={"authorization": f"Bearer {key}"},
         environment=environment,
     )
+
+
+def metered(port: int, upstream: int, folder: Path) -> Proxy:
+    """XRouter with a price, three limits and two budgets, all wide enough to hold nobody up."""
+    proxy = xrouter(port, upstream, folder)
+    proxy.name = "XRouter, limits and budgets"
+    price = ["--input", "100", "--output", "300", "--source", "the benchmark"]
+    limits = [
+        ["key:*", "requests", "100000000"],
+        ["project:default", "tokens", "1000000000000", "--per", "day"],
+        ["key:*", "running", "100000"],
+        ["project:default", "money", "10000000", "--per", "month"],
+        ["organization:default", "money", "10000000", "--per", "total"],
+    ]
+    proxy.settings = [[XROUTER, "prices", "add", MODEL, *price]]
+    proxy.settings += [[XROUTER, "limits", "add", *limit] for limit in limits]
+    return proxy
 
 
 def litellm(port: int, upstream: int, folder: Path) -> Proxy | None:

@@ -44,12 +44,23 @@ def _requests(results: list[Result]) -> str:
 
 
 def _costs(results: list[Result]) -> str:
+    bare = next((r for r in results if r["name"].startswith("bare")), None)
     rows = []
     for result in results:
         cpu = " / ".join(f"{run['cpu_us']:,.0f}" for run in result["load"].values())
-        rows.append([result["name"], cpu, f"{result['start_s']:.2f}", f"{result['idle_mb']:.0f}"])
-    head = ["proxy", "CPU µs a request at 1 / 8 / 32 / 128", "start to first answer, s", "idle, MB"]
+        above = "" if bare is None else _above(result, bare)
+        start, idle = f"{result['start_s']:.2f}", f"{result['idle_mb']:.0f}"
+        rows.append([result["name"], cpu, above, start, idle])
+    loads = "1 / 8 / 32 / 128"
+    head = ["proxy", f"CPU µs a request at {loads}", f"above the bare proxy, µs at {loads}"]
+    head += ["start to first answer, s", "idle, MB"]
     return "## What it costs\n\n" + table(head, rows)
+
+
+def _above(result: Result, bare: Result) -> str:
+    """What a request costs more than at the bare proxy, by number of connections."""
+    pairs = zip(result["load"].values(), bare["load"].values(), strict=True)
+    return " / ".join(f"{ours['cpu_us'] - theirs['cpu_us']:,.0f}" for ours, theirs in pairs)
 
 
 def _streams(results: list[Result]) -> str:

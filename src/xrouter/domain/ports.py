@@ -142,10 +142,7 @@ class Journal(ABC):
 
     @abstractmethod
     def append(self, event: UsageEvent) -> bytes:
-        """Put the event into the file before returning; never waits for the database or fsync.
-
-        Returns what was put there: the event as JSON.
-        """
+        """Put the event into the file, and return it as JSON; never waits for fsync."""
 
 
 class Notice(Struct, frozen=True):
