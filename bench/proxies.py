@@ -150,16 +150,14 @@ def xrouter(port: int, upstream: int, folder: Path) -> Proxy:
 
 
 def metered(port: int, upstream: int, folder: Path) -> Proxy:
-    """XRouter with a price, three limits and two budgets, all wide enough to hold nobody up."""
+    """XRouter with a price, two limits and a budget, wide enough to hold nobody up."""
     proxy = xrouter(port, upstream, folder)
-    proxy.name = "XRouter, limits and budgets"
+    proxy.name = "XRouter, limits and budget"
     price = ["--input", "100", "--output", "300", "--source", "the benchmark"]
     limits = [
         ["key:*", "requests", "100000000"],
-        ["project:default", "tokens", "1000000000000", "--per", "day"],
-        ["key:*", "running", "100000"],
+        ["project:default", "tokens", "1000000000000"],
         ["project:default", "money", "10000000", "--per", "month"],
-        ["organization:default", "money", "10000000", "--per", "total"],
     ]
     proxy.settings = [[XROUTER, "prices", "add", MODEL, *price]]
     proxy.settings += [[XROUTER, "limits", "add", *limit] for limit in limits]

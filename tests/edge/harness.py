@@ -422,12 +422,19 @@ async def open_house(
     guard: GuardLimits | None = None,
     grace: float = 1.0,
     drain_delay: float = 0.0,
+    keep_alive: int = 75,
     flow: ScriptedFlow | None = None,
     **more: Any,
 ) -> AsyncIterator[House]:
     flow = flow or ScriptedFlow()
     door = make_door(flow, limits=limits, **more)
-    options = RunOptions(port=0, grace=grace, drain_delay=drain_delay, guard=guard or GuardLimits())
+    options = RunOptions(
+        port=0,
+        grace=grace,
+        drain_delay=drain_delay,
+        keep_alive=keep_alive,
+        guard=guard or GuardLimits(),
+    )
     server = DoorServer(door, options)
     house = House(flow, door, server)
     house.running = asyncio.create_task(server._serve())

@@ -181,6 +181,21 @@ async def test_the_page_needs_nothing_but_itself(site: House) -> None:
     assert b"://" not in style.body
 
 
+@pytest.mark.parametrize(
+    "query, words",
+    [
+        ("lang=en", "available channels: latest · gone from the provider's list acme/new"),
+        ("lang=ru", "доступна каналы: latest · в списке провайдера её больше нет acme/new"),
+    ],
+)
+async def test_the_page_says_what_the_provider_lists_no_more(
+    site: House, told: Told, query: str, words: str
+) -> None:
+    gone = row("acme/bad", name="", channels=("latest",), vanished=True)
+    told.view = StatusView(SINCE, (gone, row("acme/new", name="")))
+    assert words in (await page(site, f"/status?{query}")).text
+
+
 async def test_the_page_says_how_each_model_is(site: House) -> None:
     text = (await page(site)).text
     assert "Some models do not answer" in text
