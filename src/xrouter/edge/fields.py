@@ -16,6 +16,14 @@ _UNKNOWN, _NOT_ALLOWED = 401, 403
 _CHALLENGED = (_UNKNOWN, _NOT_ALLOWED)
 _TOLD = ("invalid_token", "insufficient_scope")
 _MS = 1000
+_RATE: dict[str, tuple[bytes, bytes, bytes]] = {
+    meter: (
+        f"x-ratelimit-limit-{meter}".encode(),
+        f"x-ratelimit-remaining-{meter}".encode(),
+        f"x-ratelimit-reset-{meter}".encode(),
+    )
+    for meter in ("requests", "tokens")
+}
 _MINUTE = 60
 
 
@@ -79,11 +87,11 @@ def _deprecation(notice: Notice) -> list[Header]:
 
 def allowance(state: Allowance) -> list[Header]:
     """The limit of requests or of tokens, the way clients of OpenAI read it."""
-    meter = state.meter.encode()
+    limit, remaining, reset = _RATE[state.meter]
     return [
-        (b"x-ratelimit-limit-" + meter, b"%d" % state.limit),
-        (b"x-ratelimit-remaining-" + meter, b"%d" % max(0, state.remaining)),
-        (b"x-ratelimit-reset-" + meter, go_duration(state.reset_s).encode()),
+        (limit, b"%d" % state.limit),
+        (remaining, b"%d" % max(0, state.remaining)),
+        (reset, _go(max(0, round(state.reset_s * _MS))).encode()),
     ]
 
 
@@ -111,7 +119,11 @@ def _challenge(reason: XRouterError) -> list[Header]:
 
 def go_duration(seconds: float) -> str:
     """Seconds in Go's notation: `12ms`, `1.5s`, `6m0s`, `1h2m3s`."""
-    milliseconds = max(0, round(seconds * _MS))
+    return _go(max(0, round(seconds * _MS)))
+
+
+@lru_cache(maxsize=4096)
+def _go(milliseconds: int) -> str:
     if milliseconds < _MS:
         return f"{milliseconds}ms" if milliseconds else "0s"
     minutes, rest = divmod(milliseconds, _MINUTE * _MS)
