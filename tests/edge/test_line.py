@@ -44,12 +44,28 @@ async def test_a_connection_serves_one_request_after_another() -> None:
         wire.close()
 
 
+async def test_a_server_that_leaves_says_close_and_closes() -> None:
+    async with open_house() as house:
+        answers(house)
+        close = (b"connection", b"close")
+        house.server.config.encoded_headers.append(close)  # for when the date is set anew
+        state = house.server.server_state
+        state.default_headers = [*state.default_headers, close]
+        wire = await house.connect()
+        await wire.send(CHAT)
+        said = await wire.rest()
+        assert said.count(b"connection: close") == 1
+        assert b"Hello" in said
+        wire.close()
+
+
 async def test_the_answer_to_a_head_request_has_no_body() -> None:
     async with open_house() as house:
         wire = await house.connect()
         await wire.send(request("HEAD", "/health/live", headers={"connection": "close"}))
         head, _, body = (await wire.rest()).partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200") and b"content-length" in head.lower()
+        assert head.startswith(b"HTTP/1.1 200")
+        assert b"content-length" in head.lower()
         assert body == b""
         wire.close()
 
@@ -67,7 +83,8 @@ async def test_a_header_never_becomes_two(value: bytes) -> None:
         wire = await house.connect()
         await wire.send(CHAT)
         said = await wire.rest()
-        assert b"set-cookie" not in said and b"Hello" not in said
+        assert b"set-cookie" not in said
+        assert b"Hello" not in said
         wire.close()
 
 

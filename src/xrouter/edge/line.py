@@ -15,7 +15,8 @@ from xrouter.edge.asgi import Header
 LINE = "xrouter.line"
 """Where in a scope's `extensions` the Line lies."""
 
-_CLOSE = b"connection: close\r\n"
+_CONNECTION = b"connection: "
+_CLOSE = _CONNECTION + b"close\r\n"
 
 
 class Line:
@@ -47,7 +48,7 @@ class Line:
     def whole(self, status: int, headers: list[Header], body: bytes) -> bool:
         """Send a whole answer at once; False, and nothing is sent, where ASGI's way is needed.
 
-        headers: `content-length` and neither `connection` nor `transfer-encoding` among them.
+        headers: `content-length` and no `transfer-encoding` among them.
         """
         cycle = self._cycle
         if cycle.response_started or cycle.disconnected or cycle.flow.write_paused:
@@ -56,6 +57,8 @@ class Line:
             return False
         head = _lines(cycle.default_headers) + _lines(headers)
         if head.count(b"\n") != len(cycle.default_headers) + len(headers) or b"\0" in head:
+            return False
+        if _CONNECTION in head:
             return False
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
