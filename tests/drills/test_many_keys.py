@@ -11,8 +11,10 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 
@@ -24,6 +26,7 @@ from msgspec.structs import replace
 from sqlalchemy import text
 from tests.e2e.fixtures import Servers
 from tests.e2e.harness import Server, until
+from tests.e2e.test_workers import children, workers
 
 from xrouter.control.catalog.adapters import supported
 from xrouter.control.db.engine import Database
@@ -148,6 +151,79 @@ def test_a_million_keys_at_servers(
     )
     assert sorted(revoked)[2] < PROMISED_S
     assert max(grown) < 250
+
+
+@contextmanager
+def lines(server: Server) -> Iterator[dict[str, HTTPConnection]]:
+    """A kept connection to each worker."""
+    of = {pid: name for name, pid in workers(server).items()}
+    port = int(server.env["XROUTER_PORT"])
+    found: dict[str, HTTPConnection] = {}
+    with ExitStack() as stack:
+        while len(found) < len(of):
+            line = stack.enter_context(closing(HTTPConnection("127.0.0.1", port)))
+            asked(line, "nobody")
+            ours = line.sock.getsockname()[1]
+            (pid,) = [pid for pid in of if ours in _callers(pid)]
+            found.setdefault(of[pid], line)
+        yield found
+
+
+def _callers(pid: int) -> set[int]:
+    """The ports of those who are connected to it."""
+    return {each.raddr[1] for each in psutil.Process(pid).net_connections("tcp") if each.raddr}
+
+
+def asked(line: HTTPConnection, key: str) -> int:
+    """The status: 404 when the key is known, as the model is not there."""
+    body = json.dumps({"model": "none/none", "messages": [{"role": "user", "content": "Hello"}]})
+    headers = {"content-type": "application/json", "authorization": f"Bearer {key}"}
+    line.request("POST", "/v1/chat/completions", body, headers)
+    reply = line.getresponse()
+    reply.read()
+    return reply.status
+
+
+def all_say(found: dict[str, HTTPConnection], key: str, status: int) -> float:
+    """Until each worker has said so, from now, in seconds."""
+    began = time.monotonic()
+    waiting = dict(found)
+    while waiting:
+        assert time.monotonic() - began < PATIENT_S
+        waiting = {name: line for name, line in waiting.items() if asked(line, key) != status}
+    return round(time.monotonic() - began, 3)
+
+
+def test_a_million_keys_at_workers(server: tuple[Server, str], count: int, tmp_path: Path) -> None:
+    """Two of them: each knows of a revocation within a second."""
+    main, url = server
+    main.stop()
+    known = asyncio.run(fill(url, load_or_create(tmp_path / "var" / "master.key"), count))
+    began = time.monotonic()
+    main.start("--workers", "2")
+    until(partial(works, main, known[0]), "the keys are known", PATIENT_S)
+    started = round(time.monotonic() - began, 3)
+    with lines(main) as found:
+        assert sorted(found) == ["worker-1", "worker-2"]
+        assert all(asked(line, key) == 404 for line in found.values() for key in known[:200])
+        assert all(asked(line, new_key()) == 401 for line in found.values())
+        revoked, created = [], []
+        for number in range(10):
+            main.control("POST", f"/keys/key_m{number:08}/revoke")
+            revoked.append(all_say(found, known[number], 401))
+            made = main.control("POST", "/keys", {"name": "n"})
+            created.append(all_say(found, made["key"], 404))
+    sizes = {name: round(each.memory_info().rss / MB) for name, each in children(main).items()}
+    show(
+        drill="keys at workers",
+        database=url.partition(":")[0],
+        keys=count,
+        start_s=started,
+        rss_mb=sizes,
+        revoked_s=revoked,
+        created_s=created,
+    )
+    assert max(revoked) < PROMISED_S
 
 
 def works(server: Server, key: str) -> bool:

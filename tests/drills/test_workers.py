@@ -134,9 +134,57 @@ def test_the_control_process_is_killed_under_load(server: Server) -> None:
     path = "/control/v1/providers"
     until(lambda: server.ask("GET", path, key=token).status == 200, "it is back")
     until(lambda: stored(server) >= len(seen) - len(failed), "the journals are read")
-    show(drill="control process killed", requests=len(seen), failed=len(failed))
+    show(
+        drill="control process killed",
+        database=server.env.get("XROUTER_DATABASE_URL", "sqlite").partition(":")[0],
+        requests=len(seen),
+        failed=len(failed),
+        events=stored(server),
+        charges=charged(server),
+        slowest_s=round(max(each.took for each in seen), 3),
+    )
     assert failed == []
-    assert stored(server) == len(seen)
+    assert stored(server) == charged(server) == len(seen)
+
+
+def charged(server: Server) -> int:
+    """How many requests the books know."""
+    found: set[str] = set()
+    after = ""
+    while True:
+        page = server.control("GET", f"/billing/charges?limit=500{after}")
+        found |= {each["event_id"] for each in page["data"]}
+        if page["next"] is None:
+            return len(found)
+        after = f"&after={page['next']}"
+
+
+def test_a_worker_hangs_under_load(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    """It lives and answers nobody: what it has is lost, it is replaced, the others go on."""
+    env = sandbox.environment | {"XROUTER_HANG_TIMEOUT": "3", "XROUTER_ACCESS_LOG": "false"}
+    server = Server(tmp_path, env)
+    try:
+        server.start("--workers", str(WORKERS))
+        victim = children(server)["worker-2"]
+
+        async def hang() -> None:
+            victim.suspend()
+
+        seen, at = loaded(server, 20, 5.0, hang)
+        failed = [each for each in seen if not each.whole]
+        until(lambda: len(workers(server)) == WORKERS, "another is there")
+        show(
+            drill="worker hangs",
+            requests=len(seen),
+            failed=len(failed),
+            last_failed_s=round(max((each.at for each in failed), default=at) - at, 2),
+            slowest_s=round(max(each.took for each in seen), 3),
+        )
+        assert '"process_hangs"' in server.err
+        assert victim.pid not in workers(server).values()
+        assert all(each.at - at < 10 for each in failed)
+    finally:
+        server.close()
 
 
 def test_connections_are_spread(server: Server) -> None:

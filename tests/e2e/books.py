@@ -2,12 +2,14 @@
 
 What nobody had to guess must be on both sides, call by call: the same tokens, the same amount to
 the last billionth. What we have guessed, and what was under way when the server was killed, must
-explain the rest of the bills, line by line.
+explain the rest of the bills, line by line. When the bills are imported, call by call, and
+settled, nothing of it is left: the ledger is what the bills say.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
@@ -29,6 +31,7 @@ UPSTREAM = {
 }
 """By our id: the sandbox's names of the provider and the model."""
 
+PROVIDERS = sorted({provider for provider, _ in UPSTREAM.values()})
 _CALLS = """
 SELECT c.event_id, coalesce(a.endpoint, u.endpoint), coalesce(a.model, c.model),
        coalesce(a.tokens_in, u.tokens_in), coalesce(a.tokens_out, u.tokens_out),
@@ -91,6 +94,8 @@ class Books:
         self._server = server
         self._sandboxes = sandboxes
         self._billed: dict[Place, Counter[Tokens]] = {}
+        self._statements: list[dict[str, Any]] = []
+        self._collected_at = 0.0
 
     def collect(self) -> None:
         """Take the bills over, when all is quiet, and let the sandboxes begin new ones."""
@@ -103,7 +108,39 @@ class Books:
                 lines = [line for line in report["charges"] if _names(line) == names]
                 billed = self._billed.setdefault((endpoint, model), Counter())
                 billed.update((line["tokens_in"], line["tokens_out"]) for line in lines)
+            self._statements += [
+                self._statement(endpoint, provider, sandbox) for provider in PROVIDERS
+            ]
             sandbox.ask("DELETE", "/_sandbox/bill")
+        self._collected_at = time.time()
+
+    def _statement(self, endpoint: str, provider: str, sandbox: SandboxProcess) -> dict[str, Any]:
+        """As it is imported. Nothing was under way when its time began, nor when it ended."""
+        return {
+            "provider": provider,
+            "endpoints": [endpoint],
+            "csv": sandbox.ask("GET", f"/_sandbox/bill?provider={provider}").body.decode(),
+            "settle": True,
+            "since": self._collected_at,
+            "until": time.time(),
+        }
+
+    def import_bills(self) -> Counter[str]:
+        """Settle with the statements of all accounts; how many calls of each kind there were."""
+        found = Counter[str]()
+        for statement in self._statements:
+            made = self._server.control("POST", "/billing/reconciliations", statement)["calls"]
+            found.update({name: made[name] for name in made if isinstance(made[name], int)})
+        return found
+
+    def check_settled(self) -> None:
+        """To the last billionth, of each provider and each of its models."""
+        by_model, by_provider = Counter[str](), Counter[str]()
+        for (_, model), calls in self._billed.items():
+            by_model[model] += cost_of(model, calls)
+            by_provider["provider:" + UPSTREAM[model][0]] += cost_of(model, calls)
+        assert dict(self.rows(_BY_PROVIDER)) == dict(by_provider)
+        assert dict(self.rows(_BY_MODEL)) == dict(by_model)
 
     def settle(self) -> None:
         """Wait until the database has all that the journals have."""
@@ -182,13 +219,28 @@ class Books:
         assert not missing, missing
 
 
+_BY_PROVIDER = """
+SELECT account, sum(amount) FROM ledger_lines WHERE account LIKE 'provider:%' GROUP BY account
+"""
+_BY_MODEL = """
+SELECT model, sum(cost) FROM (
+    SELECT coalesce(a.model, c.model) AS model, coalesce(a.cost, c.cost) AS cost
+    FROM charges c LEFT JOIN charge_attempts a ON a.event_id = c.event_id
+    UNION ALL SELECT model, cost FROM settlements WHERE event_id IS NULL
+) GROUP BY model
+"""
+
 _DIFFERENT = """
-SELECT transfer FROM ledger_lines JOIN (
+SELECT event FROM (
+    SELECT CASE WHEN transfer LIKE 'settlement:%:%' THEN substr(transfer, 12, 26) ELSE transfer END
+           AS event, account, sum(amount) AS amount
+    FROM ledger_lines GROUP BY 1, 2
+) JOIN (
     SELECT c.event_id, coalesce(a.provider, c.provider) AS provider,
            sum(coalesce(a.cost, c.cost)) AS cost
     FROM charges c LEFT JOIN charge_attempts a ON a.event_id = c.event_id
     GROUP BY c.event_id, coalesce(a.provider, c.provider)
-) p ON p.event_id = transfer AND account = 'provider:' || p.provider
+) p ON p.event_id = event AND account = 'provider:' || p.provider
 WHERE amount <> p.cost
 """
 """Lines of the ledger that give a provider something else than its attempts have cost."""

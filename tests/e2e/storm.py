@@ -30,10 +30,13 @@ _PRICE = {
 
 
 class Way:
-    """A way to Redis, on which everything takes `delay_s` longer."""
+    """A way to Redis, on which everything takes `delay_s` longer, and nothing passes while
+    `is_cut`.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self.delay_s = 0.0
+        self.is_cut = False
         self._redis = redis
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -46,6 +49,8 @@ class Way:
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         service = self._redis.service
         try:
+            if self.is_cut:
+                raise ConnectionRefusedError
             back, forth = await asyncio.open_connection(service.host, service.port)
         except OSError:
             writer.close()
@@ -58,7 +63,7 @@ class Way:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
             with contextlib.suppress(OSError):
-                while data := await source.read(65536):
+                while (data := await source.read(65536)) and not self.is_cut:
                     await asyncio.sleep(self.delay_s / 2)
                     sink.write(data)
                     await sink.drain()

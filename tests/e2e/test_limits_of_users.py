@@ -1,4 +1,4 @@
-"""Limits of end users and of model versions through the door, as OpenAI's own client sees them."""
+"""Limits of users, model versions and streams through the door, as OpenAI's client sees them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from typing import Any
 import openai
 import pytest
 from openai import OpenAI
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 from tests.e2e.harness import SandboxProcess, Server, until
 
 MODEL = "openai/limited"
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
+SLOW: list[ChatCompletionMessageParam] = [
+    {"role": "user", "content": "[[words:900]] [[pause:0.05]]"}
+]
 LONG: list[ChatCompletionMessageParam] = [{"role": "user", "content": "word " * 200}]
 
 Limited = Callable[..., AbstractContextManager[Any]]
@@ -149,10 +152,63 @@ def test_one_at_a_time_and_the_client_waits(
         assert first.result().status_code == 200
 
 
+def test_streams_at_a_time(server: Server, client: OpenAI, limited: Limited) -> None:
+    """Whole answers need no place; a stream that ends gives its own back."""
+    with limited("user:iris", "streams", "now", 2) as made:
+        path = f"/limits/{made['id']}/state?project=default"
+
+        def used() -> int:
+            return int(server.control("GET", path)["used"])
+
+        def stream() -> openai.Stream[ChatCompletionChunk]:
+            return client.chat.completions.create(
+                model=MODEL, messages=SLOW, user="iris", stream=True
+            )
+
+        first, second = stream(), stream()
+        assert used() == 2
+        error = refused(client, "iris", stream=True)
+        assert (error.type, error.response.headers["retry-after"]) == ("requests", "1")
+        assert error.message.count("Too many streams at a time for end user 'iris': Limit 2.") == 1
+        assert chat(client, "iris").status_code == 200
+        assert used() == 2
+        first.close()
+        until(lambda: used() == 1, "whoever leaves gives the place back")
+        chat(client, "iris", stream=True).parse().close()
+        until(lambda: used() == 1, "the short one has ended")
+        second.close()
+        until(lambda: used() == 0, "nobody streams")
+        for chunk in client.chat.completions.create(
+            model=MODEL, messages=HELLO, user="iris", stream=True
+        ):
+            assert chunk.object == "chat.completion.chunk"
+        assert used() == 0, "it is free when the last byte comes"
+
+
+@pytest.mark.parametrize(
+    "path,body",
+    [
+        ("chat/completions", {"messages": HELLO}),
+        ("completions", {"prompt": "Hello"}),
+        ("responses", {"input": "Hello"}),
+        ("messages", {"messages": HELLO, "max_tokens": 20}),
+    ],
+)
+def test_every_dialect_has_streams(
+    server: Server, limited: Limited, path: str, body: dict[str, Any]
+) -> None:
+    with limited("key:*", "streams", "now", 0):
+        body = body | {"model": MODEL}
+        for streamed, status in ((True, 429), (False, 200)):
+            asked = body | {"stream": streamed}
+            assert server.ask("POST", f"/v1/{path}", asked, server.key).status == status
+
+
 def test_versions_are_counted_apart(client: OpenAI, limited: Limited) -> None:
     with limited(f"version:{MODEL}:2", "requests", "day", 1):
-        chat(client, "gina", f"{MODEL}:rc")
-        error = refused(client, "gina", f"{MODEL}:rc")
+        versions = [chat(client, "gina", f"{MODEL}:rc").headers for _ in range(2)]
+        assert [each["x-xrouter-version"] for each in versions] == ["2", "1"]
+        error = refused(client, "gina", f"{MODEL}:2")
         assert error.type == "insufficient_quota"
         assert "model version" in error.message
         assert "x-ratelimit-limit-requests" not in chat(client, "gina").headers

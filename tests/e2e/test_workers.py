@@ -17,6 +17,8 @@ import pytest
 from tests.e2e.fixtures import Servers
 from tests.e2e.harness import Answer, SandboxProcess, Server, read_stream, until
 
+from xrouter.control.people.throttle import FREE_OF_ACCOUNT
+
 MODEL = "openai/gpt-4o-mini"
 WORKERS = 2
 SOON_S = 3.0
@@ -253,6 +255,15 @@ def test_limits_are_shared_out(several: Server) -> None:
     assert used() <= 40
 
 
+def test_tries_of_passwords_are_counted_together(several: Server) -> None:
+    """Whichever worker is asked: the control process answers."""
+    body = {"email": "nobody@example.test", "password": "a wrong one"}
+    path = "/control/v1/auth/sign-in"
+    tried = [several.ask("POST", path, body).status for _ in range(WORKERS * FREE_OF_ACCOUNT)]
+    assert tried[:FREE_OF_ACCOUNT] == [401] * FREE_OF_ACCOUNT
+    assert 429 in tried
+
+
 def test_a_second_server_is_turned_away(several: Server, servers: Servers) -> None:
     same = servers(XROUTER_DATA_DIR=str(several.data))
     assert same.start("--workers", "2", wait=False).wait() == 1
@@ -263,6 +274,22 @@ def test_a_second_server_is_turned_away(several: Server, servers: Servers) -> No
     gateway = servers()
     assert gateway.start("--role", "gateway", "--workers", "2", wait=False).wait() == 1
     assert "A gateway is one process." in gateway.err
+
+
+def test_a_worker_that_hangs_is_replaced(servers: Servers) -> None:
+    """It lives, holds its connections and answers nobody; the other answers meanwhile."""
+    server = servers(XROUTER_HANG_TIMEOUT="3").start("--workers", str(WORKERS))
+    victim = children(server)["worker-1"]
+    victim.suspend()
+    assert [server.chat(MODEL).status for _ in range(10)] == [200] * 10
+    until(lambda: workers(server).get("worker-1", victim.pid) != victim.pid, "another is there")
+    until(lambda: facts(server)["running"] == WORKERS, "it answers")
+    assert re.search(rf'"event":"process_hangs".*"pid":{victim.pid}\b', server.err)
+    text = server.ask("GET", "/metrics").body.decode()
+    found = re.search(r"^xrouter_process_hangs_total (\S+)$", text, re.MULTILINE)
+    assert found is not None
+    assert float(found[1]) >= 1
+    assert server.chat(MODEL).status == 200
 
 
 def test_a_stop_lets_answers_end_and_stores_all(several: Server, sandbox: SandboxProcess) -> None:

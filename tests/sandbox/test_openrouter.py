@@ -313,12 +313,39 @@ async def test_who_a_key_is(caller: Caller) -> None:
     assert (await caller.call("GET", "/chat/completions")).status == 405
 
 
-async def test_a_generation_can_be_looked_up(caller: Caller) -> None:
+async def looked_up(caller: Caller, name: str, **more: Any) -> Any:
+    return await caller.call("GET", "/generation", query={"id": name}, **more)
+
+
+async def test_a_generation_can_be_looked_up_when_it_is_written(caller: Caller) -> None:
     told = read(await caller.chat())
-    found = read(await caller.call("GET", "/generation", query={"id": told["id"]}))["data"]
+    assert (await looked_up(caller, told["id"])).status == 404
+    found = read(await looked_up(caller, told["id"]))["data"]
     assert found["total_cost"] == told["usage"]["cost"]
-    assert found["tokens_prompt"] == told["usage"]["prompt_tokens"]
-    assert (await caller.call("GET", "/generation", query={"id": "gen-x"})).status == 404
+    assert found["native_tokens_prompt"] == told["usage"]["prompt_tokens"]
+    assert (found["streamed"], found["cancelled"]) == (False, False)
+    assert (await looked_up(caller, "gen-x")).status == 404
+    assert (await looked_up(caller, "")).status == 400
+
+
+async def test_a_generation_is_told_to_who_has_asked_for_it(caller: Caller) -> None:
+    told = read(await caller.chat())
+    for _ in range(2):
+        assert (await looked_up(caller, told["id"], key=MANAGEMENT)).status == 404
+
+
+async def test_a_cancelled_generation_costs_what_was_said(caller: Caller) -> None:
+    response = await caller.chat(stream=True)
+    name = response.headers["x-generation-id"]
+    assert (await looked_up(caller, name)).status == 404
+    assert response.on_close is not None
+    response.on_close(3)
+    (charge,) = caller.bill
+    assert (await looked_up(caller, name)).status == 404
+    found = read(await looked_up(caller, name))["data"]
+    assert (found["streamed"], found["cancelled"]) == (True, True)
+    assert found["native_tokens_completion"] == charge.tokens_out < 10
+    assert found["total_cost"] == pytest.approx(charge.tokens_in * 15e-8 + charge.tokens_out * 6e-7)
 
 
 async def test_vectors(caller: Caller) -> None:

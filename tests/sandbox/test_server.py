@@ -96,6 +96,33 @@ def test_bill_is_bounded_and_its_totals_are_not() -> None:
     assert report["totals"][0]["tokens_out"] == 3 * count
 
 
+async def test_a_statement_names_the_calls_as_their_answers_did(
+    http: aiohttp.ClientSession,
+) -> None:
+    """Also that of a caller who left in the middle of a stream."""
+    names = []
+    async with http.post(CHAT, json=asked("[[words:3]]"), headers=KEY) as reply:
+        names.append(reply.headers["x-request-id"])
+        told = (await reply.json())["usage"]
+    body = asked("[[words:50]] [[pause:0.05]]", stream=True)
+    async with http.post(CHAT, json=body, headers=KEY) as reply:
+        names.append(reply.headers["x-request-id"])
+        await reply.content.readline()
+    while (await fetch(http, "/_sandbox/open"))["open"]:
+        await asyncio.sleep(0.005)
+    async with http.get("/_sandbox/bill?provider=openai") as reply:
+        assert reply.headers["content-type"] == "text/csv"
+        head, first, second = (line.split(";") for line in (await reply.text()).splitlines())
+    assert head == ["call", "at", "model", "tokens_in", "tokens_out"]
+    assert [first[0], second[0]] == names
+    assert [int(number) for number in first[3:]] == [
+        told["prompt_tokens"],
+        told["completion_tokens"],
+    ]
+    async with http.get("/_sandbox/bill?provider=mistral") as reply:
+        assert await reply.text() == ";".join(head) + "\n"
+
+
 async def test_seen_masks_secrets_and_parses_bodies(http: aiohttp.ClientSession) -> None:
     async with http.post(f"{CHAT}?a=1", json=asked("Привет 👋"), headers=KEY) as reply:
         assert reply.status == 200

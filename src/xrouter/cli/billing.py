@@ -8,28 +8,46 @@ from typing import Annotated, Any
 
 import typer
 
-from xrouter.cli.control import call, fetch
+from xrouter.cli.control import call, every, fetch
 from xrouter.cli.output import fail, print_json, show
+from xrouter.cli.sheets import whole
 from xrouter.cli.usage import save
 
 bills = typer.Typer(
     no_args_is_help=True,
-    help="Bills: sum, statement, document, register, months, close, balance, reconcile.",
+    help="Bills: sum, charges, statement, document, register, months, close, balance, reconcile.",
 )
-packages = typer.Typer(no_args_is_help=True, help="Prepaid tokens: list, add, remove, check.")
+packages = typer.Typer(no_args_is_help=True, help="Prepaid tokens: list, add, set, remove, check.")
 
 SUMS = ("group", "requests", "unknown", "total")
-ROWS = ("project", "model", "requests", "tokens_in", "tokens_out", "net", "vat", "total")
-MONTHS = ("month", "requests", "total", "closed_at")
+ROWS = (
+    "project", "model", "is_correction", "requests", "unknown", "tokens_in", "tokens_out", "net",
+    "vat", "total",
+)  # fmt: skip
+MONTHS = ("month", "requests", "unknown", "total", "closed_at")
 PACKAGES = ("id", "provider", "endpoint", "models", "left", "bought", "value", "expires_at")
 LEFT = ("usage", "packages", "ours", "theirs", "tokens")
 FORMS = ("pdf", "xlsx")
 DIFFERENCES = ("day", "model", "our_tokens", "their_tokens", "tokens", "cost")
+CALLS = (
+    "what", "call", "event_id", "model", "our_tokens", "their_tokens", "our_cost", "their_cost",
+)  # fmt: skip
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Organization = Annotated[str, typer.Argument(help="Its slug.")]
 Month = Annotated[str, typer.Argument(help="Like 2026-11.")]
 Project = Annotated[str | None, typer.Option(help="Only this project's.")]
+Csv = Annotated[Path | None, typer.Option(help="Write it into this file, for 1C and Excel.")]
+
+
+class Encoding(StrEnum):
+    """Of texts."""
+
+    utf8 = "utf-8"
+    cp1251 = "cp1251"
+
+
+CsvEncoding = Annotated[Encoding, typer.Option(help="Of the file.")]
 
 
 @bills.command("sum")
@@ -44,23 +62,52 @@ def sum_(
 ) -> None:
     """Show what requests have cost."""
     query = {"group_by": by, "organization": organization, "project": project, "month": month}
-    found = call("GET", "/billing/summary", query=query)["data"]
+    found = every("/billing/summary", query)
     _show(found, SUMS, as_json=as_json, empty="Nothing was charged.")
 
 
 @bills.command()
+def charges(
+    out: Annotated[Path, typer.Argument(help="The CSV file.")],
+    organization: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
+    project: Project = None,
+    month: Annotated[str | None, typer.Option(help="Only this one's, like 2026-11.")] = None,
+    encoding: CsvEncoding = Encoding.utf8,
+) -> None:
+    """Write what each request has cost, for 1C and Excel; the newest first."""
+    query = {
+        "organization": organization,
+        "project": project,
+        "month": month,
+        "encoding": encoding.value,
+    }
+    charset = "cp1251" if encoding is Encoding.cp1251 else "utf-8-sig"
+    save(out, whole("/billing/charges", query, lambda rows: rows[-1][0], charset))
+
+
+@bills.command()
 def statement(
-    organization: Organization, month: Month, project: Project = None, as_json: Json = False
+    organization: Organization,
+    month: Month,
+    project: Project = None,
+    csv: Csv = None,
+    encoding: CsvEncoding = Encoding.utf8,
+    as_json: Json = False,
 ) -> None:
     """Show a month of an organisation, or of one project of it."""
     path = f"/billing/statements/{organization}/{month}"
-    found = call("GET", path, query={"project": project})
+    query = {"project": project}
+    if csv is not None:
+        save(csv, fetch(path, query | {"format": "csv", "encoding": encoding.value}))
+        return
+    found = call("GET", path, query=query)
     if as_json:
         print_json(found)
         return
     _show(found["data"], ROWS, as_json=False, empty="Nothing was charged.")
     for name in ("opening", "top_ups", "adjustments", "charged", "closing"):
         typer.echo(f"{name.replace('_', ' ')}: {found[name]['rubles']}")
+    _warn(found["unknown"])
 
 
 class Kind(StrEnum):
@@ -68,13 +115,6 @@ class Kind(StrEnum):
 
     invoice = "invoice"
     act = "act"
-
-
-class Encoding(StrEnum):
-    """Of texts."""
-
-    utf8 = "utf-8"
-    cp1251 = "cp1251"
 
 
 @bills.command()
@@ -107,7 +147,7 @@ def register(
     month: Month,
     out: Annotated[Path, typer.Argument(help="The CSV file.")],
     organization: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
-    encoding: Annotated[Encoding, typer.Option(help="Of the file.")] = Encoding.utf8,
+    encoding: CsvEncoding = Encoding.utf8,
 ) -> None:
     """Write what was sold in a month, for 1C: a row for each line of each act."""
     query = {"organization": organization, "encoding": encoding.value}
@@ -127,6 +167,7 @@ def close(organization: Organization, month: Month) -> None:
     done = call("POST", f"/billing/months/{organization}/{month}/close")
     total = done["total"]["rubles"]
     typer.echo(f"The month {month} is closed: {done['requests']} requests, {total} rubles.")
+    _warn(done["unknown"])
 
 
 @bills.command()
@@ -139,17 +180,35 @@ def balance(account: Annotated[str, typer.Argument(help="project:<slug>, bank ..
 @bills.command()
 def reconcile(
     provider: Annotated[str, typer.Argument(help="Whose statement it is.")],
-    file: Annotated[Path, typer.Argument(help="CSV with day, model, and tokens or amount.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="CSV with day, model, and tokens or amount; or with call, at, model."),
+    ],
+    settle: Annotated[
+        bool, typer.Option("--settle", help="Book what differs: the ledger becomes the bill.")
+    ] = False,
+    endpoint: Annotated[
+        list[str] | None, typer.Option(help="Whose account's it is; repeat it.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="From when it is: ISO 8601 and zone.")] = None,
+    until: Annotated[str | None, typer.Option(help="Until when it is.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare a provider's statement with our charges."""
-    try:
-        text = file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise fail(f"The file {file} cannot be read: {error}") from None
-    found = call("POST", "/billing/reconciliations", {"provider": provider, "csv": text})
-    empty = f"No difference: {found['agreed']} days and models agree."
-    _show(found["data"], DIFFERENCES, as_json=as_json, empty=empty)
+    """Compare a provider's statement with our charges; with --settle, book what differs."""
+    body = {"provider": provider, "csv": _text(file), "settle": settle, "endpoints": endpoint or []}
+    span = {name: at for name, at in (("since", since), ("until", until)) if at is not None}
+    found = call("POST", "/billing/reconciliations", body | span)
+    by_call = found["calls"]
+    if by_call is None:
+        empty = f"No difference: {found['agreed']} days and models agree."
+        _show(found["data"], DIFFERENCES, as_json=as_json, empty=empty)
+    else:
+        empty = f"No difference: {found['agreed']} calls agree."
+        _show(by_call["data"], CALLS, as_json=as_json, empty=empty)
+    if settle and not as_json:
+        made = "" if by_call is None else f"{by_call['settled']} attempts made exact; "
+        rubles = found["booked"]["rubles"]
+        typer.echo(f"{made}{provider} gets {rubles} rubles more than was booked before.")
 
 
 @packages.command("check")
@@ -196,11 +255,51 @@ def add(
     typer.echo(f"Package {made['id']}: {tokens} tokens of {provider} for {paid} rubles.")
 
 
+@packages.command("set")
+def set_(
+    number: Annotated[int, typer.Argument(help="Of the package.", min=1)],
+    until: Annotated[str | None, typer.Option(help="When it expires: ISO 8601, a zone.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="For these models alone; repeat it. '' for all.")
+    ] = None,
+) -> None:
+    """Change until when a package holds, and what for."""
+    new: dict[str, Any] = {} if until is None else {"expires_at": until}
+    if model is not None:
+        new["models"] = [name for name in model if name]
+    if not new:
+        raise fail("There is nothing to change.", "`xrouter packages set --help`")
+    changed = call("PATCH", f"/billing/packages/{number}", new)
+    typer.echo(f"Package {number}: until {changed['expires_at']}, {changed['left']} tokens left.")
+
+
 @packages.command()
 def remove(number: Annotated[int, typer.Argument(help="Of the package.", min=1)]) -> None:
     """Take back the purchase of a package of which nothing was drawn."""
     call("DELETE", f"/billing/packages/{number}")
     typer.echo(f"The package {number} is removed.")
+
+
+def _text(file: Path) -> str:
+    """UTF-8, else what 1C and Excel in Russia write."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise fail(f"The file {file} cannot be read: {error}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1251", "replace")
+
+
+def _warn(unknown: int) -> None:
+    """Of what nobody knows the price of."""
+    if unknown:
+        typer.echo(
+            f"{unknown} of the requests had no price or no exchange rate, and cost nothing: "
+            "`xrouter bills sum --by model` names their models.",
+            err=True,
+        )
 
 
 def _show(

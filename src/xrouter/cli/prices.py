@@ -13,8 +13,8 @@ from xrouter.cli.output import print_json, show
 app = typer.Typer(no_args_is_help=True, help="Prices: list, add, remove, import.")
 
 COLUMNS = (
-    "id", "model", "version", "mode", "currency", "input", "output", "cached_input", "in_force",
-    "source",
+    "id", "model", "version", "mode", "currency", "input", "output", "cached_input", "cache_write",
+    "reasoning", "request", "image", "effective_from", "in_force", "source",
 )  # fmt: skip
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -39,7 +39,13 @@ def add(
     version: Annotated[str | None, typer.Option(help="A label; all versions without.")] = None,
     currency: Annotated[str, typer.Option(help="RUB, USD ...")] = "RUB",
     cached_input: Annotated[str | None, typer.Option(help="For a million cached tokens.")] = None,
+    cache_write: Annotated[str | None, typer.Option(help="For a million kept tokens.")] = None,
+    reasoning: Annotated[str | None, typer.Option(help="For a million tokens of thought.")] = None,
     request: Annotated[str, typer.Option(help="For each request.")] = "0",
+    image: Annotated[str | None, typer.Option(help="For each picture drawn.")] = None,
+    deferred: Annotated[
+        bool, typer.Option("--deferred", help="Of answers that are left for later.")
+    ] = False,
     since: Annotated[str | None, typer.Option(help="From when on; now without.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +57,11 @@ def add(
         "input": input_,
         "output": output,
         "cached_input": cached_input,
+        "cache_write": cache_write,
+        "reasoning": reasoning,
         "request": request,
+        "image": image,
+        "mode": "deferred" if deferred else "sync",
         "effective_from": since or datetime.now(UTC).isoformat(),
         "source": source,
     }

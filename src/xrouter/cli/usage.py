@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from xrouter.cli.control import call, fetch
+from xrouter.cli.control import call, every
 from xrouter.cli.output import fail, show
+from xrouter.cli.sheets import whole
 
 SUMS = (
-    "requests", "errors", "cancelled", "tokens_in", "tokens_out", "tokens_cached", "total",
+    "requests", "errors", "cancelled", "tokens_in", "tokens_out", "tokens_cached", "unknown",
+    "total",
 )  # fmt: skip
 EVENTS = (
     "at",
@@ -59,6 +61,8 @@ def usage(
     project: Only = None,
     key: Only = None,
     model: Only = None,
+    end_user: Only = None,
+    provider: Only = None,
     time_zone: Annotated[str | None, typer.Option(help="Of hours and days, UTC.")] = None,
     events: Annotated[
         int | None, typer.Option(min=1, max=MAX_EVENTS, help="Show so many single requests.")
@@ -74,6 +78,8 @@ def usage(
         "project": project,
         "key_id": key,
         "model": model,
+        "end_user": end_user,
+        "provider": provider,
     }
     if events is not None:
         rows = call("GET", "/usage", query=query | {"limit": events})["data"]
@@ -81,11 +87,10 @@ def usage(
         return
     query |= {"group_by": by, "time_zone": time_zone}
     if csv is not None:
-        save(csv, fetch("/usage/summary", query | {"format": "csv"}))
+        save(csv, whole("/usage/summary", query, len))
         return
-    sums = call("GET", "/usage/summary", query=query)
-    rows = [_flat(row) for row in sums["data"]]
-    columns = (*sums["group_by"], *SUMS)
+    rows = [_flat(row) for row in every("/usage/summary", query)]
+    columns = (*by.split(","), *SUMS)
     show(rows, columns, as_json=as_json, empty="Nothing was asked yet.")
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.usage import UsageRow
+from xrouter.control.kit.bulk import Bulk
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.usage import UsageEvent
 from xrouter.stores.journal.reader import Batch, JournalReader
@@ -21,16 +23,26 @@ from xrouter.telemetry.logs import log
 
 LIMIT = 1000
 EVERY_S = 1.0
-"""Between two batches that are not full: an event is safe in the journal meanwhile."""
+"""When nothing more was there: an event is safe in the journal meanwhile."""
 
 MOST_S = 5.0
 _MAX_INT = 2**31 - 1
 _FIELDS = UsageEvent.__struct_fields__
 _NOT_KEPT = ("charge", "end_user")
 """Fields that takers alone take in."""
-_COLUMNS = tuple(name for name in _FIELDS if name not in _NOT_KEPT)
-_KEPT = slice(len(_COLUMNS) - 1)
-_TOKENS = slice(_FIELDS.index("tokens_in"), _FIELDS.index("tokens_reasoning") + 1)
+_COUNTED = ("tokens_in", "tokens_out", "tokens_cached", "tokens_reasoning")
+_TOKENS = itemgetter(*(place for place, name in enumerate(_FIELDS) if name in _COUNTED))
+_ROWS = Bulk(
+    UsageRow,
+    [None if name in _NOT_KEPT else name for name in _FIELDS],
+    made={"tried": lambda tried: msgspec.json.encode(tried).decode() if tried else "[]"},
+)
+
+_KNOWN_OF_ARRAY = "SELECT event_id FROM usage_events WHERE event_id = ANY($1)"
+_KNOWN_OF_JSON = (
+    "SELECT event_id FROM usage_events WHERE event_id IN (SELECT value FROM json_each(?))"
+)
+"""With one parameter: writing out a thousand costs more than finding them."""
 
 Values = tuple[Any, ...]
 
@@ -67,9 +79,8 @@ class Drain:
         self._takers = takers
         self._limit = limit
         self._every_s = every_s
-        self._statement = _statement(db.dialect)
         self._one_at_a_time = asyncio.Lock()
-        self._all_new = False
+        self._all_new = self._has_more = False
 
     async def run(self) -> None:
         """Until cancelled. Failures are logged once and tried again, ever more slowly."""
@@ -91,13 +102,14 @@ class Drain:
                 if failing:
                     log.info("usage_drained_again")
                 wait_s, failing = self._every_s, False
-            if moved < self._limit:
+            if not moved or not self._has_more:
                 await asyncio.sleep(wait_s)
 
     async def drain_once(self) -> int:
         """Move one batch; the number of events in it. Raises DatabaseError, OSError."""
         async with self._one_at_a_time:
             batch = await asyncio.to_thread(self._reader.batch, self._limit)
+            self._has_more = not batch.whole
             if batch.position:
                 all_new, self._all_new = self._all_new, False
                 if batch.events:
@@ -133,8 +145,7 @@ class Drain:
             new = events if all_new else await _missing(session, events)
             if not new:
                 return
-            rows = [_row(event) for event in new]
-            await (await session.connection()).exec_driver_sql(self._statement, rows)
+            await _ROWS.write(session, _rows(new))
             for taker in self._takers:
                 await taker.take(session, new)
 
@@ -142,28 +153,24 @@ class Drain:
 async def _missing(session: AsyncSession, events: Sequence[UsageEvent]) -> Sequence[UsageEvent]:
     """The events that the database has not, each once."""
     by_id = {event.event_id: event for event in events}
-    query = select(UsageRow.event_id).where(UsageRow.event_id.in_(list(by_id)))
-    for event_id in await session.scalars(query):
+    connection = await session.connection()
+    if connection.dialect.name == "postgresql":
+        found = await connection.exec_driver_sql(_KNOWN_OF_ARRAY, (list(by_id),))
+    else:
+        text = msgspec.json.encode(list(by_id)).decode()
+        found = await connection.exec_driver_sql(_KNOWN_OF_JSON, (text,))
+    for event_id in found.scalars():
         del by_id[event_id]
     return list(by_id.values())
 
 
-def _statement(dialect: str) -> str:
-    """Written out, for the driver itself: building it for each row costs more than the row."""
-    marks = [f"${n}" if dialect == "postgresql" else "?" for n in range(1, len(_COLUMNS) + 1)]
-    return (
-        f"INSERT INTO {UsageRow.__tablename__} ({', '.join(_COLUMNS)}) "  # noqa: S608 - our names
-        f"VALUES ({', '.join(marks)})"
-    )
-
-
-def _row(event: UsageEvent) -> Values:
-    """The values of an event, in the order of its columns; `tried` is the last."""
-    values = msgspec.structs.astuple(event)
-    if max(values[_TOKENS]) > _MAX_INT or min(values[_TOKENS]) < -_MAX_INT:
-        values = msgspec.structs.astuple(_storable(event))
-    tried = msgspec.json.encode(event.tried).decode() if event.tried else "[]"
-    return (*values[_KEPT], tried)
+def _rows(events: Sequence[UsageEvent]) -> list[Values]:
+    """The values of events, numbers that both databases take among them."""
+    rows = list(map(msgspec.structs.astuple, events))
+    tokens = list(chain.from_iterable(map(_TOKENS, rows)))
+    if max(tokens) > _MAX_INT or min(tokens) < -_MAX_INT:
+        return [msgspec.structs.astuple(_storable(event)) for event in events]
+    return rows
 
 
 def _is_odd(event: UsageEvent) -> bool:

@@ -29,7 +29,10 @@ _MOST_DIGITS = 30
 
 
 class Part(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one attempt of a request costs, counted as in Charge. model: our id of it."""
+    """What one attempt of a request costs, counted as in Charge. model: our id of it.
+
+    calls: made by it; upstream_ids: those of them that the provider has named.
+    """
 
     provider: str
     endpoint: str
@@ -43,6 +46,8 @@ class Part(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rate: int | None = None
     price_id: int | None = None
     is_estimated: bool = False
+    calls: int = 1
+    upstream_ids: tuple[str, ...] = ()
 
     @property
     def is_known(self) -> bool:
@@ -55,9 +60,10 @@ class Charge(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     cost: what the provider takes; margin, vat: put on it; total: the sum. currency, rate: by which
     it was counted (billionths of a ruble for one unit), None where the price or the rate is
-    unknown, and all is 0. told: the provider named the cost itself. parts: by attempt, where it is
-    not that of the target that has answered alone; then currency, rate and price_id are those of
-    the last one, and the cost is the sum of those that are known.
+    unknown, and all is 0. told: the provider named the cost itself. calls: that the provider
+    counts. parts: by attempt, where it is not one call to the target that has answered; then
+    currency, rate and price_id are those of the last one, and the cost is the sum of those that
+    are known.
     """
 
     cost: int = 0
@@ -69,6 +75,7 @@ class Charge(Struct, frozen=True, kw_only=True, omit_defaults=True):
     price_id: int | None = None
     told: bool = False
     is_estimated: bool = False
+    calls: int = 1
     parts: tuple[Part, ...] = ()
 
     @property
@@ -120,6 +127,7 @@ def charge_of(
         price_id=price.id,
         told=units is not None,
         is_estimated=usage.estimated and units is None,
+        calls=max(1, requests),
     )
 
 
@@ -133,6 +141,10 @@ def on_top(cost: int, tenant: Tenant | None) -> tuple[int, int]:
 
 def _amount(usage: Usage, price: Price, images: int, requests: int) -> int:
     """Millionths of billionths of the currency's unit: amounts are for a million tokens."""
+    asked, said = usage.prompt_tokens, usage.completion_tokens
+    special = usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens
+    if not special and 0 <= asked <= MOST_TOKENS and 0 <= said <= MOST_TOKENS:
+        return asked * price.input + said * price.output + _beside(price, images, requests)
     prompt, answer = _believed(usage.prompt_tokens), _believed(usage.completion_tokens)
     cached = min(_believed(usage.cached_tokens), prompt)
     written = min(_believed(usage.cache_write_tokens or 0), prompt - cached)
@@ -143,8 +155,15 @@ def _amount(usage: Usage, price: Price, images: int, requests: int) -> int:
         + written * _either(price.cache_write, price.input)
         + (answer - thought) * price.output
         + thought * _either(price.reasoning, price.output)
-        + (max(0, requests) * price.request + max(0, images) * (price.image or 0)) * MILLION
+        + _beside(price, images, requests)
     )
+
+
+def _beside(price: Price, images: int, requests: int) -> int:
+    """What is not counted in tokens."""
+    if not images and not price.request:
+        return 0
+    return (max(0, requests) * price.request + max(0, images) * (price.image or 0)) * MILLION
 
 
 def _either(special: int | None, usual: int) -> int:

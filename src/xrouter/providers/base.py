@@ -25,7 +25,7 @@ from typing import ClassVar
 from msgspec import Struct
 
 from xrouter.domain.abilities import Features
-from xrouter.domain.answer import ChatAnswer, ChatDelta
+from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
 from xrouter.domain.catalog import Endpoint, ModelDescription
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
@@ -297,6 +297,13 @@ class BaseAPIAdapter(ABC):
 
     def chores(self, now: float) -> Errand[None] | None:  # noqa: ARG002
         """What should be done now and then (`now` in unix seconds): deleting old files, ..."""
+        return None
+
+    def afterwards(self, call: str) -> Errand[Usage | None] | None:  # noqa: ARG002
+        """Ask what a call has used and cost that is over, by the provider's name of it.
+
+        Returns None as long as the provider does not know it. None where it cannot be asked.
+        """
         return None
 
     @abstractmethod

@@ -42,6 +42,7 @@ class AnthropicSimulator(Simulator):
     """
 
     name: ClassVar[str] = "anthropic"
+    call_headers: ClassVar[tuple[str, ...]] = ("request-id",)
     stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
     environment: ClassVar[dict[str, str]] = {
         "ANTHROPIC_API_KEY": "sk-ant-sandbox",

@@ -84,13 +84,18 @@ class Sandbox:
         sighting = self.seen.begin(simulator.name, request)
         sighting.fault = None if fault is None else fault.kind
         try:
-            await _answer(simulator, request, fault, Delivery(connection, send, sighting))
+            delivery = Delivery(connection, send, sighting)
+            await _answer(self.bill, simulator, request, fault, delivery)
         finally:
             self.seen.end()
 
 
 async def _answer(
-    simulator: Simulator, request: SandboxRequest, fault: Fault | None, delivery: Delivery
+    bill: Bill,
+    simulator: Simulator,
+    request: SandboxRequest,
+    fault: Fault | None,
+    delivery: Delivery,
 ) -> None:
     connection = delivery.connection
     if fault is not None and fault.kind == "refuse":
@@ -101,17 +106,21 @@ async def _answer(
         if await connection.pause(fault.delay_s):
             return delivery.left()
         fault = None
+    headers: dict[str, str] = {}
     if fault is not None and replaces(fault, request):
         response = instead(fault, simulator, request)
     else:
-        response = await simulator.handle(request)
+        with bill.of(headers, simulator.call_headers):
+            response = await simulator.handle(request)
+            headers |= response.headers
         response = response if fault is None else altered(fault, simulator, response)
     try:
         return await delivery.deliver(response, fault)
     finally:
         delivery.note_frames()
         if response.on_close is not None:
-            response.on_close(told(fault, delivery.sent))
+            with bill.of(headers, simulator.call_headers):
+                response.on_close(told(fault, delivery.sent))
 
 
 async def _plain(connection: Connection, send: Send, response: SandboxResponse) -> None:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from typing_extensions import override
 
 from xrouter.sandbox.kit import Charge
 
 LINES_KEPT = 10_000
+COLUMNS = ("call", "at", "model", "tokens_in", "tokens_out")
+
+
+class _Call(Struct):
+    """A line with the provider's name of the call. at: unix seconds."""
+
+    name: str
+    at: float
+    charge: Charge
 
 
 class Bill(list[Charge]):
@@ -18,10 +34,26 @@ class Bill(list[Charge]):
     def __init__(self) -> None:
         super().__init__()
         self._totals: dict[tuple[str, str], dict[str, int]] = {}
+        self._written = 0
+        self._calls: deque[_Call] = deque(maxlen=LINES_KEPT)
+
+    @contextmanager
+    def of(self, headers: Mapping[str, str], names: Sequence[str]) -> Iterator[None]:
+        """Lines that are written here are of the call whose answer has, or gets, these headers.
+
+        names: of those that name the call, the best first. Nothing else may be written in between.
+        """
+        before = self._written
+        yield
+        new = self._written - before
+        for charge in self[-new:] if new else ():
+            named = next((headers[name] for name in names if headers.get(name)), "")
+            self._calls.append(_Call(named or f"line-{self._written}", time.time(), charge))
 
     @override
     def append(self, charge: Charge, /) -> None:
         """Write a line. The oldest lines go when there are too many; totals keep them."""
+        self._written += 1
         super().append(charge)
         if len(self) > 2 * LINES_KEPT:
             del self[:-LINES_KEPT]
@@ -37,6 +69,18 @@ class Bill(list[Charge]):
         """Begin a new bill."""
         super().clear()
         self._totals.clear()
+        self._calls.clear()
+
+    def statement(self, provider: str) -> str:
+        """The last lines as a provider's statement by call (CSV), oldest first."""
+        text = io.StringIO()
+        table = csv.writer(text, delimiter=";", lineterminator="\n")
+        table.writerow(COLUMNS)
+        for call in self._calls:
+            of = call.charge
+            if of.provider == provider:
+                table.writerow([call.name, call.at, of.model, of.tokens_in, of.tokens_out])
+        return text.getvalue()
 
     def report(self) -> dict[str, Any]:
         """`charges`: the last lines, oldest first; `totals`: a row for each provider and model."""

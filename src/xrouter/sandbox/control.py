@@ -12,7 +12,8 @@ from xrouter.sandbox.seen import SeenLog
 
 ROUTES = {
     "GET /": "this",
-    "GET /_sandbox/bill": "what was charged: lines, and totals by provider and model",
+    "GET /_sandbox/bill": "what was charged: lines, and totals by provider and model;"
+    " with ?provider=<name>: that one's statement by call, as CSV",
     "DELETE /_sandbox/bill": "begin a new bill",
     "GET /_sandbox/faults": "the faults in waiting",
     "POST /_sandbox/faults": "add one: {provider, kind, times, after, delay_s, status,"
@@ -78,8 +79,12 @@ class Control:
         }
         return json_response(index)
 
-    def _show_bill(self, _: SandboxRequest) -> SandboxResponse:
-        return json_response(self._bill.report())
+    def _show_bill(self, request: SandboxRequest) -> SandboxResponse:
+        provider = request.query.get("provider")
+        if provider is None:
+            return json_response(self._bill.report())
+        text = self._bill.statement(provider)
+        return SandboxResponse(headers={"content-type": "text/csv"}, body=text.encode())
 
     def _clear_bill(self, _: SandboxRequest) -> SandboxResponse:
         self._bill.clear()

@@ -68,10 +68,12 @@ class Charge(Struct):
 class Simulator(ABC):
     """One provider. `name` is its prefix in the sandbox's URL: http://host:port/<name>/...
 
-    stream_type: content type of its streams, for faults that start one.
+    stream_type: content type of its streams, for faults that start one. call_headers: headers of
+    its answers that name the call, the best first.
     """
 
     name: ClassVar[str]
+    call_headers: ClassVar[tuple[str, ...]] = ("x-request-id",)
     stream_type: ClassVar[str] = "text/event-stream"
 
     environment: ClassVar[dict[str, str]] = {}

@@ -168,7 +168,7 @@ class OpenAISimulator(Simulator):
     def _transcript(self, request: SandboxRequest, key: str) -> SandboxResponse:
         _check_paid(request, key)
         response, model, tokens = hear(request, partial(_model_for, "transcription"))
-        self._charge(model, "transcription", 0, tokens, key)
+        self._charge(model, "transcription", *tokens, key)
         return response
 
     def _moderation(self, request: SandboxRequest, key: str) -> SandboxResponse:

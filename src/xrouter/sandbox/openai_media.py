@@ -52,6 +52,9 @@ _SOUNDS = {
 }
 _INPUT_MAX = 4096
 
+_SOUND = 10
+"""Tokens of any recording: each is a second long."""
+
 _HEARD = frozenset(
     {
         "file", "model", "language", "prompt", "response_format", "temperature", "stream",
@@ -156,8 +159,10 @@ def speak(body: Body, model: Model) -> tuple[SandboxResponse, int]:
 
 def hear(
     request: SandboxRequest, model_of: Callable[[Body], Model]
-) -> tuple[SandboxResponse, Model, int]:
-    """POST /v1/audio/transcriptions and translations: the text, who wrote it, and its tokens."""
+) -> tuple[SandboxResponse, Model, tuple[int, int]]:
+    """POST /v1/audio/transcriptions and translations: the text, who wrote it, and the tokens of
+    the sound and of the text. Whisper counts seconds.
+    """
     parts = form_of(request)
     strange = sorted(parts.keys() - _HEARD)
     if strange:
@@ -181,15 +186,24 @@ def hear(
             param="response_format",
         )
     text = f"This is {model.id}. You said: {parts['file'].filename}"
-    tokens = count_tokens(text)
+    tokens = 0 if model.id.startswith("whisper") else _SOUND, count_tokens(text)
     if wanted in ("text", "srt", "vtt"):
         headers = {"content-type": "text/plain; charset=utf-8"}
         return SandboxResponse(headers=headers, body=_subtitles(text, wanted)), model, tokens
-    usage: Body = {"type": "duration", "seconds": 1}
-    told: Body = {"text": text, "usage": usage}
+    told: Body = {"text": text, "usage": _heard(*tokens)}
     if wanted == "verbose_json":
         told |= {"task": "transcribe", "language": "english", "duration": 1.0, "segments": []}
     return json_response(told), model, tokens
+
+
+def _heard(sound: int, text: int) -> Body:
+    if not sound:
+        return {"type": "duration", "seconds": 1}
+    return {
+        "type": "tokens", "input_tokens": sound, "output_tokens": text,
+        "total_tokens": sound + text,
+        "input_token_details": {"text_tokens": 0, "audio_tokens": sound},
+    }  # fmt: skip
 
 
 def _subtitles(text: str, wanted: str) -> bytes:

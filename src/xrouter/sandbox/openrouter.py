@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import uuid4
 
+from msgspec import Struct
 from typing_extensions import override
 
 from xrouter.sandbox.kit import Charge, SandboxRequest, SandboxResponse, Simulator, json_response
@@ -32,11 +33,14 @@ class OpenRouterSimulator(Simulator):
 
     Chat, embeddings, pictures, speech; models with prices, the key, credits, generations.
     Keys start with sk-or-v1-sandbox; ...-empty has no credits, ...-busy has too much running,
-    ...-management sees the credits and may ask no model. The mark [[fail:N]] in what the user says
+    ...-management sees the credits and may ask no model. A generation is told to the key that has
+    asked for it, when it is over, and not the first time that it is asked for: it takes a moment to
+    be written down. The mark [[fail:N]] in what the user says
     makes an answer fail with code N under status 200, whole or in the stream; [[moderated]]: 403.
     """
 
     name: ClassVar[str] = "openrouter"
+    call_headers: ClassVar[tuple[str, ...]] = (GENERATION,)
     environment: ClassVar[dict[str, str]] = {
         "OPENROUTER_API_KEY": "sk-or-v1-sandbox",
         "OPENROUTER_BASE_URL": "{origin}/openrouter/api/v1",
@@ -45,7 +49,7 @@ class OpenRouterSimulator(Simulator):
     def __init__(self, bill: list[Charge]) -> None:
         super().__init__(bill)
         self._spent = Decimal(0)
-        self._generations: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._generations: OrderedDict[str, _Generation] = OrderedDict()
         self._reads: dict[str, Callable[[SandboxRequest, str], SandboxResponse]] = {
             "/key": self._account,
             "/auth/key": self._account,
@@ -120,11 +124,16 @@ class OpenRouterSimulator(Simulator):
             {"data": {"total_credits": _CREDITS, "total_usage": float(self._spent)}}
         )
 
-    def _generation(self, request: SandboxRequest, _key: str) -> SandboxResponse:
-        found = self._generations.get(request.query.get("id", ""))
-        if found is None:
-            raise Failure(404, f"Generation {request.query.get('id')} not found")
-        return json_response({"data": found})
+    def _generation(self, request: SandboxRequest, key: str) -> SandboxResponse:
+        name = request.query.get("id", "")
+        if not name:
+            raise Failure(400, "Invalid input")
+        found = self._generations.get(name)
+        if found is None or found.key != key or not found.is_written:
+            if found is not None and found.key == key:
+                found.is_written = True
+            raise Failure(404, f"Generation {name} not found")
+        return json_response({"data": found.data})
 
     def _chat(self, body: dict[str, Any], key: str) -> SandboxResponse:
         chat = Chat(body)
@@ -142,6 +151,7 @@ class OpenRouterSimulator(Simulator):
             told = max(0, min(sent - 1, len(costs)))
             spent = costs[told - 1] if told else 0
             self._charge(key, model, "chat", turn.prompt, spent, generation=turn.id, streamed=True)
+            self._generations[turn.id].data["cancelled"] = told < len(costs)
 
         return SandboxResponse(
             headers={"content-type": self.stream_type} | headers,
@@ -185,21 +195,33 @@ class OpenRouterSimulator(Simulator):
         )
         if generation is None:
             return
-        self._generations[generation] = {
+        data = {
             "id": generation,
             "model": model.id,
             "provider_name": model.author,
+            "api_type": "completions",
             "streamed": streamed,
+            "cancelled": False,
             "tokens_prompt": tokens_in,
             "tokens_completion": tokens_out,
             "native_tokens_prompt": tokens_in,
             "native_tokens_completion": tokens_out,
+            "native_tokens_cached": 0,
             "total_cost": float(cost),
             "usage": float(cost),
             "is_byok": False,
         }
+        self._generations[generation] = _Generation(key, data)
         if len(self._generations) > _GENERATIONS_MAX:
             self._generations.popitem(last=False)
+
+
+class _Generation(Struct):
+    """Of whom it is, and what is told of it."""
+
+    key: str
+    data: dict[str, Any]
+    is_written: bool = False
 
 
 def _key_of(request: SandboxRequest) -> str:

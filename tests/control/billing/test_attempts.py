@@ -31,6 +31,8 @@ FIRST = Part(
     rate=80 * BILLION,
     price_id=5,
     is_estimated=True,
+    calls=3,
+    upstream_ids=("far-1", "far-2"),
 )
 LAST = Part(
     provider="acme",
@@ -72,6 +74,7 @@ async def attempts(book: Book) -> Sequence[ChargeAttemptRow]:
 
 def values(row: ChargeAttemptRow) -> Part:
     found = {name: getattr(row, name) for name in Part.__struct_fields__ if name != "tokens_cached"}
+    found["upstream_ids"] = tuple((row.upstream_ids or "").split())
     return Part(**found)
 
 
@@ -102,6 +105,14 @@ async def test_one_attempt_alone_has_no_row(book: Book) -> None:
     await book.take(asked(700, charge=replace(charge(700), price_id=9)))
     assert await attempts(book) == []
     assert [row.price_id for row in await book.charges()] == [9]
+
+
+async def test_several_calls_of_one_attempt_are_a_row_that_says_so(book: Book) -> None:
+    await book.take(asked(700, charge=replace(charge(700), calls=3)))
+    (row,) = await attempts(book)
+    assert (row.number, row.calls, row.upstream_ids) == (1, 3, None)
+    assert (row.tokens_in, row.tokens_out, row.cost) == (10, 5, 700)
+    await book.check()
 
 
 async def test_the_one_that_is_charged_need_not_be_the_one_that_was_asked_last(book: Book) -> None:

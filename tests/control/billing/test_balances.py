@@ -31,6 +31,8 @@ async def rows(api: Api, balance: dict[str, int], **more: Any) -> list[tuple[Any
 
 async def test_what_is_left_is_compared_by_the_providers_names(api: Api) -> None:
     await api.acme()
+    for name in ("One-2-Max", "x", "Lite-2", "Lite", "gone"):
+        await api.acme_model(name)
     one = await package(api, 100, "acme/One-2-Max")
     two = await package(api, 50, "acme/One-2-Max", "acme/x")
     lite = await package(api, 7, "acme/Lite-2", "acme/Lite")
@@ -51,6 +53,7 @@ async def test_packages_are_those_of_the_endpoint(api: Api) -> None:
     await api.acme()
     standby = {"name": "standby", "base_url": "https://b.test", "credential": {"api_key": "b"}}
     await api.ask("POST", "/providers/acme/endpoints", json=standby, status=201)
+    await api.acme_model("one")
     mine = await package(api, 4, "acme/one", endpoint="standby")
     assert await rows(api, {"one": 4}) == [("one", [], 0, 4, -4)]
     assert await rows(api, {"one": 4}, endpoint="standby") == [("one", [mine], 4, 4, 0)]
@@ -89,6 +92,7 @@ async def test_the_provider_itself_is_asked(real: Api) -> None:
             "options": {"scope": "GIGACHAT_API_B2B", "auth_url": f"{url}/gigachat/api/v2/oauth"},
         }
         await real.ask("POST", "/providers", json=given, status=201)
+        await real.ask("POST", "/models/sync")
         mine = {"provider": "gigachat", "models": ["gigachat/GigaChat-2"], "bought": 5, "paid": "1"}
         mine |= {"expires_at": "2127-01-01T00:00:00Z"}
         await real.ask("POST", "/billing/packages", json=mine, status=201)

@@ -105,10 +105,42 @@ async def test_the_sums_are_those_of_the_raw_rows(api: Api, book: Book) -> None:
         )
 
 
+async def test_sums_come_in_pages(api: Api, book: Book) -> None:
+    await book.take(*(asked(10 * n, end_user=f"u{n}") for n in range(1, 6)))
+    seen: list[str] = []
+    after: int | None = 0
+    while after is not None:
+        params = {"group_by": "end_user", "limit": 2, "after": after}
+        page = await api.ask("GET", "/billing/summary", params=params)
+        seen += [row["group"] for row in page["data"]]
+        after = page["next"]
+    assert seen == ["u5", "u4", "u3", "u2", "u1"]
+    one = await api.ask("GET", "/billing/summary", params={"group_by": "day", "limit": 1})
+    assert (len(one["data"]), one["next"]) == (1, None)
+
+
 async def test_unknown_prices_are_counted(api: Api, book: Book) -> None:
     await book.take(asked(charge=UNKNOWN), asked(10))
     (row,) = (await api.ask("GET", "/billing/summary"))["data"]
     assert (row["requests"], row["unknown"]) == (2, 1)
+
+
+async def test_statements_and_months_tell_what_had_no_price(api: Api, book: Book) -> None:
+    await book.take(asked(charge=UNKNOWN), asked(charge=UNKNOWN), asked(10))
+
+    found = await api.ask("GET", "/billing/statements/alfa/2026-01")
+    assert (found["requests"], found["unknown"]) == (3, 2)
+    assert [row["unknown"] for row in found["data"]] == [2]
+    reply = await api.http.get("/control/v1/billing/statements/alfa/2026-01?format=csv")
+    assert [line.split(";")[-1] for line in reply.text.splitlines()] == [
+        "Запросов без цены",
+        "2",
+        "2",
+    ]
+    (before,) = (await api.ask("GET", "/billing/months/alfa"))["data"]
+    closed = await api.ask("POST", "/billing/months/alfa/2026-01/close")
+    (after,) = (await api.ask("GET", "/billing/months/alfa"))["data"]
+    assert [month["unknown"] for month in (before, closed, after)] == [2, 2, 2]
 
 
 async def test_a_statement_adds_up(api: Api, book: Book) -> None:
@@ -134,6 +166,24 @@ async def test_a_statement_adds_up(api: Api, book: Book) -> None:
     await api.error("GET", "/billing/statements/ghosts/2026-01", status=404)
     await api.error("GET", "/billing/statements/default/2026-01?project=alfa-bot", status=404)
     await api.error("GET", "/billing/statements/alfa/2026-13", status=400)
+
+
+async def test_months_stay_in_the_time_zone_in_which_they_were_charged(
+    api: Api, book: Book
+) -> None:
+    path, east = "/organizations/alfa", {"time_zone": "Asia/Vladivostok", "name": "Alfa"}
+    await book.take(asked(charge=UNKNOWN))
+    await api.ask("PATCH", path, json=east)
+    await api.ask("PATCH", path, json={"time_zone": "Europe/Moscow"})
+    edge = datetime(2026, 1, 31, 20, tzinfo=UTC).timestamp()  # February in Vladivostok
+    await book.take(asked(700, at=edge))
+
+    error = await api.error("PATCH", path, json=east, status=409)
+
+    assert error["code"] == "time_zone_in_use"
+    await api.ask("PATCH", path, json={"time_zone": "Europe/Moscow", "name": "Alfa"})
+    found = await api.ask("GET", "/billing/statements/alfa/2026-01")
+    assert found["charged"] == found["data"][0]["total"]
 
 
 async def test_a_closed_month_does_not_change(api: Api, book: Book) -> None:
@@ -167,6 +217,26 @@ async def test_months_close_behind_one_another(api: Api, book: Book) -> None:
     assert [row.month for row in await book.charges()] == ["2026-03"]
 
 
+async def test_nothing_is_booked_before_a_month_that_is_closed(api: Api, book: Book) -> None:
+    path, february = "/billing/months/alfa", datetime(2026, 2, 10, tzinfo=UTC).timestamp()
+    await book.take(asked(100), asked(10, at=february))
+    error = await api.error("POST", f"{path}/2026-02/close", status=409)
+    assert (error["code"], error["hint"]) == ("earlier_month_open", "Close 2026-01 first.")
+    for month in ("2026-01", "2026-02"):
+        await api.ask("POST", f"{path}/{month}/close")
+    before = await api.ask("GET", "/billing/statements/alfa/2026-01")
+    given = {"project": "alfa-bot", "amount": "5", "at": NOON - 40 * DAY}
+
+    key = {"idempotency-key": "late"}
+    error = await api.error("POST", "/billing/top-ups", json=given, headers=key, status=409)
+    await book.take(asked(7, at=NOON - 40 * DAY))
+
+    assert error["code"] == "month_closed"
+    assert await api.ask("GET", "/billing/statements/alfa/2026-01") == before
+    assert (await book.charges())[-1].month == "2026-03"
+    await book.check()
+
+
 @pytest.mark.usefixtures("book")
 async def test_a_month_that_is_not_over_stays_open(db: Database) -> None:
     ends = datetime(2026, 1, 31, 21, tzinfo=UTC).timestamp()  # midnight in Moscow
@@ -183,7 +253,7 @@ async def test_a_statement_as_1c_reads_it(api: Api, book: Book) -> None:
     assert reply.content.startswith(b"\xef\xbb\xbf")
     head, row, last = reply.content.decode("utf-8-sig").splitlines()
     assert head.startswith("Проект;Модель;")
-    assert row.endswith(";0,00000077;0,000000154;0,000000924")
+    assert row.endswith(";0,00000077;0,000000154;0,000000924;0")
     assert row.startswith("alfa-bot;acme/one;;1;")
     assert last.startswith("Итого;;;1;")
     english = await api.http.get(

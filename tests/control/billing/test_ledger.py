@@ -108,6 +108,21 @@ async def test_an_adjustment_moves_money(api: Api) -> None:
     await api.error("POST", "/billing/adjustments", json=other, headers=headers, status=400)
 
 
+async def test_money_does_not_go_to_accounts_of_nobody(api: Api, book: Book) -> None:
+    await api.acme()
+    await book.take(asked(700, provider="gone"))
+    given, path = {"source": "bank", "amount": "10", "memo": "paid"}, "/billing/adjustments"
+    for number, target in enumerate(("provider:acme", "provider:gone")):
+        headers = {"idempotency-key": f"p-{number}"}
+        await api.ask("POST", path, json=given | {"target": target}, headers=headers)
+    for target in ("provider:typo", "package:1"):
+        headers = {"idempotency-key": "p-9"}
+        error = await api.error(
+            "POST", path, json=given | {"target": target}, headers=headers, status=400
+        )
+        assert error["code"] == f"{target.partition(':')[0]}_not_found"
+
+
 @pytest.mark.usefixtures("book")
 async def test_a_transfer_is_taken_back_once(api: Api) -> None:
     await top_up(api)

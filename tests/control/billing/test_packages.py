@@ -106,6 +106,7 @@ async def test_a_package_for_something_else_is_left_alone(
     if "endpoint" in package:
         spare = {"name": "spare", "base_url": "https://spare.test", "credential": {"api_key": "k"}}
         await api.ask("POST", "/providers/acme/endpoints", json=spare, status=201)
+    await api.acme_model("two")
     await bought(api, 100, **package)
     await book.take(asked(), asked(cached=True, provider="acme"), asked(provider="other"))
     assert await left(api) == [100]
@@ -136,6 +137,7 @@ async def test_two_that_draw_at_once_never_draw_the_same(api: Api, book: Book) -
 
 async def test_packages_are_kept_in_order(api: Api, book: Book) -> None:
     await api.acme()
+    await api.acme_model("one")
     made = await bought(api, 100, "50", models=["acme/one"])
     path = f"/billing/packages/{made['id']}"
     assert await api.ask("GET", path) == made
@@ -144,6 +146,7 @@ async def test_packages_are_kept_in_order(api: Api, book: Book) -> None:
     assert changed == made | {"models": []}
     await api.error("PATCH", path, json={"expires_at": NOON - 2 * DAY}, status=400)
     await api.error("PATCH", path, json={"left": 1000}, status=400)
+    await api.error("PATCH", path, json={"models": ["acme/typo"]}, status=400)
     await book.take(asked())
     assert (await api.error("DELETE", path, status=409))["code"] == "package_in_use"
     other = await bought(api, 5)
@@ -160,6 +163,7 @@ async def test_packages_are_kept_in_order(api: Api, book: Book) -> None:
     [
         {"provider": "nobody"},
         {"endpoint": "nowhere"},
+        {"models": ["acme/typo"]},
         {"bought": 0},
         {"paid": "-1"},
         {"paid": 1},

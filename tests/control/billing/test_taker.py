@@ -4,7 +4,9 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
@@ -13,12 +15,16 @@ from tests.control.billing.conftest import NOON, Book, asked, charge
 from typing_extensions import override
 
 from xrouter.control.billing.closing import Months
+from xrouter.control.billing.draw import Attempt, Drawn
+from xrouter.control.billing.owners import Calendar
 from xrouter.control.billing.taker import Charges
 from xrouter.control.db.engine import Database
 from xrouter.control.db.errors import DatabaseError
+from xrouter.control.db.tables.billing import ClosedMonthRow
 from xrouter.control.drain import Drain, Taker
 from xrouter.domain.answer import Usage
 from xrouter.domain.catalog import Price
+from xrouter.domain.limits import Tenant
 from xrouter.domain.money import (
     BILLION,
     MILLION,
@@ -103,6 +109,63 @@ async def test_the_month_is_the_organisations(book: Book, db: Database) -> None:
         )
     await book.take(asked(at=last - 6 * 3600, event_id="Z"))
     assert (await book.charges())[-1].month == "2026-02"
+
+
+async def test_what_comes_late_is_booked_in_the_first_open_month(book: Book, db: Database) -> None:
+    """Of its own organisation; charges keep the moment at which they were made."""
+    async with db.write() as session:
+        for owner, month in (("alfa", "2026-01"), ("alfa", "2026-02"), ("default", "2026-01")):
+            closed = {"organization": owner, "month": month, "author": "a"}
+            session.add(ClosedMonthRow(**closed, total=0, requests=0))
+    alfa = asked(event_id="1")
+    ghost = asked(event_id="2", project="ghost")
+    later = asked(event_id="3", at=NOON + 60 * 86_400)
+    early = asked(event_id="4", at=NOON - 31 * 86_400)
+    await book.take(alfa, ghost, later, early)
+    rows = {row.event_id: (row.month, row.at) for row in await book.charges()}
+    assert rows == {
+        "1": ("2026-03", alfa.at),
+        "2": ("2026-02", ghost.at),
+        "3": ("2026-03", later.at),
+        "4": ("2026-03", early.at),
+    }
+    zone = ZoneInfo("Europe/Moscow")
+    begins = {line.transfer: line.at for line in await book.lines()}
+    assert begins == {
+        "1": datetime(2026, 3, 1, tzinfo=zone).timestamp(),
+        "2": datetime(2026, 2, 1, tzinfo=zone).timestamp(),
+        "3": later.at,
+        "4": datetime(2026, 3, 1, tzinfo=zone).timestamp(),
+    }
+    await book.check()
+
+
+def test_plain_charges_become_what_all_others_do() -> None:
+    """They go a shorter way."""
+    rng = random.Random(5)
+    amounts = [0, 1, 700, 10**17]
+    events = []
+    for _ in range(300):
+        cost, margin, vat = (rng.choice(amounts) for _ in range(3))
+        given = Charge(
+            cost=cost,
+            margin=margin,
+            vat=vat,
+            total=cost + margin + vat,
+            currency=RUBLE,
+            rate=rng.choice([None, BILLION]),
+            is_estimated=rng.random() < 0.5,
+        )
+        provider = rng.choice(["acme", "other", None])
+        events.append(asked(charge=given, provider=provider, at=NOON + rng.uniform(-4e6, 4e6)))
+    owner = Tenant(project="alfa-bot", organization="alfa", time_zone="Europe/Moscow")
+    month = Calendar({"alfa": {"2026-01"}})
+    drawn = {("another", 1): Drawn(1, 1, {})}  # makes all of them take the longer way
+
+    def booked(drawn: dict[Attempt, Drawn]) -> object:
+        return Charges()._booked(events, {"alfa-bot": owner}, month, drawn)
+
+    assert booked({}) == booked(drawn)
 
 
 @pytest.mark.parametrize("at", [-1e18, 1e18, 0.0])

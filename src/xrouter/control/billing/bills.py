@@ -24,7 +24,7 @@ from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.billing import ChargeRow, ClosedMonthRow
 from xrouter.control.db.tables.people import OrganizationRow
 from xrouter.control.kit.actor import actor
-from xrouter.control.kit.schemas import MAX_PAGE, Page
+from xrouter.control.kit.schemas import Page
 from xrouter.control.people import access
 
 READ = "bills.read"
@@ -49,23 +49,30 @@ class Bills:
         return Page(data=data, next=data[-1].event_id if len(found) > limit else None)
 
     async def summary(self, wanted: BillQuery) -> BillOut:
-        """Sums by group; at most a thousand groups, or four hundred days.
+        """Sums by group, a page of them; of days the last four hundred at most.
 
         Days are those of the organisation that is asked for, else Moscow's.
         """
-        group_by = wanted.group_by
-        limit = _QUARTERS if group_by == "day" else MAX_PAGE
+        group_by, limit = wanted.group_by, wanted.limit
+        page = (0, _QUARTERS) if group_by == "day" else (wanted.after, limit + 1)
         async with self._db.read() as session:
             visible = await access.slugs(session, READ)
-            found = await repository.summary(session, wanted, visible, group_by, limit)
+            found = await repository.summary(
+                session, wanted, visible, group_by, after=page[0], limit=page[1]
+            )
             zone = _TIME_ZONE
             if group_by == "day" and wanted.organization is not None:
                 owner = await access.organization(session, wanted.organization, READ)
                 zone = owner.time_zone
         rows = [(row[0], [int(each) for each in tuple(row)[1:]]) for row in found]
         if group_by == "day":
-            rows = _days(rows, zone)
-        return BillOut(group_by=group_by, data=[_sums(group, sums) for group, sums in rows])
+            days = [_sums(day, sums) for day, sums in _days(rows, zone)]
+            return BillOut(group_by=group_by, data=days)
+        return BillOut(
+            group_by=group_by,
+            data=[_sums(group, sums) for group, sums in rows[:limit]],
+            next=wanted.after + limit if len(rows) > limit else None,
+        )
 
     async def statement(self, organization: str, month: str, project: str | None) -> StatementOut:
         """A month of an organisation, or of one project of it. Raises NotFound."""
@@ -90,6 +97,7 @@ class Bills:
             time_zone=owner.time_zone,
             is_closed=closed is not None,
             requests=sum(row.requests for row in rows),
+            unknown=sum(row.unknown for row in rows),
             opening=money(opening),
             top_ups=money(top_ups),
             adjustments=money(others),
@@ -153,12 +161,13 @@ def _days(quarters: Sequence[tuple[int, list[int]]], time_zone: str) -> list[tup
 
 def _row(row: Any) -> StatementRow:
     project, model, is_late, *numbers = row
-    requests, tokens_in, tokens_out, net, vat, total = (int(number) for number in numbers)
+    requests, unknown, tokens_in, tokens_out, net, vat, total = (int(each) for each in numbers)
     return StatementRow(
         project=project,
         model=model,
         is_correction=bool(is_late),
         requests=requests,
+        unknown=unknown,
         tokens_in=tokens_in,
         tokens_out=tokens_out,
         net=money(net),

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from msgspec.structs import asdict
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.audit import log as audit
 from xrouter.control.billing import posting, repository
@@ -17,10 +18,12 @@ from xrouter.control.billing.months import span
 from xrouter.control.billing.schemas import MonthOut
 from xrouter.control.db.changes import author
 from xrouter.control.db.engine import Database
-from xrouter.control.db.tables.billing import ClosedMonthRow
+from xrouter.control.db.tables.billing import ChargeRow, ClosedMonthRow
 from xrouter.control.kit.schemas import Page
 from xrouter.control.people import access
 from xrouter.domain.errors import Conflict
+
+_NONE = (0, 0, 0)
 
 
 class Months:
@@ -43,12 +46,17 @@ class Months:
             owner = await access.organization(session, organization, "bills.read")
             counted = await repository.months(session, owner.slug)
             query = select(ClosedMonthRow).where(ClosedMonthRow.organization == owner.slug)
-            closed = {row.month: _closed(row) for row in await session.scalars(query)}
+            rows = (await session.scalars(query)).all()
+        closed = {row.month: _closed(row, counted.get(row.month, _NONE)[1]) for row in rows}
         found = {
             month: MonthOut(
-                organization=owner.slug, month=month, requests=requests, total=money(total)
+                organization=owner.slug,
+                month=month,
+                requests=requests,
+                unknown=unknown,
+                total=money(total),
             )
-            for month, (requests, total) in counted.items()
+            for month, (requests, unknown, total) in counted.items()
         } | closed
         return Page(data=[found[month] for month in sorted(found, reverse=True)])
 
@@ -60,9 +68,10 @@ class Months:
         async with self._db.write() as session:
             await posting.alone(session)
             owner = await access.organization(session, organization, "bills.change")
+            requests, unknown, total = await repository.month(session, owner.slug, month)
             known = await session.get(ClosedMonthRow, (owner.slug, month))
             if known is not None:
-                return _closed(known)
+                return _closed(known, unknown)
             now = self._now()
             if span(month, owner.time_zone)[1] > now:
                 raise Conflict(
@@ -70,7 +79,7 @@ class Months:
                     param="month",
                     code="month_not_over",
                 )
-            requests, total = await repository.month(session, owner.slug, month)
+            await _require_before(session, owner.slug, month)
             row = ClosedMonthRow(
                 organization=owner.slug,
                 month=month,
@@ -91,14 +100,36 @@ class Months:
                     "documents": asdict(present(owner, self._seller)),
                 },
             )
-            return _closed(row)
+            return _closed(row, unknown)
 
 
-def _closed(row: ClosedMonthRow) -> MonthOut:
+async def _require_before(session: AsyncSession, organization: str, month: str) -> None:
+    """Months are closed one after the other: each begins with what the last one has left.
+
+    Raises Conflict.
+    """
+    closed = select(ClosedMonthRow.month).where(ClosedMonthRow.organization == organization)
+    query = select(func.min(ChargeRow.month)).where(
+        ChargeRow.organization == organization,
+        ChargeRow.month < month,
+        ChargeRow.month.not_in(closed),
+    )
+    before = await session.scalar(query)
+    if before is not None:
+        raise Conflict(
+            f"The month {before} of '{organization}' is still open.",
+            param="month",
+            code="earlier_month_open",
+            hint=f"Close {before} first.",
+        )
+
+
+def _closed(row: ClosedMonthRow, unknown: int) -> MonthOut:
     return MonthOut(
         organization=row.organization,
         month=row.month,
         requests=row.requests,
+        unknown=unknown,
         total=money(row.total),
         closed_at=row.closed_at,
         author=row.author,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.db.tables.billing import PackageRow
@@ -13,6 +13,17 @@ from xrouter.control.db.tables.catalog import EndpointRow
 from xrouter.domain.catalog import OWN
 from xrouter.domain.money import MOST_TOKENS
 from xrouter.domain.usage import UsageEvent
+
+_LEFT = (
+    select(PackageRow, EndpointRow.name)
+    .outerjoin(EndpointRow, EndpointRow.id == PackageRow.endpoint_id)
+    .where(
+        PackageRow.provider.in_(bindparam("providers", expanding=True)),
+        PackageRow.left > 0,
+    )
+    .order_by(PackageRow.id)
+    .with_for_update(of=PackageRow)
+)
 
 Attempt = tuple[str, int]
 """The id of an event, and the number of an attempt in it, from 1."""
@@ -119,11 +130,11 @@ async def draw(session: AsyncSession, events: Sequence[UsageEvent]) -> dict[Atte
 
     Packages are locked in the order of their numbers by whoever draws.
     """
-    wanting = [use for event in events for use in uses(event)]
-    packages = await _packages(session, wanting)
+    packages = await _packages(session, _providers(events))
     if not packages:
         return {}
     found: dict[Attempt, Drawn] = {}
+    wanting = [use for event in events for use in uses(event)]
     for use in sorted(wanting, key=lambda each: (each.at, each.attempt)):
         drawn = _take(use, packages)
         if drawn.costs:
@@ -143,21 +154,20 @@ def _take(use: Use, packages: Iterable[Package]) -> Drawn:
     return Drawn(use.tokens, use.tokens - missing, costs)
 
 
-async def _packages(session: AsyncSession, wanting: Sequence[Use]) -> list[Package]:
-    """Those that some of it may be served from, what expires first before the others."""
-    if not wanting:
+def _providers(events: Iterable[UsageEvent]) -> set[str]:
+    """Those whose packages may be asked for."""
+    found = {event.provider for event in events}
+    found |= {
+        part.provider for event in events if event.charge is not None for part in event.charge.parts
+    }
+    return {name for name in found if name is not None}
+
+
+async def _packages(session: AsyncSession, providers: set[str]) -> list[Package]:
+    """Those that may have tokens for it, what expires first before the others."""
+    if not providers:
         return []
-    query = (
-        select(PackageRow, EndpointRow.name)
-        .outerjoin(EndpointRow, EndpointRow.id == PackageRow.endpoint_id)
-        .where(
-            PackageRow.provider.in_({use.provider for use in wanting}),
-            PackageRow.left > 0,
-        )
-        .order_by(PackageRow.id)
-        .with_for_update(of=PackageRow)
-    )
-    rows = (await session.execute(query)).all()
+    rows = (await session.execute(_LEFT, {"providers": sorted(providers)})).all()
     found = [
         Package(
             id=row.id,

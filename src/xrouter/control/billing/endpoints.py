@@ -13,6 +13,7 @@ from xrouter.control.billing.closing import Months
 from xrouter.control.billing.ledger import Ledger
 from xrouter.control.billing.packages import Packages
 from xrouter.control.billing.reconcile import Reconciler
+from xrouter.control.billing.reconcile_schemas import ReconciledOut, ReconcileIn
 from xrouter.control.billing.schemas import (
     Account,
     AdjustmentIn,
@@ -32,8 +33,6 @@ from xrouter.control.billing.schemas import (
     PackageIn,
     PackageOut,
     PackagePatch,
-    ReconciledOut,
-    ReconcileIn,
     ReversalIn,
     StatementOut,
     StatementQuery,
@@ -181,7 +180,7 @@ async def delete_package(package: PackageId, packages: Store) -> Deleted:
 
 @router.post("/reconciliations")
 async def reconcile(given: ReconcileIn, comparer: Comparer) -> ReconciledOut:
-    """Compare a provider's statement with our charges."""
+    """Compare a provider's statement with our charges; with `settle`, book what differs."""
     return await comparer.compare(given)
 
 

@@ -28,11 +28,11 @@ Cell = str | int | float | Money | None
 _STATEMENT: dict[Language, tuple[str, ...]] = {
     "ru": (
         "Проект", "Модель", "Исправление", "Запросов", "Токенов запроса", "Токенов ответа",
-        "Без НДС, руб.", "НДС, руб.", "Всего, руб.",
+        "Без НДС, руб.", "НДС, руб.", "Всего, руб.", "Запросов без цены",
     ),
     "en": (
         "Project", "Model", "Correction", "Requests", "Prompt tokens", "Answer tokens",
-        "Net, RUB", "VAT, RUB", "Total, RUB",
+        "Net, RUB", "VAT, RUB", "Total, RUB", "Requests without a price",
     ),
 }  # fmt: skip
 _CHARGES: dict[Language, tuple[str, ...]] = {
@@ -62,6 +62,7 @@ def statement(found: StatementOut, language: Language) -> str:
             row.net,
             row.vat,
             row.total,
+            row.unknown,
         )
         for row in found.data
     ]
@@ -75,6 +76,7 @@ def statement(found: StatementOut, language: Language) -> str:
         _sum(row.net for row in found.data),
         _sum(row.vat for row in found.data),
         _sum(row.total for row in found.data),
+        found.unknown,
     )
     return written([_STATEMENT[language], *rows, last])
 

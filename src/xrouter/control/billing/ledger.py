@@ -27,6 +27,7 @@ from xrouter.control.billing.schemas import (
 from xrouter.control.db.changes import author
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.billing import ClosedMonthRow, LineRow
+from xrouter.control.db.tables.catalog import ProviderRow
 from xrouter.control.db.tables.people import OrganizationRow, ProjectRow
 from xrouter.control.kit.actor import actor
 from xrouter.control.people import access
@@ -154,7 +155,8 @@ async def _lines(session: AsyncSession, transfer: str) -> Sequence[LineRow]:
 
 
 async def _require_open(session: AsyncSession, made: Transfer) -> str | None:
-    """Every account is somebody's, and no month of theirs is closed. The organisation, if any.
+    """Every account is somebody's, and no month of theirs from then on is closed: it would begin
+    with another balance. The organisation, if any.
 
     Raises InvalidRequest, Conflict.
     """
@@ -164,9 +166,14 @@ async def _require_open(session: AsyncSession, made: Transfer) -> str | None:
         if owner is None:
             continue
         slug, month = owner.slug, month_of(made.at, owner.time_zone)
-        if await session.get(ClosedMonthRow, (owner.slug, month)) is not None:
+        closed = select(ClosedMonthRow.month).where(
+            ClosedMonthRow.organization == owner.slug, ClosedMonthRow.month >= month
+        )
+        if (
+            last := await session.scalar(closed.order_by(ClosedMonthRow.month).limit(1))
+        ) is not None:
             raise Conflict(
-                f"The month {month} of '{owner.slug}' is closed.",
+                f"The month {last} of '{owner.slug}' is closed.",
                 param="at",
                 code="month_closed",
                 hint="Book it in an open month: leave 'at' out.",
@@ -175,8 +182,11 @@ async def _require_open(session: AsyncSession, made: Transfer) -> str | None:
 
 
 async def _owner(session: AsyncSession, account: str) -> OrganizationRow | None:
-    """Whose the account is; None for those of no tenant."""
+    """Whose the account is; None for those of no tenant. Raises InvalidRequest for no account."""
     kind, _, name = account.partition(":")
+    if kind in ("provider", "package"):
+        await _require_lines(session, account)
+        return None
     if kind not in ("project", "organization"):
         return None
     query = select(OrganizationRow)
@@ -189,6 +199,16 @@ async def _owner(session: AsyncSession, account: str) -> OrganizationRow | None:
     if found is None:
         raise InvalidRequest(f"There is no {kind} '{name}'.", param=kind, code=f"{kind}_not_found")
     return found
+
+
+async def _require_lines(session: AsyncSession, account: str) -> None:
+    """A provider that is not there, nor ever was paid, is a slip; so is such a package."""
+    kind, _, name = account.partition(":")
+    known = [select(LineRow.id).where(LineRow.account == account).limit(1)]
+    if kind == "provider":
+        known.append(select(ProviderRow.id).where(ProviderRow.name == name))
+    if all([await session.scalar(query) is None for query in known]):
+        raise InvalidRequest(f"There is no {kind} '{name}'.", param=kind, code=f"{kind}_not_found")
 
 
 def _require_same(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -38,11 +38,13 @@ def span(month: str, time_zone: str) -> tuple[float, float]:
     return _begins(month, time_zone), _begins(following(month), time_zone)
 
 
-def open_from(month: str, closed: Container[str]) -> str:
-    """The month, or the first one after it that is not closed."""
-    while month in closed:
-        month = following(month)
-    return month
+def open_from(month: str, closed: Iterable[str]) -> str:
+    """The month, or the one behind the last closed one: what is closed begins with what is before.
+
+    closed: months of which those before this one do not matter.
+    """
+    behind = [each for each in closed if each >= month]
+    return following(max(behind)) if behind else month
 
 
 @lru_cache(maxsize=256)

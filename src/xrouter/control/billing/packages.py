@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from sqlalchemy import select
@@ -17,7 +18,7 @@ from xrouter.control.db.changes import author
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.base import utc_now
 from xrouter.control.db.tables.billing import PackageRow
-from xrouter.control.db.tables.catalog import EndpointRow
+from xrouter.control.db.tables.catalog import EndpointRow, ModelRow
 from xrouter.control.kit.schemas import Page
 from xrouter.domain.errors import Conflict, InvalidRequest, NotFound
 from xrouter.domain.usage import new_id
@@ -58,6 +59,7 @@ class Packages:
         _require_time(starts_at, given.expires_at)
         async with self._db.write() as session:
             await posting.alone(session)
+            await _require_models(session, given.provider, given.models)
             row = PackageRow(
                 provider=given.provider,
                 endpoint_id=await _endpoint(session, given.provider, given.endpoint),
@@ -79,7 +81,10 @@ class Packages:
         """Change what it is for, and when. Raises NotFound, InvalidRequest."""
         async with self._db.write() as session:
             row = await _package(session, number, lock=True)
-            for name, value in patch.sent().items():
+            new = patch.sent()
+            fresh = set(new.get("models", ())) - set(row.models)
+            await _require_models(session, row.provider, fresh)
+            for name, value in new.items():
                 setattr(row, name, value)
             _require_time(row.starts_at, row.expires_at)
             await session.flush()
@@ -96,7 +101,7 @@ class Packages:
                     f"Tokens were drawn from the package {number}.",
                     param="package",
                     code="package_in_use",
-                    hint="Let it expire: PATCH it with another expires_at.",
+                    hint="Let it expire: `xrouter packages set`, PATCH with another 'expires_at'.",
                 )
             account = posting.package(row.id)
             await _move(session, account, BANK, row.paid)
@@ -129,6 +134,20 @@ async def _endpoint(session: AsyncSession, provider: str, name: str | None) -> i
             f"Invalid value for '{what}': there is no such {what}.", param=what, code="not_found"
         )
     return None if name is None else found
+
+
+async def _require_models(session: AsyncSession, provider: str, models: Collection[str]) -> None:
+    """A package for what is not there would never be drawn from. Raises InvalidRequest."""
+    query = select(ModelRow.model_id).where(ModelRow.provider == provider)
+    known = set(await session.scalars(query.where(ModelRow.model_id.in_(models))))
+    missing = sorted(set(models) - known)
+    if missing:
+        raise InvalidRequest(
+            f"Invalid value for 'models': '{provider}' has no model '{missing[0]}'.",
+            param="models",
+            code="not_found",
+            hint="A model is named by its id, as in `xrouter models list`.",
+        )
 
 
 async def _name(session: AsyncSession, row: PackageRow) -> str | None:

@@ -2,12 +2,13 @@
 
 What we owe counts up, what we have counts down: a project's account is what it has left, a
 provider's what it may ask for, `margin` and `vat` what was put on it; `bank` falls as money comes
-in and rises as it goes out, a package's account begins at minus its price.
+in and rises as it goes out, a package's account begins at minus its price; `unattributed` falls as
+providers charge what is no request's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from sqlalchemy import text
@@ -19,8 +20,10 @@ from xrouter.control.kit.bulk import Bulk
 BANK = "bank"
 MARGIN = "margin"
 VAT = "vat"
+UNATTRIBUTED = "unattributed"
+CHARGE = "charge"
 DRAIN = "drain"
-"""The author of charges."""
+"""The kind of charges, and their author."""
 
 MOST = 2**62
 """No amount is larger: sums of two are still numbers of the database."""
@@ -28,12 +31,20 @@ MOST = 2**62
 _SHARED = text("SELECT pg_advisory_xact_lock_shared(7810761202)")
 _ALONE = text("SELECT pg_advisory_xact_lock(7810761202)")
 _LINES = Bulk(
-    LineRow.__tablename__,
-    ("transfer", "at", "kind", "account", "amount", "memo", "author"),
+    LineRow,
+    ("transfer", "at", "account", "amount", "kind", "memo", "author"),
     unique=("transfer", "account"),
 )
 
-Line = tuple[str, float, str, str, int, str | None, str]
+_CHARGED = Bulk(
+    LineRow,
+    ("transfer", "at", "account", "amount"),
+    unique=("transfer", "account"),
+    always={"kind": CHARGE, "author": DRAIN},
+)
+
+Entry = tuple[str, float, str, int]
+"""A line of a charge: its transfer, when, account, amount."""
 
 
 class Transfer(Struct, frozen=True, kw_only=True):
@@ -49,14 +60,14 @@ class Transfer(Struct, frozen=True, kw_only=True):
     author: str
     memo: str | None = None
 
-    def rows(self) -> list[Line]:
+    def rows(self) -> list[Entry]:
         """Its lines that are not zero. Raises ValueError for a transfer that is none."""
         if sum(self.lines.values()):
             raise ValueError(f"The lines of the transfer '{self.id}' do not sum to zero.")
         if any(abs(amount) > MOST for amount in self.lines.values()):
             raise ValueError(f"The transfer '{self.id}' is larger than any account.")
         return [
-            (self.id, self.at, self.kind, account, amount, self.memo, self.author)
+            (self.id, self.at, account, amount)
             for account, amount in sorted(self.lines.items())
             if amount
         ]
@@ -64,8 +75,17 @@ class Transfer(Struct, frozen=True, kw_only=True):
 
 async def post(session: AsyncSession, transfers: Iterable[Transfer]) -> None:
     """Write transfers down; a line that is there already stays as it is."""
-    rows = [row for transfer in transfers for row in transfer.rows()]
+    rows = [
+        (*entry, transfer.kind, transfer.memo, transfer.author)
+        for transfer in transfers
+        for entry in transfer.rows()
+    ]
     await _LINES.write(session, rows)
+
+
+async def charge(session: AsyncSession, lines: Sequence[Entry]) -> None:
+    """Write the lines of charges down; one that is there already stays as it is."""
+    await _CHARGED.write(session, lines)
 
 
 async def together(session: AsyncSession) -> None:

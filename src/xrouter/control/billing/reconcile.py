@@ -2,156 +2,140 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import date, datetime
 
-from msgspec import Struct
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from xrouter.control.billing import repository
+from xrouter.control.audit import log as audit
+from xrouter.control.billing import beside, calls, posting, repository
 from xrouter.control.billing.amounts import money
 from xrouter.control.billing.months import day_of, zone
+from xrouter.control.billing.reconcile_schemas import DifferenceOut, ReconciledOut, ReconcileIn
 from xrouter.control.billing.repository import QUARTER_S
-from xrouter.control.billing.schemas import DifferenceOut, ReconciledOut, ReconcileIn
+from xrouter.control.billing.statements import DAY_S, Place, Side, is_by_call, read_statement
 from xrouter.control.db.engine import Database
-from xrouter.control.db.tables.billing import ChargeAttemptRow, ChargeRow
+from xrouter.control.db.tables.billing import ChargeAttemptRow, ChargeRow, SettlementRow
 from xrouter.control.db.tables.usage import UsageRow
 from xrouter.domain.catalog import OWN
-from xrouter.domain.errors import InvalidRequest
-from xrouter.domain.money import BILLION
 
-MAX_ROWS = 100_000
-MAX_DAYS = 400
+DAYS = "days"
 _MAX_SHOWN = 10_000
-_DAY_S = 86_400
 _WIDEST_S = 14 * 3600
 """A time zone is this far from UTC, at most."""
 
-_DATES = ("%Y-%m-%d", "%d.%m.%Y")
-_LARGEST = 10**15
-
-
-class Side(Struct):
-    """What one side says of a day and a model. None: it does not tell."""
-
-    tokens: int | None = None
-    cost: int | None = None
-
-    def add(self, other: Side) -> None:
-        """Rows of the same day and model are one."""
-        self.tokens = _plus(self.tokens, other.tokens)
-        self.cost = _plus(self.cost, other.cost)
-
-
-Place = tuple[date, str]
-"""Day and model."""
+_NOON_S = DAY_S // 2
 
 
 class Reconciler:
-    """Compares; nothing is kept."""
+    """Compares, and books the differences where that is asked. now: unix seconds."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, now: Callable[[], float] = time.time) -> None:
         self._db = db
+        self._now = now
 
     async def compare(self, given: ReconcileIn) -> ReconciledOut:
-        """The days and models on which the statement and our charges differ.
+        """The days and models, or the calls, on which the statement and our charges differ.
 
         Only days from the statement's first to its last are looked at. Raises InvalidRequest.
         """
-        theirs = read_statement(given.csv)
-        days = [day for day, _ in theirs]
-        first, last = min(days), max(days)
-        if (last - first).days > MAX_DAYS:
-            raise _wrong(f"it spans more than {MAX_DAYS} days")
-        async with self._db.read() as session:
-            ours, names = await _ours(session, given, first, last)
-        found = {(day, names.get(model.casefold(), model)): Side() for day, model in theirs}
-        for (day, model), side in theirs.items():
-            found[day, names.get(model.casefold(), model)].add(side)
-        return _told(given.provider, ours, found)
+        if is_by_call(given.csv):
+            return await self._by_call(given)
+        theirs = await asyncio.to_thread(read_statement, given.csv)
+        if not given.settle:
+            async with self._db.read() as session:
+                return await _compared(session, given, theirs)
+        async with self._db.write() as session:
+            await posting.alone(session)
+            found = await _compared(session, given, theirs)
+            found.booked = money(await self._book(session, given, found))
+            await _record(session, given, {"booked": found.booked.billionths})
+        return found
 
-
-def read_statement(text: str) -> dict[Place, Side]:
-    """What the provider says, by day and model. Raises InvalidRequest that names the line."""
-    text = text.removeprefix("\ufeff")
-    head = text.split("\n", 1)[0]
-    delimiter = max(";,\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    fields = {name.strip().casefold(): name for name in reader.fieldnames or () if name}
-    if not {"day", "model"} <= fields.keys() or not {"tokens", "amount"} & fields.keys():
-        raise _wrong("its first line must name 'day', 'model', and 'tokens' or 'amount'")
-    found: dict[Place, Side] = {}
-    for number, row in enumerate(_rows(reader), 2):
-        if number > MAX_ROWS:
-            raise _wrong(f"it has more than {MAX_ROWS} lines")
-        said = {field: (row.get(name) or "").strip() for field, name in fields.items()}
-        if not any(said.values()):
-            continue
-        day, model = _parsed(_day, said["day"], number, "day"), said["model"]
-        if not model:
-            raise _wrong(f"line {number} has no model")
-        side = Side(
-            _parsed(_tokens, said.get("tokens", ""), number, "tokens"),
-            _parsed(_amount, said.get("amount", ""), number, "amount"),
+    async def _by_call(self, given: ReconcileIn) -> ReconciledOut:
+        found = await calls.reconcile(self._db, given, self._now)
+        booked = found.adjusted.billionths + found.unattributed.billionths
+        if given.settle:
+            async with self._db.write() as session:
+                await _record(session, given, {"booked": booked, "settled": found.settled})
+        return ReconciledOut(
+            provider=given.provider,
+            agreed=found.agreed,
+            data=[],
+            tokens=None,
+            cost=None,
+            booked=money(booked) if given.settle else None,
+            calls=found,
         )
-        found.setdefault((day, model), Side()).add(side)
-    if not found:
-        raise _wrong("it has no lines")
-    return found
+
+    async def _book(self, session: AsyncSession, given: ReconcileIn, found: ReconciledOut) -> int:
+        """One transfer for each model and day; by how much the provider gets more."""
+        total = 0
+        for row in found.data:
+            if row.cost is None or not row.cost.billionths:
+                continue
+            told = SettlementRow(
+                event_id=None,
+                number=0,
+                revision=0,
+                used_at=_begins(row.day, given.time_zone) + _NOON_S,
+                source=DAYS,
+                provider=given.provider,
+                endpoint=",".join(given.endpoints),
+                model=row.model,
+                tokens_in=0,
+                tokens_out=-(row.tokens or 0),
+                cost=-row.cost.billionths,
+                before=0,
+            )
+            await beside.post(session, told, self._now())
+            total += told.cost
+        return total
 
 
-def _rows(reader: csv.DictReader[str]) -> Iterator[dict[str, str]]:
-    try:
-        for row in reader:
-            yield {name: value for name, value in row.items() if isinstance(value, str)}
-    except csv.Error as error:
-        raise _wrong(f"{error}") from None
+async def _compared(
+    session: AsyncSession, given: ReconcileIn, theirs: dict[Place, Side]
+) -> ReconciledOut:
+    days = [day for day, _ in theirs]
+    first, last = min(days), max(days)
+    ours, names = await _ours(session, given, first, last)
+    await _add_settled(session, given, ours, (first, last))
+    found: dict[Place, Side] = {}
+    for (day, model), side in theirs.items():
+        found.setdefault((day, names.get(model.casefold(), model)), Side()).add(side)
+    return _told(given.provider, ours, found)
 
 
-def _parsed(read: Callable[[str], Any], text: str, number: int, field: str) -> Any:
-    try:
-        return read(text)
-    except (ValueError, InvalidOperation):
-        raise _wrong(f"line {number}: '{text[:40]}' is no {field}") from None
+async def _record(session: AsyncSession, given: ReconcileIn, detail: dict[str, int]) -> None:
+    await audit.record(
+        session, action="ledger.settle", object=f"provider:{given.provider}", detail=detail
+    )
 
 
-def _day(text: str) -> date:
-    for form in _DATES:
-        try:
-            return datetime.strptime(text, form).replace(tzinfo=UTC).date()
-        except ValueError:
-            continue
-    raise ValueError(text)
+def _begins(day: date, time_zone: str) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=zone(time_zone)).timestamp()
 
 
-def _tokens(text: str) -> int | None:
-    return None if not text else _bounded(int(_plain(text)))
-
-
-def _amount(text: str) -> int | None:
-    """Rubles with a point or a comma, as billionths."""
-    if not text:
-        return None
-    amount = Decimal(_plain(text).replace(",", "."))
-    if not amount.is_finite() or abs(amount) > BILLION:
-        raise ValueError(text)
-    return int((amount * BILLION).to_integral_value())
-
-
-def _plain(text: str) -> str:
-    """Without the spaces that set thousands apart."""
-    return text.replace(" ", "").replace("\u00a0", "").replace("\u202f", "")
-
-
-def _bounded(number: int) -> int:
-    if abs(number) > _LARGEST:
-        raise ValueError(str(number))
-    return number
+async def _add_settled(
+    session: AsyncSession, given: ReconcileIn, ours: dict[Place, Side], days: tuple[date, date]
+) -> None:
+    """What was booked beside the charges counts, too."""
+    row, (first, last) = SettlementRow, days
+    query = select(row.used_at, row.model, row.tokens_in + row.tokens_out, row.cost).where(
+        row.provider == given.provider,
+        row.event_id.is_(None),
+        row.used_at >= _begins(first, given.time_zone),
+        row.used_at < _begins(last, given.time_zone) + DAY_S + _WIDEST_S,
+    )
+    if given.endpoints:
+        query = query.where(row.endpoint == ",".join(given.endpoints))
+    for at, model, tokens, cost in await session.execute(query):
+        day = date.fromisoformat(day_of(at, given.time_zone))
+        if day <= last:
+            ours.setdefault((day, model), Side()).add(Side(int(tokens), int(cost)))
 
 
 async def _ours(
@@ -162,15 +146,15 @@ async def _ours(
     Attempts count by their own provider and model; what they had cached is not known. What went
     out on a project's own account is on the statement of another.
     """
-    begins = datetime(first.year, first.month, first.day, tzinfo=zone(given.time_zone)).timestamp()
-    ends = datetime(last.year, last.month, last.day, tzinfo=zone(given.time_zone)).timestamp()
+    begins, ends = _begins(first, given.time_zone), _begins(last, given.time_zone)
     quarter = repository.quarter(session, ChargeRow.at)
     used = UsageRow.tokens_in + UsageRow.tokens_out
     if not given.cached_tokens:
         used = used - UsageRow.tokens_cached
     part = ChargeAttemptRow
     model = func.coalesce(part.model, ChargeRow.model)
-    upstream = case((part.model.is_(None), UsageRow.upstream_model))
+    same = part.model.is_(None) | (part.model == UsageRow.model_served)
+    upstream = case((same, UsageRow.upstream_model))
     tokens = func.coalesce(part.tokens_in + part.tokens_out, used)
     endpoint = func.coalesce(part.endpoint, UsageRow.endpoint, "")
     query = (
@@ -187,10 +171,12 @@ async def _ours(
             func.coalesce(part.provider, ChargeRow.provider) == given.provider,
             ~endpoint.endswith(OWN),
             ChargeRow.at >= begins,
-            ChargeRow.at < ends + _DAY_S + _WIDEST_S,
+            ChargeRow.at < ends + DAY_S + _WIDEST_S,
         )
         .group_by(quarter, model, upstream)
     )
+    if given.endpoints:
+        query = query.where(endpoint.in_(given.endpoints))
     found: dict[Place, Side] = {}
     names: dict[str, str] = {}
     for quarters, of, named, used_up, cost in await session.execute(query):
@@ -241,11 +227,3 @@ def _difference(day: date, model: str, mine: Side, other: Side) -> DifferenceOut
         their_cost=None if other.cost is None else money(other.cost),
         cost=None if other.cost is None else money(cost - other.cost),
     )
-
-
-def _plus(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one + (other or 0)
-
-
-def _wrong(reason: str) -> InvalidRequest:
-    return InvalidRequest(f"Invalid value for 'csv': {reason}.", param="csv", code="invalid_value")

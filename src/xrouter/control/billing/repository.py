@@ -59,6 +59,8 @@ async def summary(
     wanted: ChargeFilter,
     visible: Collection[str] | None,
     group_by: GroupBy,
+    *,
+    after: int,
     limit: int,
 ) -> Sequence[Row[Any]]:
     """(group, requests, unknown, estimated, cost, margin, vat, total) of each group.
@@ -82,6 +84,7 @@ async def summary(
         .where(*_conditions(wanted, visible))
         .group_by(group)
         .order_by(group.desc() if by_time else total.desc(), group)
+        .offset(after)
         .limit(limit)
     )
     return (await session.execute(query)).all()
@@ -90,7 +93,9 @@ async def summary(
 async def statement(
     session: AsyncSession, organization: str, project: str | None, month: str, begins: float
 ) -> Sequence[Row[Any]]:
-    """(project, model, is correction, requests, tokens in, out, net, vat, total) of a month."""
+    """Of a month: (project, model, is correction, requests, unknown, tokens in, out, net, VAT,
+    total).
+    """
     late = case((ChargeRow.at < begins, 1), else_=0)
     net = func.sum(ChargeRow.cost + ChargeRow.margin)
     query = (
@@ -99,6 +104,7 @@ async def statement(
             ChargeRow.model,
             late,
             func.count(),
+            _times(ChargeRow.rate.is_(None)),
             func.coalesce(func.sum(UsageRow.tokens_in), 0),
             func.coalesce(func.sum(UsageRow.tokens_out), 0),
             net,
@@ -148,24 +154,26 @@ async def charged(session: AsyncSession, month: str, limit: int) -> list[str]:
     return list(await session.scalars(query))
 
 
-async def months(session: AsyncSession, organization: str) -> dict[str, tuple[int, int]]:
-    """Requests and total of each month that has any, the latest first."""
+async def months(session: AsyncSession, organization: str) -> dict[str, tuple[int, int, int]]:
+    """Requests, those without a price, and total of each month that has any; the latest first."""
+    unknown = _times(ChargeRow.rate.is_(None))
     query = (
-        select(ChargeRow.month, func.count(), func.sum(ChargeRow.total))
+        select(ChargeRow.month, func.count(), unknown, func.sum(ChargeRow.total))
         .where(ChargeRow.organization == organization)
         .group_by(ChargeRow.month)
         .order_by(ChargeRow.month.desc())
     )
-    return {month: (n, int(total)) for month, n, total in await session.execute(query)}
+    return {name: (n, int(odd), int(total)) for name, n, odd, total in await session.execute(query)}
 
 
-async def month(session: AsyncSession, organization: str, name: str) -> tuple[int, int]:
-    """Requests and total of one month."""
-    query = select(func.count(), func.sum(ChargeRow.total)).where(
+async def month(session: AsyncSession, organization: str, name: str) -> tuple[int, int, int]:
+    """Requests, those without a price, and total of one month."""
+    unknown = _times(ChargeRow.rate.is_(None))
+    query = select(func.count(), unknown, func.sum(ChargeRow.total)).where(
         ChargeRow.organization == organization, ChargeRow.month == name
     )
-    requests, total = (await session.execute(query)).one()
-    return requests, int(total or 0)
+    requests, odd, total = (await session.execute(query)).one()
+    return requests, int(odd or 0), int(total or 0)
 
 
 async def accounts(session: AsyncSession, organization: str) -> list[str]:

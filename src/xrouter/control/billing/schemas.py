@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
@@ -16,6 +15,8 @@ When = Annotated[
 ]
 """ISO 8601 with a zone, or unix seconds."""
 
+MOST_GROUPS = 1_000_000
+
 GroupBy = Literal["project", "organization", "key", "model", "provider", "day", "month", "end_user"]
 Form = Literal["json", "csv"]
 Encoding = Literal["utf-8", "cp1251"]
@@ -27,7 +28,7 @@ Account = Annotated[
     str,
     StringConstraints(
         max_length=200,
-        pattern=r"^(bank|margin|vat|revenue|(project|organization|provider|package):[!-~]+)$",
+        pattern=r"^(bank|margin|vat|revenue|unattributed|(project|organization|provider|package):[!-~]+)$",
     ),
 ]
 Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
@@ -59,14 +60,17 @@ class ChargeQuery(ChargeFilter):
 
 
 class BillQuery(ChargeFilter):
-    """Which charges, and what to sum them by."""
+    """Which charges, and what to sum them by. after: how many groups to leave out; not of days."""
 
     group_by: GroupBy = "project"
+    after: Annotated[int, Field(ge=0, le=MOST_GROUPS)] = 0
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = MAX_PAGE
 
 
 class ChargeOut(Out):
     """What one request costs. cost, margin: shown to operators alone. rate: None where the price
-    was unknown. is_estimated: the provider did not say the tokens.
+    was unknown. is_estimated: the provider did not say the tokens. settled_at: when it has told
+    afterwards what it charged.
     """
 
     event_id: str
@@ -86,6 +90,7 @@ class ChargeOut(Out):
     vat: Money
     total: Money
     is_estimated: bool
+    settled_at: float | None
 
 
 class BillRow(Out):
@@ -102,19 +107,24 @@ class BillRow(Out):
 
 
 class BillOut(Out):
-    """Groups, the dearest first; days and months, the latest first."""
+    """Groups, the dearest first; days and months, the latest first. next: `after` of the rest."""
 
     group_by: GroupBy
     data: list[BillRow]
+    next: int | None = None
 
 
 class StatementRow(Out):
-    """Requests of one project to one model. is_correction: of a month that was closed by then."""
+    """Requests of one project to one model. is_correction: of a month that was closed by then.
+
+    unknown: those whose price nobody knew; they cost nothing.
+    """
 
     project: str
     model: str
     is_correction: bool
     requests: int
+    unknown: int
     tokens_in: int
     tokens_out: int
     net: Money
@@ -134,6 +144,7 @@ class StatementOut(Out):
     time_zone: str
     is_closed: bool
     requests: int
+    unknown: int
     opening: Money
     top_ups: Money
     adjustments: Money
@@ -152,11 +163,15 @@ class StatementQuery(In):
 
 
 class MonthOut(Out):
-    """A month of an organisation. closed_at: None while it is open and its figures may grow."""
+    """A month of an organisation. closed_at: None while it is open and its figures may grow.
+
+    unknown: requests whose price nobody knew; they cost nothing.
+    """
 
     organization: str
     month: str
     requests: int
+    unknown: int
     total: Money
     closed_at: Moment | None = None
     author: str | None = None
@@ -284,18 +299,6 @@ class PackageOut(Out):
     created_at: Moment
 
 
-class ReconcileIn(In):
-    """A provider's statement. csv: with a header that has `day`, `model`, and `tokens` or `amount`.
-
-    time_zone: of its days. cached_tokens: whether the provider counts those from its cache.
-    """
-
-    provider: Name
-    csv: Annotated[str, StringConstraints(min_length=1, max_length=3_000_000)]
-    time_zone: Annotated[str, StringConstraints(min_length=1, max_length=64)] = "Europe/Moscow"
-    cached_tokens: bool = False
-
-
 class Left(In):
     """What a provider says is left. usage: what for, mostly a model's name. value: tokens."""
 
@@ -332,29 +335,3 @@ class BalanceComparedOut(Out):
     provider: str
     endpoint: str
     data: list[LeftOut]
-
-
-class DifferenceOut(Out):
-    """A day and model on which the statement and our books differ; ours - theirs.
-
-    Of tokens or money that the statement does not tell, theirs and the difference are None.
-    """
-
-    day: date
-    model: str
-    our_tokens: int
-    their_tokens: int | None
-    tokens: int | None
-    our_cost: Money
-    their_cost: Money | None
-    cost: Money | None
-
-
-class ReconciledOut(Out):
-    """What a comparison has found. agreed: days and models that are the same in both."""
-
-    provider: str
-    agreed: int
-    data: list[DifferenceOut]
-    tokens: int | None
-    cost: Money | None

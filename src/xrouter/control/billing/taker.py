@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from typing_extensions import override
 
 from xrouter.control.billing import posting
 from xrouter.control.billing.draw import Attempt, Drawn, draw
-from xrouter.control.billing.months import month_of, open_from, span
-from xrouter.control.billing.posting import DRAIN, MARGIN, MOST, VAT, Transfer, post
+from xrouter.control.billing.owners import Calendar, tenants
+from xrouter.control.billing.posting import CHARGE, DRAIN, MARGIN, MOST, VAT, Entry, Transfer
 from xrouter.control.billing.repository import DEFAULT
-from xrouter.control.db.tables.billing import ChargeAttemptRow, ChargeRow, ClosedMonthRow
-from xrouter.control.db.tables.people import OrganizationRow, ProjectRow
+from xrouter.control.db.tables.billing import ChargeAttemptRow, ChargeRow
 from xrouter.control.drain import Taker
 from xrouter.control.kit.bulk import Bulk
 from xrouter.domain.limits import Tenant
@@ -28,8 +27,12 @@ from xrouter.telemetry.logs import log
 
 WARN_EVERY_S = 3600.0
 _MAX_WARNED = 10_000
+_BY_ID = attrgetter("event_id")
+
+Values = tuple[Any, ...]
+
 _ROWS = Bulk(
-    ChargeRow.__tablename__,
+    ChargeRow,
     (
         "event_id", "at", "month", "organization", "project", "key_id", "end_user", "provider",
         "model", "version", "price_id", "currency", "rate", "cost", "margin", "vat", "total",
@@ -38,10 +41,11 @@ _ROWS = Bulk(
     unique=("event_id",),
 )  # fmt: skip
 _ATTEMPTS = Bulk(
-    ChargeAttemptRow.__tablename__,
+    ChargeAttemptRow,
     (
         "event_id", "number", "provider", "endpoint", "model", "version", "tokens_in",
-        "tokens_out", "currency", "rate", "price_id", "cost", "is_estimated",
+        "tokens_out", "currency", "rate", "price_id", "cost", "is_estimated", "calls",
+        "upstream_ids",
     ),
     unique=("event_id", "number"),
 )  # fmt: skip
@@ -56,9 +60,9 @@ class Charged(Struct, frozen=True):
     costs: dict[str, int]
 
     @property
-    def attempts(self) -> Iterable[tuple[Any, ...]]:
-        """The rows of its attempts, where it is not that of one alone."""
-        if not self.charge.parts:
+    def attempts(self) -> Iterable[Values]:
+        """The rows of its attempts, where it is not that of one call alone."""
+        if not self.charge.parts and self.charge.calls == 1:
             return
         for number, part in enumerate(self.parts, 1):
             yield (
@@ -75,6 +79,8 @@ class Charged(Struct, frozen=True):
                 part.price_id,
                 part.cost,
                 part.is_estimated,
+                part.calls,
+                " ".join(part.upstream_ids) or None,
             )
 
 
@@ -91,29 +97,46 @@ class Charges(Taker):
 
     @override
     async def take(self, session: AsyncSession, events: Sequence[UsageEvent]) -> None:
-        charged = sorted((e for e in events if e.charge is not None), key=lambda e: e.event_id)
+        charged = sorted((e for e in events if e.charge is not None), key=_BY_ID)
         if not charged:
             return
         await posting.together(session)
-        owners = await _owners(session, {event.project or DEFAULT for event in charged})
-        closed = await _closed(session, {owner.organization for owner in owners.values()})
+        projects = {event.project or DEFAULT for event in charged}
+        owners, closed = await tenants(session, projects, min(event.at for event in charged))
         drawn = await draw(session, charged)
-        rows: list[tuple[Any, ...]] = []
-        attempts: list[tuple[Any, ...]] = []
-        transfers: list[Transfer] = []
-        for event in charged:
-            owner = owners[event.project or DEFAULT]
-            found = _priced(event, drawn, owner)
-            row, at = _booked(found, owner, closed)
-            rows.append(row)
-            attempts += found.attempts
-            transfers.append(_transfer(found, owner.project, at))
-            for part in found.parts:
-                if not part.is_known:
-                    self._warn(part)
+        rows, attempts, lines = self._booked(charged, owners, Calendar(closed), drawn)
         await _ROWS.write(session, rows)
         await _ATTEMPTS.write(session, attempts)
-        await post(session, transfers)
+        await posting.charge(session, lines)
+
+    def _booked(
+        self,
+        charged: Iterable[UsageEvent],
+        owners: Mapping[str, Tenant],
+        calendar: Calendar,
+        drawn: Mapping[Attempt, Drawn],
+    ) -> tuple[list[Values], list[Values], list[Entry]]:
+        """The rows of charges and of their attempts, and their lines."""
+        rows: list[Values] = []
+        attempts: list[Values] = []
+        lines: list[Entry] = []
+        for event in charged:
+            owner = owners[event.project or DEFAULT]
+            month, at = calendar.booked(event.at, owner)
+            charge = event.charge or UNKNOWN
+            if drawn or not _is_plain(charge):
+                found = _priced(event, drawn, owner)
+                charge = found.charge
+                attempts += found.attempts
+                lines += _entries(found, owner.project, at)
+                unknown = tuple(part for part in found.parts if not part.is_known)
+            else:
+                _post(event, charge, owner.project, at, lines)
+                unknown = () if charge.rate is not None else (_only(event, charge),)
+            rows.append(_row(event, charge, month, owner))
+            for part in unknown:
+                self._warn(part)
+        return rows, attempts, lines
 
     def _warn(self, part: Part) -> None:
         """Tell the operator once an hour for each model that nobody knows what it costs."""
@@ -160,11 +183,15 @@ def _only(event: UsageEvent, charge: Charge) -> Part:
         endpoint=event.endpoint or "",
         model=event.model_served or event.model_requested or "",
         version=event.version or "",
+        tokens_in=event.tokens_in,
+        tokens_out=event.tokens_out,
+        tokens_cached=event.tokens_cached,
         cost=charge.cost,
         currency=charge.currency,
         rate=charge.rate,
         price_id=charge.price_id,
         is_estimated=charge.is_estimated,
+        calls=charge.calls,
     )
 
 
@@ -184,15 +211,8 @@ def _paid(part: Part, drawn: Drawn | None, costs: dict[str, int]) -> Part:
     return part
 
 
-def _booked(
-    found: Charged, owner: Tenant, closed: dict[str, set[str]]
-) -> tuple[tuple[Any, ...], float]:
-    """The row of a charge, and when its lines are booked."""
-    event, charge = found.event, found.charge
-    natural = month_of(event.at, owner.time_zone)
-    month = open_from(natural, closed.get(owner.organization, ()))
-    at = event.at if month == natural else span(month, owner.time_zone)[0]
-    row = (
+def _row(event: UsageEvent, charge: Charge, month: str, owner: Tenant) -> Values:
+    return (
         event.event_id,
         event.at,
         month,
@@ -212,44 +232,38 @@ def _booked(
         charge.total,
         charge.is_estimated,
     )
-    return row, at
 
 
-def _transfer(found: Charged, project: str, at: float) -> Transfer:
+def _is_plain(charge: Charge) -> bool:
+    """Whether it is that of one call, and its amounts are what they should be."""
+    cost, margin, vat, total = charge.cost, charge.margin, charge.vat, charge.total
+    return (
+        charge.calls == 1
+        and not charge.parts
+        and cost >= 0
+        and margin >= 0
+        and vat >= 0
+        and cost + margin + vat == total <= MOST
+    )
+
+
+def _post(event: UsageEvent, charge: Charge, project: str, at: float, lines: list[Entry]) -> None:
+    """Add the lines of a plain charge: in the order of the accounts, none of 0."""
+    event_id = event.event_id
+    if charge.margin:
+        lines.append((event_id, at, MARGIN, charge.margin))
+    if charge.total:
+        lines.append((event_id, at, posting.project(project), -charge.total))
+    if charge.cost:
+        lines.append((event_id, at, posting.provider(event.provider or ""), charge.cost))
+    if charge.vat:
+        lines.append((event_id, at, VAT, charge.vat))
+
+
+def _entries(found: Charged, project: str, at: float) -> list[Entry]:
+    """The lines of any charge."""
     charge = found.charge
     lines = {posting.project(project): -charge.total, MARGIN: charge.margin, VAT: charge.vat}
-    return Transfer(
-        id=found.event.event_id, at=at, kind="charge", lines=lines | found.costs, author=DRAIN
-    )
-
-
-async def _owners(session: AsyncSession, projects: Iterable[str]) -> dict[str, Tenant]:
-    """Whose the projects are; those that nobody has made are the default organisation's."""
-    wanted = set(projects)
-    whose = (OrganizationRow.slug, OrganizationRow.time_zone)
-    shares = (OrganizationRow.margin, OrganizationRow.vat)
-    query = (
-        select(ProjectRow.slug, *whose, *shares)
-        .join(OrganizationRow, OrganizationRow.id == ProjectRow.organization_id)
-        .where(ProjectRow.slug.in_(wanted))
-    )
-    found = {
-        slug: Tenant(project=slug, organization=of, time_zone=zone, margin=margin, vat=vat)
-        for slug, of, zone, margin, vat in await session.execute(query)
-    }
-    if len(found) < len(wanted):
-        default = select(OrganizationRow.time_zone).where(OrganizationRow.slug == DEFAULT)
-        zone = await session.scalar(default) or "UTC"
-        for slug in wanted - found.keys():
-            found[slug] = Tenant(project=slug, organization=DEFAULT, time_zone=zone)
-    return found
-
-
-async def _closed(session: AsyncSession, organizations: set[str]) -> dict[str, set[str]]:
-    query = select(ClosedMonthRow.organization, ClosedMonthRow.month)
-    found: dict[str, set[str]] = {}
-    for organization, month in await session.execute(
-        query.where(ClosedMonthRow.organization.in_(organizations))
-    ):
-        found.setdefault(organization, set()).add(month)
-    return found
+    lines |= found.costs
+    made = Transfer(id=found.event.event_id, at=at, kind=CHARGE, lines=lines, author=DRAIN)
+    return made.rows()

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from xrouter.control.db import sqlite
 from xrouter.control.db.errors import DatabaseError
 from xrouter.control.db.lock import WAIT_S, WriterLock
 from xrouter.control.db.url import database_url, is_sqlite, sqlite_file
@@ -40,7 +41,8 @@ _WRITER = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    "PRAGMA wal_autocheckpoint = 1000",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA cache_size = -32768",
     "PRAGMA journal_size_limit = 67108864",
     "PRAGMA temp_store = MEMORY",
 )
@@ -147,7 +149,12 @@ def migrating_engine(url: URL) -> AsyncEngine:
 
 def _sqlite(url: URL, begin: str, pragmas: tuple[str, ...], size: int) -> AsyncEngine:
     engine = create_async_engine(
-        url, pool_size=size, max_overflow=0, pool_timeout=POOL_WAIT_S, hide_parameters=True
+        url,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_S,
+        hide_parameters=True,
+        connect_args={"async_creator_fn": sqlite.connect},
     )
 
     def prepare(connection: Any, _record: object) -> None:

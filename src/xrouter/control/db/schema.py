@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from xrouter.control.db.engine import Database
 from xrouter.control.db.url import database_url, is_sqlite, sqlite_file
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration."""
 
 

@@ -48,17 +48,16 @@ def counted(events: Iterable[UsageEvent]) -> dict[Place, list[int]]:
     Attempts that only the caller could have saved, and those that were broken off, are left out.
     """
     found: dict[Place, list[int]] = {}
+    plain: dict[tuple[float, str, str | None], int] = {}
     for event in events:
         if not event.attempts or event.cached or event.provider is None:
             continue
-        bucket = _bucket(event)
+        buckets = (event.at + event.total_ms / 1000) // BUCKET_S
         if not event.tried and event.outcome == "ok":
-            place = (bucket, event.provider, event.endpoint or "", ANSWERED)
-            if (counts := found.get(place)) is None:
-                found[place] = [1, 0]
-            else:
-                counts[0] += 1
+            answer = (buckets, event.provider, event.endpoint)
+            plain[answer] = plain.get(answer, 0) + 1
             continue
+        bucket = _bucket(buckets)
         saved: set[tuple[str, str]] = set()
         for provider, endpoint, code in _attempts(event):
             counts = found.setdefault((bucket, provider, endpoint, code), [0, 0])
@@ -66,12 +65,14 @@ def counted(events: Iterable[UsageEvent]) -> dict[Place, list[int]]:
             if code and event.outcome == "ok" and (provider, endpoint) not in saved:
                 saved.add((provider, endpoint))
                 counts[1] += 1
+    for (buckets, name, at), answers in plain.items():
+        found.setdefault((_bucket(buckets), name, at or "", ANSWERED), [0, 0])[0] += answers
     return found
 
 
-def _bucket(event: UsageEvent) -> int:
-    """Of the moment at which the request ended."""
-    return max(0, min(int((event.at + event.total_ms / 1000) // BUCKET_S), _LAST_BUCKET))
+def _bucket(buckets: float) -> int:
+    """The number of the one that begins so many of them after 1970."""
+    return max(0, min(int(buckets), _LAST_BUCKET))
 
 
 def _attempts(event: UsageEvent) -> Iterator[tuple[str, str, str]]:

@@ -75,7 +75,7 @@ class IncidentQuery(In):
 
     provider: str | None = None
     open: bool | None = None
-    after: int | None = None
+    after: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
 
 

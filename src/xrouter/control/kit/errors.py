@@ -9,17 +9,20 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, compile_path
 
 from xrouter.control.kit.storable import KIND
-from xrouter.domain.errors import InvalidRequest, MethodNotAllowed, NotFound, XRouterError
+from xrouter.domain.errors import Conflict, InvalidRequest, MethodNotAllowed, NotFound, XRouterError
 from xrouter.telemetry.logs import log
 
 _PLACES = ("body", "query", "path", "header", "cookie")
 _SERVER_FAULT = 500
+_UNIQUE = "23505"
+"""PostgreSQL's SQLSTATE; SQLite has one writer at a time."""
 _Methods = list[tuple[re.Pattern[str], frozenset[str]]]
 
 
@@ -29,6 +32,7 @@ def install(app: FastAPI, routers: Iterable[APIRouter], prefix: str) -> None:
     app.add_exception_handler(XRouterError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(IntegrityError, _twice)
 
 
 def _methods(routers: Iterable[APIRouter], prefix: str) -> _Methods:
@@ -80,6 +84,16 @@ async def _http(request: Request, error: Exception) -> Response:
         answer.headers["allow"] = methods
         return answer
     return response(InvalidRequest("The request cannot be read.", code="invalid_body"))
+
+
+async def _twice(_request: Request, error: Exception) -> Response:
+    """Two made the same thing at once: each looked, and there was none. Raises all else."""
+    cause = getattr(error, "orig", None)
+    if getattr(cause, "sqlstate", None) != _UNIQUE:
+        raise error
+    return response(
+        Conflict("Somebody else made the same thing at the same moment.", hint="Look, then retry.")
+    )
 
 
 def invalid(problems: Sequence[Any]) -> InvalidRequest:

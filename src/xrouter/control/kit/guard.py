@@ -150,7 +150,7 @@ class Guard:
         if given is None and self._visitors is not None:
             user = await self._visitors.of(scope["headers"], touch=touch)
         if user is None:
-            self._require_admin(given)
+            self._require_admin(given, ip)
             return Actor(name=ADMIN, ip=ip, agent=agent)
         if scope["method"] not in _SAFE:
             origin.require_own(headers)
@@ -158,7 +158,7 @@ class Guard:
             raise Forbidden("This is for operators of this router.", hint="Ask one of them.")
         return Actor(name=f"user:{user.user_id}", user=user, ip=ip, agent=agent)
 
-    def _require_admin(self, given: bytes | None) -> None:
+    def _require_admin(self, given: bytes | None, ip: str | None) -> None:
         scheme, _, token = (given or b"").partition(b" ")
         if scheme.lower() != b"bearer" or not token:
             raise Unauthenticated(
@@ -166,6 +166,7 @@ class Guard:
                 hint="Send it as 'Authorization: Bearer <admin token>', or sign in.",
             )
         if not hmac.compare_digest(token.strip(), self._token):
+            log.warning("admin_token_refused", ip=ip)
             raise Unauthenticated(
                 "This is not the admin token.",
                 hint="API keys of users do not open the control API.",

@@ -74,7 +74,7 @@ class GigaChatEmbeddings(EmbeddingsExchange):
         vectors: list[list[float]] = []
         tokens = 0
         model: str | None = None
-        for portion, reply in zip(self._portions, replies, strict=True):
+        for portion, reply in zip(self._portions, replies, strict=False):
             body = decoded(_vectors, reply.body)
             items = sorted(body.data, key=_index)
             if [item.index for item in items] != list(range(len(portion))):

@@ -12,12 +12,14 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from xrouter.domain.abilities import Features
+from xrouter.domain.answer import Usage
 from xrouter.domain.catalog import ModelDescription
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.plan import Target
 from xrouter.domain.raw import RawRequest
 from xrouter.providers.base import ChatExchange, EnvironmentSpec
+from xrouter.providers.openrouter.afterwards import MARK, told
 from xrouter.providers.openrouter.chat import OpenRouterChat, check_told
 from xrouter.providers.openrouter.errors import GENERATION, OpenRouterErrors
 from xrouter.providers.openrouter.models import described
@@ -123,6 +125,10 @@ class OpenRouterAdapter(OpenAILanguageAdapter):
         headers = {"content-type": "application/json", "accept": "*/*"}
         body = speech_body(request, target.version.upstream)
         return WireRequest("POST", f"{self.base_url}/{SPEECH}", headers, body)
+
+    @override
+    def afterwards(self, call: str) -> Errand[Usage | None] | None:
+        return told(self.base_url, call, self.reader) if call.startswith(MARK) else None
 
     @override
     def discover(self) -> WireRequest | None:

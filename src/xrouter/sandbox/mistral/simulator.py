@@ -43,6 +43,7 @@ class MistralSimulator(Simulator):
     """
 
     name: ClassVar[str] = "mistral"
+    call_headers: ClassVar[tuple[str, ...]] = ("mistral-correlation-id",)
     environment: ClassVar[dict[str, str]] = {
         "MISTRAL_API_KEY": KEY_PREFIX,
         "MISTRAL_BASE_URL": "{origin}/mistral/v1",

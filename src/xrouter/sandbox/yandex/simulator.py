@@ -67,6 +67,7 @@ class YandexSimulator(Simulator):
     """
 
     name: ClassVar[str] = "yandex"
+    call_headers: ClassVar[tuple[str, ...]] = ("x-request-id", "x-server-trace-id")
     environment: ClassVar[dict[str, str]] = {
         "YANDEX_API_KEY": "AQVN-sandbox",
         "YANDEX_FOLDER_ID": "b1gsandbox0000000000",

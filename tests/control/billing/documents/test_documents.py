@@ -10,11 +10,13 @@ from xml.etree import ElementTree as ET
 import httpx2
 import msgspec
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
-from tests.control.billing.conftest import Book, asked, charge
+from tests.control.billing.conftest import ALFA, Book, asked, charge
 from tests.control.billing.test_tenants import ids, signed_in
 from tests.control.conftest import ADMIN, Api
 
+from xrouter.control.billing.documents import service
 from xrouter.control.billing.documents.schemas import PaperQuery
 from xrouter.control.billing.documents.service import Documents
 from xrouter.control.kit.actor import actor
@@ -155,6 +157,51 @@ async def test_documents_of_a_closed_month_never_change(api: Api) -> None:
     found = await paper(api, ACT)
     assert (found["is_draft"], found["vat_rate"]) == (False, 2000)
     assert found["buyer"]["name"] == "АО «Альфа»"
+
+
+@ONE_DATABASE
+async def test_a_register_that_would_lack_somebody_is_refused(
+    api: Api, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_MOST_BUYERS", 1)
+    await book.take(asked(RUBLE))
+    assert await file(api, "/billing/register/2026-01")
+    await book.take(asked(RUBLE, project="ghost"))
+    error = await api.error("GET", "/billing/register/2026-01", status=409)
+    assert error["code"] == "too_many"
+
+
+@ONE_DATABASE
+@pytest.mark.usefixtures("book")
+async def test_a_rate_that_has_changed_since_is_still_told(api: Api, book: Book) -> None:
+    old, new = charge(100 * RUBLE), charge(100 * RUBLE, replace(ALFA, vat=2200))
+    await book.take(asked(charge=old))
+    patch = {"vat": 2200, "details": BUYER}
+    await api.ask("PATCH", "/organizations/alfa", json=patch)
+    assert (await paper(api))["vat_rate"] == 2000
+    assert "В том числе НДС 20%:" in cells(await file(api, INVOICE, format="xlsx"))
+
+    await book.take(asked(charge=new, model_served="acme/two"))
+    found = await paper(api)
+    assert (found["vat_rate"], [item["vat_rate"] for item in found["items"]]) == (
+        None,
+        [2200, 2000],
+    )
+    said = cells(await file(api, INVOICE, format="xlsx"))
+    assert [each for each in said if "НДС" in each] == [
+        "В том числе НДС 20%:",
+        "В том числе НДС 22%:",
+    ]
+    rows = (await api.http.get("/control/v1/billing/register/2026-01")).text.splitlines()
+    assert [row.split(";")[-3:] for row in rows[1:]] == [
+        ["22%", "24,20", "134,20"],
+        ["20%", "22,00", "132,00"],
+    ]
+
+    await book.take(asked(charge=replace(old, vat=7 * RUBLE, total=117 * RUBLE)))
+    assert [each for each in cells(await file(api, INVOICE, format="xlsx")) if "НДС" in each] == [
+        "В том числе НДС:",
+    ]
 
 
 async def test_what_comes_late_is_in_the_next_document(api: Api, sold: Book) -> None:

@@ -16,6 +16,8 @@ Kind = Literal["invoice", "act"]
 _KOPECK = BILLION // 100
 _ENGLISH = "_en"
 _MOST_ITEMS = 200
+_RATES = (0, 500, 700, 1000, 2000, 2200)
+"""Of VAT in Russia since 2019, beside the tenant's own: that may have changed since the charges."""
 
 
 class Party(Struct, frozen=True, kw_only=True):
@@ -53,7 +55,7 @@ class Sold(Struct, frozen=True):
 
 
 class Item(Struct, frozen=True):
-    """A line. net + vat = total, kopecks."""
+    """A line. net + vat = total, kopecks. vat_rate: as that of the paper."""
 
     model: str
     is_late: bool
@@ -61,6 +63,7 @@ class Item(Struct, frozen=True):
     net: int
     vat: int
     total: int
+    vat_rate: int | None
 
 
 class Paper(Struct, frozen=True, kw_only=True):
@@ -109,10 +112,11 @@ def kopecks(billionths: int) -> int:
     return -whole if billionths < 0 else whole
 
 
-def items(sold: Sequence[Sold], *, by_model: bool) -> tuple[Item, ...]:
+def items(sold: Sequence[Sold], rate: int, *, by_model: bool) -> tuple[Item, ...]:
     """Lines that sum to the rounded whole, each within a kopeck of what it stands for.
 
-    The dearest first; those beyond two hundred are one line, those of less than a kopeck none.
+    rate: of the tenant's VAT. The dearest first; those beyond two hundred are one line, those of
+    less than a kopeck none.
     """
     rows = sorted(sold, key=lambda row: (row.is_late, -row.total, row.model))
     if not by_model:
@@ -123,7 +127,7 @@ def items(sold: Sequence[Sold], *, by_model: bool) -> tuple[Item, ...]:
     vats = _shared(vat, [row.vat for row in rows])
     totals = _shared(total, [row.total for row in rows])
     made = [
-        Item(row.model, row.is_late, row.requests, whole - part, part, whole)
+        Item(row.model, row.is_late, row.requests, whole - part, part, whole, _rate_of(row, rate))
         for row, part, whole in zip(rows, vats, totals, strict=True)
     ]
     return tuple(item for item in made if item.total or item.vat) or tuple(made[:1])
@@ -135,14 +139,21 @@ def sums(sold: Sequence[Sold]) -> tuple[int, int]:
 
 
 def rate_of(sold: Sequence[Sold], rate: int) -> int | None:
-    """The rate, if the VAT is what it makes of what was sold.
+    """The only rate of VAT of all that was sold: the tenant's, or a usual one."""
+    rates = {_rate_of(row, rate) for row in sold}
+    return rates.pop() if len(rates) == 1 else None
+
+
+def _rate_of(row: Sold, rate: int) -> int | None:
+    """That which makes its VAT.
 
     Each request's VAT was rounded by itself: half a billionth for each may be between.
     """
-    vat = sum(row.vat for row in sold)
-    net = sum(row.total for row in sold) - vat
-    most = sum(row.requests for row in sold) + 1
-    return rate if abs(2 * (vat * SHARE - net * rate)) <= most * SHARE else None
+    net = row.total - row.vat
+    for each in (rate, *_RATES):
+        if abs(2 * (row.vat * SHARE - net * each)) <= (row.requests + 1) * SHARE:
+            return each
+    return None
 
 
 def _joined(rows: Sequence[Sold]) -> Sold:

@@ -41,17 +41,17 @@ def _row(paper: Paper, item: Item) -> Sequence[Cell]:
         _UNIT,
         _rubles(item.net),
         _rubles(item.net),
-        _rate(paper),
+        _rate(paper, item),
         _rubles(item.vat),
         _rubles(item.total),
     )
 
 
-def _rate(paper: Paper) -> str:
+def _rate(paper: Paper, item: Item) -> str:
     """`20%`, or nothing where there is no single one."""
-    if not paper.vat:
+    if not paper.vat or item.vat_rate == 0:
         return _WITHOUT_VAT
-    return "" if paper.vat_rate is None else percent(paper.vat_rate)
+    return "" if item.vat_rate is None else percent(item.vat_rate)
 
 
 def _rubles(kopecks: int) -> str:

@@ -54,6 +54,7 @@ class ItemOut(Out):
     net: int
     vat: int
     total: int
+    vat_rate: int | None
 
 
 class PaperOut(Out):

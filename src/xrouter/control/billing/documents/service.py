@@ -83,7 +83,14 @@ class Documents:
         async with self._db.read() as session:
             slugs = [organization] if organization is not None else None
             if slugs is None:
-                slugs = await repository.charged(session, month, _MOST_BUYERS)
+                slugs = await repository.charged(session, month, _MOST_BUYERS + 1)
+            if len(slugs) > _MOST_BUYERS:
+                raise Conflict(
+                    f"More than {_MOST_BUYERS} organisations were charged in {month}.",
+                    param="organization",
+                    code="too_many",
+                    hint="Ask for the register of each: ?organization=<slug>.",
+                )
             return [await self._paper(session, slug, month, _Wish("act")) for slug in slugs]
 
     async def _paper(
@@ -106,7 +113,7 @@ class Documents:
             is_draft=closed is None,
             seller=_seller(then.seller or now.seller, wish.language),
             buyer=party(then.buyer, wish.language),
-            items=items(sold, by_model=wish.by_model),
+            items=items(sold, then.vat, by_model=wish.by_model),
             requests=sum(each.requests for each in sold),
             net=total - vat,
             vat=vat,

@@ -187,31 +187,41 @@ def amount(kopecks: int, language: Language) -> str:
     return f"{whole.replace(',', _SPACE)},{rest:02d}"
 
 
-def percent(rate: int) -> str:
-    """Hundredths of a percent as `20%` or `16,67%`."""
+def percent(rate: int, language: Language = "ru") -> str:
+    """Hundredths of a percent as `20%` or `16,67%`; in English with a point."""
     whole, rest = divmod(rate, _PERCENT)
-    return f"{whole},{rest:02d}".rstrip("0").rstrip(",") + "%"
+    point = "." if language == "en" else ","
+    return f"{whole}{point}{rest:02d}".rstrip("0").rstrip(point) + "%"
 
 
 def _totals(paper: Paper, texts: Texts) -> tuple[tuple[str, int | None], ...]:
-    rate = "" if paper.vat_rate is None else f" {percent(paper.vat_rate)}"
     if not paper.vat:
         return (
             (texts.sum, paper.total),
             (texts.without_vat, None),
             (texts.due[paper.kind], paper.total),
         )
-    if paper.vat_inside:
-        return (
-            (texts.sum, paper.total),
-            (texts.vat_inside.format(rate=rate), paper.vat),
-            (texts.due[paper.kind], paper.total),
-        )
-    return (
-        (texts.sum_net, paper.net),
-        (texts.vat.format(rate=rate), paper.vat),
-        (texts.due[paper.kind], paper.total),
+    whole, text = (
+        ((texts.sum, paper.total), texts.vat_inside)
+        if paper.vat_inside
+        else ((texts.sum_net, paper.net), texts.vat)
     )
+    vats = tuple((text.format(rate=rate), amount) for rate, amount in _vats(paper))
+    return (whole, *vats, (texts.due[paper.kind], paper.total))
+
+
+def _vats(paper: Paper) -> list[tuple[str, int]]:
+    """VAT by its rate, where each line has one; else in one sum."""
+    if paper.vat_rate is not None:
+        return [(f" {percent(paper.vat_rate, paper.language)}", paper.vat)]
+    found: dict[int, int] = {}
+    for item in paper.items:
+        if item.vat_rate is None:
+            return [("", paper.vat)]
+        found[item.vat_rate] = found.get(item.vat_rate, 0) + item.vat
+    return [
+        (f" {percent(rate, paper.language)}", vat) for rate, vat in sorted(found.items()) if rate
+    ]
 
 
 def _bank(seller: Party, texts: Texts) -> tuple[tuple[str, str], ...]:
