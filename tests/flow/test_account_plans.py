@@ -78,6 +78,20 @@ def test_chains_for_what_is_not_answered_go_there_too() -> None:
     assert made.reason == "priority"
 
 
+@pytest.mark.parametrize(
+    "policy,headers",
+    [(Policy(max_price=1), {}), (Policy(), {b"x-xrouter-max-price": b"0.001"})],
+)
+def test_the_routers_account_behind_an_own_one_is_held_to_the_price(
+    policy: Policy, headers: dict[bytes, bytes]
+) -> None:
+    dear = structs.replace(LATEST, price=Price(currency="RUB", input=10**12, output=10**12))
+    current = state(models=(catalog.model("north/m", dear, policy=policy), MODELS[1]))
+    ask = Ask(WHO, chat("x" * 99), headers, {})
+    made = Router(Board()).plan("north/m", (), ask, current)
+    assert places(made.targets) == ["e1@own"]
+
+
 def test_what_has_no_price_may_be_asked_on_an_own_account_alone() -> None:
     """For nothing is paid for it here."""
     priced = structs.replace(LATEST, price=Price(currency="RUB", input=1, output=1))

@@ -128,6 +128,44 @@ def test_what_an_inner_policy_forbids_holds_behind_a_route(name: str, policy: Po
     assert names(plan(name, state, request=chat("x" * 4000))) == ["e1 m"]
 
 
+@pytest.mark.parametrize("policy", [Policy(countries=("RU",)), Policy(max_price=10**9)])
+@pytest.mark.parametrize("name", ["route/outer", "route/around"])
+def test_what_an_inner_route_forbids_holds_for_the_chains_of_the_outer_one(
+    name: str, policy: Policy
+) -> None:
+    """What goes to the inner route first may not leave it by a fallback of the outer one."""
+    away = Policy(fallbacks=("west/w",), on_overflow=("west/w",), on_refusal=("west/w",))
+
+    def nests(inside: Policy) -> Snapshot:
+        inner = Route(name="inner", targets=(RouteTarget(model="north/m"),), policy=inside)
+        outer = Route(name="outer", targets=(RouteTarget(model=INNER),), policy=away)
+        two = (RouteTarget(model=INNER), RouteTarget(model="north/n", priority=1))
+        around = Route(name="around", targets=two, policy=away)
+        return catalog.snapshot(
+            *(model("north/m", RUB), model("north/n", DEAR), model("west/w", DEAR)),
+            endpoints=BOTH,
+            routes={each.model_id: each for each in (inner, outer, around)},
+        )
+
+    request, own = chat("x" * 4000), ["e1 m", "e1 n"] if name == "route/around" else ["e1 m"]
+    made = plan(name, nests(policy), request=request)
+    assert (names(made), chains(made)) == (own, [[], []])
+    made = plan(name, nests(Policy()), request=request)
+    assert (names(made), chains(made)) == ([*own, "e3 w"], [["e3"], ["e3"]])
+
+
+def test_what_holds_for_another_than_the_first_choice_closes_no_chain() -> None:
+    far = model("north/n", policy=Policy(countries=("RU",)))
+    targets = (RouteTarget(model="north/m"), RouteTarget(model="north/n", priority=1))
+    bot = Route(name="bot", targets=targets, policy=Policy(fallbacks=("west/w",)))
+    state = catalog.snapshot(
+        *(model("north/m"), far, model("west/w")),
+        endpoints=BOTH,
+        routes={bot.model_id: bot},
+    )
+    assert names(plan("route/bot", state)) == ["e1 m", "e1 n", "e3 w"]
+
+
 @pytest.mark.parametrize(
     "policy,error",
     [
@@ -190,6 +228,40 @@ def test_a_canary_is_held_by_what_holds_the_version_it_stands_for() -> None:
         canaries={"north/m": Canary(label="2", share=1.0)},
     )
     assert names(plan("route/bot", state)) == ["e1 rc", "e1 m"]
+
+
+@pytest.mark.parametrize(
+    "policy,price,tried",
+    [
+        (Policy(), DEAR, True),
+        (Policy(max_price=10**9), DEAR, False),
+        (Policy(max_price=10**9), None, False),
+        (Policy(max_price=10**9), RUB, True),
+        (Policy(require_price=True), None, False),
+        (Policy(require_price=True), DEAR, True),
+    ],
+)
+@pytest.mark.parametrize("name", ["north/m", "route/bot"])
+def test_a_canarys_own_price_is_held_to_what_is_allowed(
+    name: str, policy: Policy, price: Price | None, *, tried: bool
+) -> None:
+    rc = Version(label="2", upstream="rc", channel="rc", price=price)
+    latest = Version(label="1", upstream="m", channel="latest", price=RUB)
+    held = catalog.model("north/m", latest, rc, policy=structs.replace(policy, versions=()))
+    bot = Route(name="bot", targets=(RouteTarget(model="north/m"),))
+    state = catalog.snapshot(
+        held,
+        endpoints=BOTH,
+        routes={bot.model_id: bot},
+        canaries={"north/m": Canary(label="2", share=1.0)},
+    )
+    request = chat("x" * 4000)
+    made = plan(name, state, request=request)
+    assert names(made) == (["e1 rc", "e1 m"] if tried else ["e1 m"])
+    assert made.reason == ("canary 2" if tried else "priority")
+    if policy == Policy() and price is not None:
+        capped = plan(name, state, request=request, headers={b"x-xrouter-max-price": b"1"})
+        assert names(capped) == ["e1 m"]
 
 
 def test_a_group_of_an_inner_route_is_asked_for_behind_an_open_one() -> None:

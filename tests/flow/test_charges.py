@@ -25,6 +25,7 @@ from xrouter.edge.dialects.openai.chat import read_chat
 from xrouter.flow.yardstick import EVERY, Yardstick
 from xrouter.providers.openai import OpenAIAdapter
 from xrouter.sandbox.application import Sandbox
+from xrouter.sandbox.openai_chat import compose
 from xrouter.wire.types import Errand
 
 CHEAP, DEAR = "openai/gpt-4o-mini", "yandex/yandexgpt-lite"
@@ -155,7 +156,8 @@ async def test_each_of_several_calls_has_its_request_fee(rig: Rig, stream: bool)
     await rig.chat(CHEAP, "[[words:4]]", n=3, stream=stream)
     found = charge(rig)
     assert len(rig.first.bill) == 3
-    assert (found.cost, found.parts) == (cost(CHEAP, rig.first), ())
+    assert found.cost == cost(CHEAP, rig.first)
+    assert [(part.calls, part.cost) for part in found.parts] == [(3, found.cost)]
     assert not found.is_estimated
 
 
@@ -275,6 +277,59 @@ async def test_an_answer_that_is_left_for_later_has_its_own_price(rig: Rig, chea
     used = Usage(line.tokens_in, line.tokens_out)
     price = later if cheaper else PRICES[DEAR]
     assert (found.cost, found.price_id) == (charge_of(used, price, RATES).cost, price.id)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    "asked,told,is_later",
+    [
+        ("flex", ("flex",), True),
+        ("flex", ("default",), False),
+        ("flex", (None,), False),
+        ("auto", ("flex",), True),
+        (None, ("default",), False),
+        ("fast", ("priority",), False),
+        ("flex", ("flex", "default", "flex"), True),
+    ],
+)
+async def test_the_tier_that_has_answered_is_charged(
+    rig: Rig,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str | None,
+    told: tuple[str | None, ...],
+    is_later: bool,
+    stream: bool,
+) -> None:
+    """Whatever was asked for; each of several calls has its own."""
+    later = structs.replace(PRICES[CHEAP], id=9, input=10**9, output=10**9, request=3)
+    reprice(rig, PRICES[CHEAP], later=later)
+    tiers = list(told)
+
+    def at(body: Any, model: Any) -> Any:
+        turn = compose(body, model)
+        turn.tier = tiers.pop(0)  # type: ignore[assignment] # null is what some services say
+        return turn
+
+    monkeypatch.setattr("xrouter.sandbox.openai.compose", at)
+    use(rig, several=True)
+    fields: dict[str, Any] = {} if asked is None else {"service_tier": asked}
+    reply = await rig.chat(CHEAP, "[[words:9]]", n=len(told), stream=stream, **fields)
+    assert (reply.error, tiers) == (None, [])
+    costs = [
+        charge_of(
+            Usage(line.tokens_in, line.tokens_out),
+            later if tier == "flex" else PRICES[CHEAP],
+            RATES,
+        ).cost
+        for line, tier in zip(rig.first.bill, told, strict=True)
+    ]
+    found = charge(rig)
+    assert (found.cost, found.price_id) == (sum(costs), 9 if is_later else 1)
+
+
+async def test_a_patient_tier_without_a_price_of_its_own_costs_as_always(rig: Rig) -> None:
+    await rig.chat(CHEAP, "[[words:9]]", service_tier="flex")
+    assert (charge(rig).cost, charge(rig).price_id) == (cost(CHEAP, rig.first), 1)
 
 
 def reprice(rig: Rig, price: Price, name: str = CHEAP, later: Price | None = None) -> None:

@@ -152,8 +152,9 @@ def test_a_refusal_takes_nothing_of_the_others(meters: MemoryMeters) -> None:
     assert left(meters, day) == 9
 
 
-def test_calls_at_a_time(meters: MemoryMeters) -> None:
-    place = want(2, 1, "now", "running")
+@pytest.mark.parametrize("meter", ["running", "streams"])
+def test_calls_at_a_time(meters: MemoryMeters, meter: Meter) -> None:
+    place = want(2, 1, "now", meter)
     first = taken(meters.take_now([place]))
     taken(meters.take_now([place]))
     assert meters.take_now([place]).wait_s == 1.0

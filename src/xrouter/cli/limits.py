@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -11,10 +12,14 @@ from xrouter.cli.output import fail, print_json, show
 
 app = typer.Typer(no_args_is_help=True, help="Limits: list, add, set, remove, state.")
 
-COLUMNS = ("id", "subject", "model", "meter", "window", "amount", "time_zone", "is_enabled")
+COLUMNS = (
+    "id", "subject", "model", "meter", "window", "amount", "time_zone", "warn_at", "is_enabled",
+    "missing",
+)  # fmt: skip
 STATE = ("subject", "amount", "used", "remaining", "resets_in_s")
 MONEY = "money"
-NOW = {"running": "now"}
+NOW = {"running": "now", "streams": "now"}
+_RUBLES = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Id = Annotated[int, typer.Argument(help="Of the limit, see `xrouter limits list`.")]
@@ -49,9 +54,11 @@ def add(
             "version:<id>:<label>; key:* for each key."
         ),
     ],
-    meter: Annotated[str, typer.Argument(help="requests, tokens, running or money.")],
+    meter: Annotated[str, typer.Argument(help="requests, tokens, running, streams or money.")],
     amount: Annotated[str, typer.Argument(help="Requests, tokens, calls at a time, or rubles.")],
-    window: Annotated[str, typer.Option("--per", help="minute, day, month or total.")] = "minute",
+    window: Annotated[
+        str | None, typer.Option("--per", help="minute (without it), day, month or total.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Count only what this model answers.")] = None,
     time_zone: Zone = None,
     warn_at: WarnAt = None,
@@ -61,7 +68,7 @@ def add(
     body: dict[str, Any] = {
         "subject": subject,
         "meter": meter,
-        "window": NOW.get(meter, window),
+        "window": window or NOW.get(meter, "minute"),
         "amount": _amount(amount, meter),
         "model": model,
         "warn_at": warn_at,
@@ -73,6 +80,8 @@ def add(
         print_json(made)
     else:
         typer.echo(f"Limit {made['id']}: {_told(made)}.")
+        for name in made["missing"]:
+            typer.echo(f"There is no {name}: nothing is counted until there is.", err=True)
 
 
 @app.command("set")
@@ -124,6 +133,8 @@ def state(
 
 def _amount(text: str, meter: str) -> int | str:
     if meter == MONEY:
+        if not _RUBLES.fullmatch(text):
+            raise fail("The amount must be rubles, like 150.50.", "With a point, and none below 0.")
         return text
     if not text.isdecimal():
         raise fail("The amount must be a whole number.", "Only money has parts.")

@@ -73,7 +73,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     is_only: bool = False
 
 
-class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Price(Struct, frozen=True, kw_only=True, omit_defaults=True, cache_hash=True):
     """What an answer costs now. Amounts: billionths of the currency's unit, per million tokens.
 
     request, image: each. What is None costs what `input` or, for reasoning, `output` costs.
@@ -98,7 +98,8 @@ class Version(Struct, frozen=True, kw_only=True):
     channel: moving name that leads here (`latest`, `rc`, `deprecated`), or None.
     weight: kept for people; a channel leads to one version, shares are of canaries and of routes.
     Dates: unix seconds. successor: the name to ask for instead of a deprecated one. price: None
-    when unknown. deferred: of an answer that is left for later, None where it costs the same.
+    when unknown. deferred: of an answer that is left for later, or given by a tier that may wait;
+    None where it costs the same.
     """
 
     label: str
@@ -111,6 +112,10 @@ class Version(Struct, frozen=True, kw_only=True):
     successor: str | None = None
     price: Price | None = None
     deferred: Price | None = None
+
+    def price_of(self, *, is_deferred: bool) -> Price | None:
+        """What an answer costs."""
+        return (self.deferred or self.price) if is_deferred else self.price
 
 
 class Model(Struct, frozen=True, kw_only=True, omit_defaults=True):

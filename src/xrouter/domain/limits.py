@@ -10,8 +10,11 @@ from msgspec.structs import replace
 
 from xrouter.domain.identity import Principal
 
-Meter = Literal["requests", "tokens", "running", "money"]
+Meter = Literal["requests", "tokens", "running", "streams", "money"]
 Window = Literal["minute", "day", "month", "total", "now"]
+
+PLACES: tuple[Meter, ...] = ("running", "streams")
+"""Meters of what is free again when a request has ended; of them alone the window is `now`."""
 
 KINDS = ("key", "project", "organization", "user", "model", "version")
 """Of subjects."""
@@ -26,7 +29,7 @@ class Limit(Struct, frozen=True, kw_only=True):
     subject: `key:<id>`, `project:<slug>`, `organization:<slug>`, `user:<end user>`, `model:<id>`,
     `version:<id>:<label>`; `<kind>:*` gives each of a kind as much. model: counts only what this
     model answers. amount: requests, tokens, calls at a time, or billionths of a ruble.
-    warn_at: percent of the amount.
+    warn_at: percent of the amount. `running` counts streams too, `streams` nothing else.
     """
 
     subject: str

@@ -14,6 +14,7 @@ from msgspec import Struct
 from xrouter.domain.answer import ChatAnswer, ChatDelta, Usage
 from xrouter.domain.catalog import Model
 from xrouter.domain.chat import ChatRequest
+from xrouter.domain.choices import Choices
 from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.errors import XRouterError
@@ -63,7 +64,8 @@ class Want(Struct, frozen=True):
     """How much of one limit a request may need.
 
     counter: what is counted, and for whom; the same in each process. limit, amount: in units of
-    the meter. An amount of 0 is granted as long as anything is left.
+    the meter. An amount of 0 is granted as long as anything is left. model, version: it counts
+    only what these answer, None for all.
     """
 
     counter: str
@@ -72,6 +74,8 @@ class Want(Struct, frozen=True):
     limit: int
     amount: int
     time_zone: str
+    model: str | None = None
+    version: str | None = None
 
 
 class Level(Struct, frozen=True):
@@ -94,13 +98,14 @@ class Verdict(Struct, frozen=True):
     """hold: None when it was refused. levels: of each want, after what was granted.
 
     refused: the place of the want that stood in the way. wait_s: seconds after which it would not,
-    infinite for never.
+    infinite for never. opened: the ways of the choices that are.
     """
 
     hold: Hold | None
     levels: Sequence[Level]
     refused: int = -1
     wait_s: float = 0.0
+    opened: tuple[int, ...] = ()
 
 
 class Spent(Struct, frozen=True):
@@ -117,8 +122,12 @@ class Meters(ABC):
     """Counts what requests use against limits. Never raises."""
 
     @abstractmethod
-    async def take(self, wants: Sequence[Want], lease_s: float) -> Verdict:
-        """Grant all of it or nothing. What nobody settles within the lease is free again."""
+    async def take(
+        self, wants: Sequence[Want], lease_s: float, choices: Choices | None = None
+    ) -> Verdict:
+        """Grant all of it or nothing; with choices what is common and what open ways need, if any
+        is. Of rates and places only the first way holds any. Free again at the end of the lease.
+        """
 
     @abstractmethod
     def settle(self, hold: Hold, actual: Sequence[int]) -> None:
@@ -192,10 +201,8 @@ class SharedLanes(ABC):
 
     @abstractmethod
     async def take(self, key: Hashable, width: int) -> str:
-        """Wait in turn, with all processes, for one of `width` places. Returns who has it.
-
-        key: names the account, the same in each process. Bound it by cancelling; a caller that is
-        cancelled has no place.
+        """Wait in turn, with all processes, for one of `width` places. Returns who. key: names
+        the account, the same in each process. Bound it by cancelling: then there is no place.
         """
 
     @abstractmethod
@@ -295,10 +302,7 @@ class Reply(ABC):
 
 
 class CallInfo(Struct, frozen=True):
-    """One request at the door. received_at: `time.monotonic()` seconds when its head was in.
-
-    headers: by lower-case name.
-    """
+    """One request at the door. received_at: monotonic seconds. headers: by lower-case name."""
 
     request_id: str
     received_at: float
@@ -308,10 +312,8 @@ class CallInfo(Struct, frozen=True):
 
 
 class Deferred(Struct, frozen=True):
-    """A request that a provider will answer later. reference: the provider's name for it.
-    dropped: parameters without effect.
-
-    The others say who asked and who answers: what `Flow.collect` needs, also in another process.
+    """A request that a provider will answer later. reference: the provider's name for it. dropped:
+    parameters without effect. The others: what `Flow.collect` needs, also in another process.
     """
 
     reference: str
@@ -378,10 +380,7 @@ class Flow(ABC):
     async def defer(
         self, request: ChatRequest, credential: str | None, call: CallInfo
     ) -> Deferred | None:
-        """Leave a request with a provider, cheaper; None where no target answers later.
-
-        Raises XRouterError when it is refused.
-        """
+        """Leave it with a provider, cheaper; None where none answers later. Raises XRouterError."""
 
     @abstractmethod
     async def collect(self, deferred: Deferred, call: CallInfo, reply: Reply) -> None:

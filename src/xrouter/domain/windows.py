@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from xrouter.domain.limits import KINDS, Limit, Window
+from xrouter.domain.limits import KINDS, PLACES, Limit, Window
 
 FOREVER = float("inf")
 MINUTE_S = 60.0
@@ -34,8 +34,8 @@ def check(limit: Limit) -> None:
     """Whether a limit makes sense. Raises ValueError that says why not."""
     if limit.subject.partition(":")[0] not in KINDS or limit.subject.endswith(":"):
         raise ValueError(f"'subject' must be one of {', '.join(KINDS)}, a colon, and a name or '*'")
-    if (limit.meter == "running") != (limit.window == "now"):
-        raise ValueError("'running' and no other meter has the window 'now'")
+    if (limit.meter in PLACES) != (limit.window == "now"):
+        raise ValueError("'window' must be 'now' for 'running' and 'streams', and for no other")
     if limit.amount < 0:
         raise ValueError("'amount' must not be below 0")
     if not is_zone(limit.time_zone):

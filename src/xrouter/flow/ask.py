@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 from xrouter.domain.chat import ChatRequest, text_of
+from xrouter.domain.embeddings import EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.identity import Principal
-from xrouter.flow.yardstick import prompt_tokens
+from xrouter.domain.images import ImagesRequest
+from xrouter.flow.yardstick import prompt_tokens, tokens_of
 
 COUNTRIES = b"x-xrouter-countries"
 MAX_PRICE = b"x-xrouter-max-price"
@@ -19,16 +21,18 @@ _COUNTRY = 2
 _BILLION = 1_000_000_000
 
 Headers = Mapping[bytes, bytes]
+Other = EmbeddingsRequest | ImagesRequest
 
 
 class Ask:
-    """One request, as strategies and conditions see it. request: None for anything but a chat.
+    """One request, as strategies, conditions and limits see it. request: None for anything but a
+    chat. other: vectors or pictures that are asked for instead.
 
     is_real: it will be sent; else somebody only looks where it would go, and takes no turn.
     """
 
     is_real = True
-    __slots__ = ("_tokens", "headers", "principal", "rates", "request")
+    __slots__ = ("_tokens", "headers", "other", "principal", "rates", "request")
 
     def __init__(
         self,
@@ -36,10 +40,12 @@ class Ask:
         request: ChatRequest | None = None,
         headers: Headers | None = None,
         rates: Mapping[str, int] | None = None,
+        other: Other | None = None,
     ) -> None:
         """rates: billionths of a ruble for one unit of a currency."""
         self.principal = principal
         self.request = request
+        self.other = other
         self.headers: Headers = headers or {}
         self.rates: Mapping[str, int] = rates or {}
         self._tokens: int | None = None
@@ -51,10 +57,31 @@ class Ask:
 
     @property
     def tokens(self) -> int:
-        """An estimate of the prompt's tokens; 0 for anything but a chat."""
+        """An estimate of the prompt's tokens; 0 where there is no prompt."""
         if self._tokens is None:
-            self._tokens = 0 if self.request is None else prompt_tokens(self.request)
+            self._tokens = self._counted()
         return self._tokens
+
+    def _counted(self) -> int:
+        other = self.other
+        if self.request is not None:
+            return prompt_tokens(self.request)
+        if isinstance(other, EmbeddingsRequest):
+            return sum(tokens_of(len(text)) for text in other.input)
+        return 0 if other is None else tokens_of(len(other.prompt))
+
+    @property
+    def pictures(self) -> int:
+        """How many are to be drawn."""
+        other = self.other
+        return other.n or 1 if isinstance(other, ImagesRequest) else 0
+
+    @property
+    def end_user(self) -> str | None:
+        """Whom the caller names as theirs."""
+        if self.request is not None:
+            return self.request.end_user
+        return None if self.other is None else self.other.user
 
     @property
     def output(self) -> int | None:

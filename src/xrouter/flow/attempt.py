@@ -187,6 +187,7 @@ class ChatAttempt:
             raise error or InternalError("There was no way to ask.")
         id_headers = upstream.adapter.request_id_headers
         self._tally.heard(wire.headers, id_headers, exchange.dropped)
+        copy.upstream_id = self._tally.upstream_request_id
         return wire, exchange
 
     async def _sent(

@@ -23,6 +23,7 @@ from xrouter.domain.errors import (
 )
 from xrouter.domain.plan import Target
 from xrouter.flow.standing import Standing
+from xrouter.flow.yardstick import PLAIN, Yardstick
 
 IN_A_ROW = 5
 BAD_SHARE = 0.5
@@ -83,6 +84,11 @@ class Board:
     def standing(self, target: Target) -> Standing:
         """How the target fares; a fresh one before its first call."""
         return self._at((target.endpoint.id, target.version.upstream))
+
+    def yardstick(self, target: Target) -> Yardstick:
+        """How long its tokens and its answers are, as far as is known."""
+        found = self._standings.get((target.endpoint.id, target.version.upstream))
+        return PLAIN if found is None else found.yardstick
 
     def endpoint(self, endpoint: Endpoint) -> Standing | None:
         """What all of an endpoint's targets share; None when nothing has failed there."""

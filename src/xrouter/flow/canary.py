@@ -8,11 +8,12 @@ from random import random
 
 from msgspec.structs import replace
 
-from xrouter.domain.catalog import Version
 from xrouter.domain.plan import Target
-from xrouter.domain.routes import Canary
+from xrouter.domain.routes import Canary, Policy
 from xrouter.domain.snapshot import Snapshot
+from xrouter.flow.accounts import may_be_asked
 from xrouter.flow.ask import Ask
+from xrouter.flow.conditions import is_affordable
 
 CHANNEL = "latest"
 _WHOLE = 1 << 64
@@ -23,8 +24,14 @@ def concerns(targets: Sequence[Target], snapshot: Snapshot) -> bool:
     return bool(snapshot.canaries) and any(t.model.model_id in snapshot.canaries for t in targets)
 
 
-def first(targets: list[Target], ask: Ask, snapshot: Snapshot) -> tuple[list[Target], str | None]:
-    """With the canary before the version it is to replace, for those of its share; and why."""
+def first(
+    targets: list[Target], ask: Ask, snapshot: Snapshot, policy: Policy, *, is_strict: bool = False
+) -> tuple[list[Target], str | None]:
+    """With the canary before the version it is to replace, for those of its share; and why.
+
+    policy: of the name that was asked for; a canary that costs more than is allowed stays out.
+    is_strict: so does one of unknown price.
+    """
     if not snapshot.canaries:
         return targets, None
     found: list[Target] = []
@@ -32,10 +39,14 @@ def first(targets: list[Target], ask: Ask, snapshot: Snapshot) -> tuple[list[Tar
     for target in targets:
         trial = snapshot.canaries.get(target.model.model_id)
         if trial is not None and _may_stand_for(target) and _is_in(trial, target, ask):
-            version = _version(trial, target)
-            if version is not None:
-                reason = f"canary {version.label}"
-                found.append(replace(target, version=version))
+            tried = _on_trial(trial, target)
+            if (
+                tried is not None
+                and may_be_asked(tried, ask.rates, is_strict=is_strict)
+                and is_affordable(tried, ask, policy)
+            ):
+                reason = f"canary {trial.label}"
+                found.append(tried)
         found.append(target)
     return found, reason
 
@@ -59,5 +70,9 @@ def _position(trial: Canary, target: Target, ask: Ask) -> float:
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big") / _WHOLE
 
 
-def _version(trial: Canary, target: Target) -> Version | None:
-    return next((v for v in target.model.versions if v.label == trial.label), None)
+def _on_trial(trial: Canary, target: Target) -> Target | None:
+    """The target with the canary's version, where its model has it."""
+    for version in target.model.versions:
+        if version.label == trial.label:
+            return replace(target, version=version)
+    return None

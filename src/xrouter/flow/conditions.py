@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from xrouter.domain.errors import Forbidden, InvalidRequest
-from xrouter.domain.guards import stricter
+from xrouter.domain.guards import Guards, stricter
 from xrouter.domain.plan import Target
 from xrouter.domain.routes import Borders, Policy
 from xrouter.flow.ask import Ask
@@ -29,16 +29,23 @@ def allowed(targets: Sequence[Target], ask: Ask, policy: Policy) -> list[Target]
     return left if _are_free(left) else _guarded(left, ask)
 
 
-def inside_borders(targets: Sequence[Target], ask: Ask, policy: Policy) -> list[Target]:
+def inside_borders(
+    targets: Sequence[Target], ask: Ask, policy: Policy, chain: int = 0
+) -> list[Target]:
     """The first target, and those behind it that a fallback may reach.
 
-    Borders of the first one hold for all behind it; those of another one for itself.
+    Borders of the first one hold for all behind it; those of another one for itself. chain: from
+    this tier on they are in a chain of the name that was asked for; where the first one may answer
+    from, and for how much, holds for them too.
     """
     if policy.borders == "open" and _are_free(targets):
         return list(targets)
     first, *rest = targets
-    borders = _borders(first, policy.borders)
-    return [first, *(t for t in rest if _inside(t, first, ask, _borders(t, borders)))]
+    borders, guards = _borders(first, policy.borders), first.guards
+    left = [t for t in rest if _inside(t, first, ask, _borders(t, borders))]
+    if guards is not None:
+        left = [t for t in left if t.tier < chain or _holds(guards, t, ask)]
+    return [first, *left]
 
 
 def _inside(target: Target, first: Target, ask: Ask, borders: Borders) -> bool:
@@ -63,25 +70,33 @@ def _are_free(targets: Sequence[Target]) -> bool:
 
 def _guarded(targets: list[Target], ask: Ask) -> list[Target]:
     """The targets that what stands on the way to each of them leaves."""
-    left = [target for target in targets if _may_stand_there(target)]
+    left = [t for t in targets if t.guards is None or _may_stand_there(t.guards, t)]
     if not left:
         raise _elsewhere("No target of this model answers from where its policies allow it.")
-    left = [target for target in left if _may_cost_that(target, ask)]
+    left = [t for t in left if t.guards is None or _may_cost_that(t.guards, t, ask)]
     if not left:
         raise _too_dear()
     return left
 
 
-def _may_stand_there(target: Target) -> bool:
-    """Whether all policies on the way to it allow its country."""
-    guards = target.guards
-    return guards is None or guards.countries is None or target.endpoint.country in guards.countries
+def _holds(guards: Guards, target: Target, ask: Ask) -> bool:
+    """Whether a target keeps within what policies forbid."""
+    return _may_stand_there(guards, target) and _may_cost_that(guards, target, ask)
 
 
-def _may_cost_that(target: Target, ask: Ask) -> bool:
-    """Whether all policies on the way to it allow its price."""
-    cap = None if target.guards is None else target.guards.max_price
-    return cap is None or _at_most(price(target, ask), cap)
+def _may_stand_there(guards: Guards, target: Target) -> bool:
+    return guards.countries is None or target.endpoint.country in guards.countries
+
+
+def _may_cost_that(guards: Guards, target: Target, ask: Ask) -> bool:
+    return guards.max_price is None or _at_most(price(target, ask), guards.max_price)
+
+
+def is_affordable(target: Target, ask: Ask, policy: Policy) -> bool:
+    """Whether nobody's cap forbids its price; for what stands in or behind an allowed target."""
+    inner = None if target.guards is None else target.guards.max_price
+    caps = [cap for cap in (policy.max_price, ask.max_price, inner) if cap is not None]
+    return not caps or _at_most(price(target, ask), min(caps))
 
 
 def fitting_first(targets: list[Target], ask: Ask) -> list[Target]:

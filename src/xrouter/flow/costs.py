@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from msgspec.structs import replace
 
 from xrouter.domain.catalog import Price
 from xrouter.domain.limits import Tenant
@@ -28,18 +31,44 @@ def estimate(target: Target, ask: Ask, output: int) -> int | None:
 
     Nothing on a project's own account. Where `n` is several calls, each of them reads the prompt.
     """
+    return _estimate(target, target.version.price, ask, (ask.tokens, output))
+
+
+def most(target: Target, ask: Ask, tokens: int, output: int) -> int | None:
+    """As `estimate`, with each token at the dearest it may be: new to the cache, or thought.
+
+    tokens: of the prompt.
+    """
+    price = target.version.price
+    return _estimate(target, None if price is None else _dearest(price), ask, (tokens, output))
+
+
+def _estimate(target: Target, price: Price | None, ask: Ask, tokens: tuple[int, int]) -> int | None:
     if target.endpoint.owner is not None:
         return 0
-    request, price = ask.request, target.version.price
+    request, (asked, said) = ask.request, tokens
     answers = 1 if request is None else request.n or 1
     if answers > 1 and target.model.abilities.features.get("n") == "emulated":
-        found = cost(price, ask.rates, ask.tokens, output)
+        found = cost(price, ask.rates, asked, said)
         return None if found is None else answers * found
-    return cost(price, ask.rates, ask.tokens, answers * output)
+    return cost(price, ask.rates, asked, answers * said, ask.pictures)
+
+
+@lru_cache(maxsize=4096)
+def _dearest(price: Price) -> Price:
+    return replace(
+        price,
+        input=max(price.input, price.cached_input or 0, price.cache_write or 0),
+        output=max(price.output, price.reasoning or 0),
+    )
 
 
 def cost(
-    price: Price | None, rates: Mapping[str, int], tokens_in: int, tokens_out: int
+    price: Price | None,
+    rates: Mapping[str, int],
+    tokens_in: int,
+    tokens_out: int,
+    pictures: int = 0,
 ) -> int | None:
     """Billionths of a ruble, rounded up; None when the price or the rate is unknown."""
     if price is None:
@@ -47,7 +76,8 @@ def cost(
     rate = BILLION if price.currency == RUBLE else rates.get(price.currency)
     if rate is None:
         return None
-    millionths = price.input * tokens_in + price.output * tokens_out + price.request * _MILLION
+    beside = price.request + pictures * (price.image or 0)
+    millionths = price.input * tokens_in + price.output * tokens_out + beside * _MILLION
     return -(-millionths * rate // (_MILLION * BILLION))
 
 
@@ -72,14 +102,18 @@ def charge_of_attempts(
         rate=shown.rate,
         price_id=shown.price_id,
         is_estimated=any(part.is_estimated for part in parts),
-        parts=() if own and len(parts) == 1 else tuple(parts),
+        parts=() if own and len(parts) == parts[0].calls == 1 else tuple(parts),
     )
 
 
 def _part(paid: Paid, rates: Mapping[str, int]) -> Part:
     target = paid.target
     if target.endpoint.owner is None:
-        charges = [charge_of(usage, target.version.price, rates) for usage in paid.usages]
+        patient = paid.patient or (False,) * len(paid.usages)
+        charges = [
+            charge_of(usage, target.version.price_of(is_deferred=later), rates)
+            for usage, later in zip(paid.usages, patient, strict=True)
+        ]
     else:
         charges = [FREE]
     usage = summed(paid.usages)
@@ -96,4 +130,6 @@ def _part(paid: Paid, rates: Mapping[str, int]) -> Part:
         rate=charges[0].rate,
         price_id=charges[0].price_id,
         is_estimated=not paid.over or any(charge.is_estimated for charge in charges),
+        calls=len(paid.usages),
+        upstream_ids=paid.upstream_ids,
     )

@@ -15,7 +15,7 @@ from xrouter.domain.errors import OperatorError
 from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.raw import RawRequest
-from xrouter.flow import accounts, errands
+from xrouter.flow import accounts, errands, vectors
 from xrouter.flow.attempt import ChatAttempt
 from xrouter.flow.board import Board
 from xrouter.flow.course import Attempt, Course, Means, Refused
@@ -62,7 +62,7 @@ class Dispatcher:
         """Vectors. Raises the last error when no target answers."""
 
         async def attempt(target: Target, upstream: Upstream) -> EmbeddingsAnswer:
-            return await errands.embed(request, target, upstream, tally)
+            return await vectors.embed(request, target, upstream, tally)
 
         return await self._first_that_answers(plan, tally, attempt)
 

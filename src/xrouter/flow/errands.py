@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -11,42 +10,25 @@ from xrouter.domain.answer import ChatAnswer
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.counting import CountRequest, TokenCount
 from xrouter.domain.deadline import Deadline
-from xrouter.domain.embeddings import EmbeddingsAnswer, EmbeddingsRequest
 from xrouter.domain.images import ImagesAnswer, ImagesRequest
 from xrouter.domain.plan import Target
 from xrouter.domain.raw import RawRequest
 from xrouter.flow.attempt import FIRST_ERROR_STATUS, read_error, silent
+from xrouter.flow.overheard import Overheard, overheard
 from xrouter.flow.tally import Tally
 from xrouter.flow.upstreams import Upstream
 from xrouter.flow.yardstick import prompt_tokens, tokens_of
 from xrouter.providers.base import Left
 from xrouter.wire.client import Exchange as WireExchange
-from xrouter.wire.types import WireReply, WireRequest
 
 DEFERRED_S = 24 * 3600.0
-_AT_ONCE = 4
 
 
 class Passage(Struct):
     """An answer to be passed on, by way of `reader` when there is one. The caller closes it."""
 
-    exchange: WireExchange
+    exchange: WireExchange | Overheard
     reader: Callable[[bytes], bytes] | None
-
-
-async def embed(
-    request: EmbeddingsRequest, target: Target, upstream: Upstream, tally: Tally
-) -> EmbeddingsAnswer:
-    """Vectors; a provider that takes few texts a call is asked several times."""
-    exchange = upstream.adapter.encode_embeddings(request, target)
-    tally.attempt()
-    tally.calls = len(exchange.wires)
-    replies: list[WireReply] = []
-    for start in range(0, len(exchange.wires), _AT_ONCE):
-        replies += await _fetch_all(upstream, exchange.wires[start : start + _AT_ONCE])
-    answer = exchange.answer(replies)
-    _note(tally, upstream, replies[0].headers, exchange.dropped)
-    return answer
 
 
 async def draw(
@@ -119,36 +101,13 @@ async def passed_on(
     except TimeoutError:
         raise silent(limit) from None
     _note(tally, upstream, exchange.headers, ())
-    return Passage(exchange, upstream.adapter.raw_reader(request))
+    return Passage(overheard(exchange, tally), upstream.adapter.raw_reader(request))
 
 
 def _estimated(request: CountRequest) -> TokenCount:
     if request.chat is not None:
         return TokenCount((prompt_tokens(request.chat),), estimated=True)
     return TokenCount(tuple(tokens_of(len(text)) for text in request.texts or ()), estimated=True)
-
-
-async def _fetch_all(upstream: Upstream, wires: list[WireRequest]) -> list[WireReply]:
-    if len(wires) == 1:
-        return [await _fetch(upstream, wires[0])]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_fetch(upstream, wire)) for wire in wires]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
-async def _fetch(upstream: Upstream, wire: WireRequest) -> WireReply:
-    total = upstream.endpoint.timeouts.total
-    try:
-        with Deadline(total):
-            reply = await upstream.fetch(wire)
-    except TimeoutError:
-        raise silent(total) from None
-    if reply.status >= FIRST_ERROR_STATUS:
-        raise upstream.adapter.decode_error(reply)
-    return reply
 
 
 def _note(

@@ -82,11 +82,12 @@ class Gear(Struct, frozen=True):
 
 
 class _Asker(Struct, frozen=True):
-    """Who asks, and the way back."""
+    """Who asks, and the way back. other: what is asked for, where it is no chat."""
 
     credential: str | None
     call: CallInfo
     reply: Reply
+    other: EmbeddingsRequest | ImagesRequest | None = None
 
 
 class Pipeline(Flow):
@@ -128,7 +129,8 @@ class Pipeline(Flow):
         tally.end_user = request.user
 
         async def work() -> Ending:
-            plan = await self._plan(("embeddings",), _Asker(credential, call, reply), tally)
+            asker = _Asker(credential, call, reply, request)
+            plan = await self._plan(("embeddings",), asker, tally)
             answer = await self._gear.dispatcher.embeddings(request, plan, tally)
             tally.usage = answer.usage
             return partial(reply.embeddings, answer, tally.served())
@@ -143,7 +145,8 @@ class Pipeline(Flow):
         tally.end_user = request.user
 
         async def work() -> Ending:
-            plan = await self._plan(("images", "chat"), _Asker(credential, call, reply), tally)
+            asker = _Asker(credential, call, reply, request)
+            plan = await self._plan(("images", "chat"), asker, tally)
             answer = await self._gear.dispatcher.images(request, plan, tally)
             tally.usage, tally.pictures = answer.usage, len(answer.pictures)
             return partial(reply.images, answer, tally.served())
@@ -194,13 +197,13 @@ class Pipeline(Flow):
         request.tenant = principal.project
         ask = Ask(principal, request, call.headers, snapshot.rates)
         plan = gear.router.plan(request.model, ("chat",), ask, snapshot)
-        held = await gear.limits.take(ask, plan, snapshot, None)
+        held, plan = await gear.limits.take(ask, plan, snapshot, None)
         found = None
         try:
             found = await gear.dispatcher.defer(request, plan)
         finally:
             if held is not None:
-                gear.limits.defer(held, left=found is not None)
+                gear.limits.defer(held, None if found is None else found[0])
         if found is None:
             return None
         target, left = found
@@ -291,10 +294,11 @@ class Pipeline(Flow):
             admit.hold(principal.bounds, tally.operation, asker.call.client)
         if request is not None:
             request.tenant = principal.project
-        ask = Ask(principal, request, asker.call.headers, snapshot.rates)
+        ask = Ask(principal, request, asker.call.headers, snapshot.rates, asker.other)
         tally.plan = plan = gear.router.plan(tally.model, kinds, ask, snapshot)
         if snapshot.limits or principal.rpm is not None:
-            tally.held = await gear.limits.take(ask, plan, snapshot, asker.reply)
+            tally.held, plan = await gear.limits.take(ask, plan, snapshot, asker.reply)
+            tally.plan = plan
         return plan
 
     async def _conclude(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from xrouter.domain.bounds import Bounds
 from xrouter.domain.errors import Forbidden, InvalidRequest, XRouterError
 from xrouter.domain.feedback import Feedback
@@ -72,11 +74,13 @@ class Router:
             targets = _able(targets, ask, snapshot)
         targets = conditions.allowed(targets, ask, ways.policy)
         ordered = [t for group in tiers(targets) for t in self._ordered(group, ask, ways)]
-        ordered, reason = canary.first(ordered, ask, snapshot)
+        strict = ways.is_strict
+        ordered, reason = canary.first(ordered, ask, snapshot, ways.policy, is_strict=strict)
         if ways.ours is not None:
-            ordered = ways.ours.behind(ordered)
+            behind = ways.ours.behind(ordered)
+            ordered = [t for t in behind if conditions.is_affordable(t, ask, ways.policy)]
         ordered = conditions.fitting_first(ordered, ask)
-        ordered = conditions.inside_borders(ordered, ask, ways.policy)
+        ordered = conditions.inside_borders(ordered, ask, ways.policy, ways.chain)
         ready = _up_first(self._board.ready_first(ordered))
         if ready[0] is not ordered[0]:
             skipped = ordered[0].endpoint
@@ -159,17 +163,12 @@ def _filtered(ways: Ways, may: Callable[[Target], bool]) -> Ways:
     """The same with those targets alone that may be used."""
     if all(map(may, ways.targets + ways.overflow + ways.refusal)):
         return ways
-    return Ways(
-        tuple(filter(may, ways.targets)),
-        ways.policy,
-        ways.route,
-        ways.order,
-        guarded=ways.guarded,
-        mixed=ways.mixed,
+    return replace(
+        ways,
+        targets=tuple(filter(may, ways.targets)),
         simple=None,
         overflow=tuple(filter(may, ways.overflow)),
         refusal=tuple(filter(may, ways.refusal)),
-        ours=ways.ours,
     )
 
 

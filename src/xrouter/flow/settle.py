@@ -199,9 +199,8 @@ def _charge(tally: Tally, error: XRouterError | None, snapshot: Snapshot) -> Cha
     if target.endpoint.owner is not None:
         return FREE
     said = Usage(estimated=True) if usage is None else usage
-    price, drawn, calls = target.version.price, tally.pictures, tally.calls
-    if tally.is_deferred:
-        price = target.version.deferred or price
+    drawn, calls = tally.pictures, tally.calls
+    price = target.version.price_of(is_deferred=tally.is_deferred)
     if price is None and usage is None and tally.operation == MODERATIONS:
         return FREE
     charge = charge_of(said, price, snapshot.rates, tenant, images=drawn, requests=calls)

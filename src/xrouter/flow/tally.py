@@ -26,6 +26,9 @@ from xrouter.flow.yardstick import PLAIN, prompt_characters
 REMAINING = "x-ratelimit-remaining-requests"
 """Where providers say how many requests are left of their limit."""
 
+_PATIENT = ("flex", "batch")
+"""Tiers of answers that cost as much as those that are left for later."""
+
 _BROKEN_OFF = (UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable)
 """After these the provider may think that it has answered."""
 
@@ -35,17 +38,20 @@ class Copy:
 
     sent: it is on its way, or was when nobody waited for it any more. accepted: the provider has
     begun to answer. In both cases it may charge for it, whatever came after. over: its answer was
-    heard to the end.
+    heard to the end. upstream_id: the provider's name of it. is_patient: it was answered as one
+    that may wait, says the provider; what the caller has asked for does not matter.
     """
 
-    __slots__ = ("accepted", "characters", "over", "sent", "usage")
+    __slots__ = ("accepted", "characters", "is_patient", "over", "sent", "upstream_id", "usage")
 
     def __init__(self) -> None:
         self.sent = False
         self.accepted = False
         self.over = False
+        self.is_patient = False
         self.characters = 0
         self.usage: Usage | None = None
+        self.upstream_id: str | None = None
 
     @property
     def may_be_charged(self) -> bool:
@@ -61,9 +67,16 @@ class Copy:
         if delta.reasoning is not None or delta.tool_calls is not None:
             self.characters += _hidden_characters(delta)
 
+    def meet(self, meta: AnswerMeta) -> None:
+        """The provider may say as what it answers."""
+        if meta.extra is not None and "service_tier" in meta.extra:
+            self.is_patient = meta.extra["service_tier"] in _PATIENT
+
     def take(self, answer: ChatAnswer) -> None:
         """Its whole answer has come; once more when it has been completed."""
         self.over = True
+        if answer.meta is not None:
+            self.meet(answer.meta)
         self.usage = answer.usage
         self.characters = sum(_characters(choice.message) for choice in answer.choices)
 
@@ -108,11 +121,16 @@ class Asked:
 
 
 class Paid(Struct, frozen=True):
-    """What one attempt has used that may be charged: by call. over: all were heard to the end."""
+    """What one attempt has used that may be charged: by call. over: all were heard to the end.
+
+    upstream_ids: of those calls that the provider has named. patient: as of Copy, by call.
+    """
 
     target: Target
     usages: list[Usage]
     over: bool
+    upstream_ids: tuple[str, ...] = ()
+    patient: tuple[bool, ...] = ()
 
 
 class Tally(Struct, eq=False):
@@ -120,7 +138,8 @@ class Tally(Struct, eq=False):
 
     kept: the deltas so far, None where nobody will want them. cached: whose kept answer it is.
     held: what it holds of its limits, None where none counts. pictures: drawn. calls: that made
-    the answer. paid: by attempt, None where it is the one call that `usage` tells of.
+    the answer. is_deferred: it is charged as one left for later. paid: by attempt, None where it is
+    the one call that `usage` tells of.
     """
 
     operation: str
@@ -257,6 +276,7 @@ class Tally(Struct, eq=False):
                 self.finish_reasons[delta.choice] = delta.finish_reason
             if delta.meta is not None:
                 self._meet(delta.meta)
+                copy.meet(delta.meta)
 
     def take(self, answer: ChatAnswer) -> None:
         """A whole answer has come."""
@@ -306,6 +326,7 @@ class Tally(Struct, eq=False):
             copy = only.copies[0]
             if copy.may_be_charged:
                 self.usage = only.used(copy, request)
+                self.is_deferred = copy.is_patient
         else:
             self._sum_up_all(request)
 
@@ -324,7 +345,12 @@ class Tally(Struct, eq=False):
                 self.usage = summed(usages) if len(usages) > 1 else usages[0]
                 found = asked is spoke
             if asked.target is not None:
-                self.paid.append(Paid(asked.target, usages, all(copy.over for copy in charged)))
+                ids = tuple(copy.upstream_id for copy in charged if copy.upstream_id)
+                over = all(copy.over for copy in charged)
+                patient = tuple(copy.is_patient for copy in charged)
+                self.paid.append(Paid(asked.target, usages, over, ids, patient))
+                if asked is spoke and ids:
+                    self.upstream_request_id = ids[-1]
 
     def _speaking(self) -> Asked:
         """Who was asked last of those that are the target now: a refusal is one to come back to."""

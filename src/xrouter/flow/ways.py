@@ -29,7 +29,8 @@ class Ways(Struct, frozen=True):
     """targets: by tier, at least one. guarded: not for every caller. mixed: of several models.
 
     simple: the one plan, where nothing about the request or the targets' health matters.
-    ours: what stands behind a project's own accounts; None where it has none here.
+    ours: what stands behind a project's own accounts; None where it has none here. chain: the tier
+    from which on targets are the policy's fallbacks. is_strict: whether prices must be known.
     """
 
     targets: tuple[Target, ...]
@@ -42,6 +43,8 @@ class Ways(Struct, frozen=True):
     overflow: tuple[Target, ...]
     refusal: tuple[Target, ...]
     ours: Ours | None = None
+    chain: int = 0
+    is_strict: bool = False
 
 
 def work_out(
@@ -60,6 +63,7 @@ def work_out(
     wanted = resolve(name, snapshot, kinds)
     policy = wanted.policy
     targets = _crossed(wanted.choices, snapshot, 0)
+    chain = targets[-1].tier + 1 if targets else 0
     for fallback in policy.fallbacks:
         targets += _chain((fallback,), kinds, snapshot, targets[-1].tier + 1 if targets else 0)
     if not targets:
@@ -98,6 +102,8 @@ def work_out(
         overflow=tuple(overflow if ours is None else ours.behind(overflow)),
         refusal=tuple(refusal if ours is None else ours.behind(refusal)),
         ours=ours,
+        chain=chain,
+        is_strict=strict,
     )
     return _simplified(ways, wanted, snapshot)
 

@@ -13,26 +13,41 @@ CHARACTERS_PER_TOKEN = 4.0
 EVERY = 16
 """Of the answers that a provider has counted, one of so many teaches; the first one does."""
 
+ENOUGH = 48
+"""Answers, before their lengths tell how long one is."""
+
+USUAL = 0.95
+"""The part of answers that is no longer."""
+
 _MEMORY = 0.9
+_FADE_AT = 1024
 _SHORT = 16
 _LEAST, _MOST = 1.0, 12.0
 
 
 class Yardstick:
-    """How many characters a token of one target has, in prompts and in answers."""
+    """How many characters a token of one target has, in prompts and in answers.
 
-    __slots__ = ("_answer", "_prompt", "_seen")
+    usual: tokens that hardly any of its answers exceed, None before enough of them were seen.
+    """
+
+    __slots__ = ("_answer", "_lengths", "_prompt", "_seen", "usual")
 
     def __init__(self) -> None:
         self._seen = 0
+        self._lengths = Lengths()
+        self.usual: int | None = None
         self._prompt = _Share()
         self._answer = _Share()
 
     def learn(self, request: ChatRequest, characters: int, usage: Usage) -> None:
         """A provider has counted. characters: of the answer."""
         self._seen += 1
+        if not usage.estimated:
+            self._lengths.add(usage.completion_tokens)
         if self._seen % EVERY != 1 or usage.estimated:
             return
+        self.usual = self._lengths.usual()
         self._prompt.learn(prompt_characters(request), usage.prompt_tokens)
         self._answer.learn(characters, usage.completion_tokens)
 
@@ -43,6 +58,39 @@ class Yardstick:
     def answer(self, characters: int) -> int:
         """An estimate of what so much of an answer counts."""
         return self._answer.tokens(characters)
+
+
+class Lengths:
+    """How long answers were: in tokens, by bounds that are half an octave apart."""
+
+    __slots__ = ("_counts", "_seen")
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+        self._seen = 0
+
+    def add(self, tokens: int) -> None:
+        """One more; the older ones count less and less."""
+        bits = tokens.bit_length()
+        bound = 1 << bits
+        if tokens <= bound - (bound >> 2):
+            bound -= bound >> 2
+        self._counts[bound] = self._counts.get(bound, 0) + 1
+        self._seen += 1
+        if self._seen >= _FADE_AT:
+            self._counts = {bound: count // 2 for bound, count in self._counts.items() if count > 1}
+            self._seen = sum(self._counts.values())
+
+    def usual(self) -> int | None:
+        """What USUAL of them did not exceed; None where there were too few."""
+        if self._seen < ENOUGH:
+            return None
+        below = 0
+        for bound, count in sorted(self._counts.items()):
+            below += count
+            if below >= USUAL * self._seen:
+                return bound
+        return None  # pragma: no cover - all of them are below the last bound
 
 
 class _Share:

@@ -14,8 +14,8 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from xrouter.domain.identity import KeyShelf
-from xrouter.domain.secret import Secret
 from xrouter.domain.snapshot import Snapshot
+from xrouter.stores import plain
 from xrouter.stores.key_file import KeyFile, KeyFileInfo
 from xrouter.stores.vault import Vault
 from xrouter.telemetry.logs import log
@@ -76,8 +76,8 @@ class SnapshotFile:
             self._unreadable(error)
             return None
         try:
-            plain = self._vault.open(data, _CONTEXT)
-            snapshot = msgspec.msgpack.decode(plain, type=Snapshot, dec_hook=self._in)
+            opened = self._vault.open(data, _CONTEXT)
+            snapshot = msgspec.msgpack.decode(opened, type=Snapshot, dec_hook=self._in)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, start without it
             self._unreadable(error)
             return None
@@ -105,11 +105,9 @@ class SnapshotFile:
             self._named = [*self._named, name][-_KEPT:]
 
     def _in(self, kind: type, value: Any) -> Any:
-        if kind is Secret:
-            return Secret(value)
         if kind is KeyShelf:
-            return self._shelf(msgspec.convert(value, KeyFileInfo, dec_hook=self._in))
-        raise NotImplementedError(kind.__name__)
+            return self._shelf(msgspec.convert(value, KeyFileInfo, dec_hook=plain.read))
+        return plain.read(kind, value)
 
     def _shelf(self, info: KeyFileInfo) -> KeyFile:
         """The same file is opened once; what is remembered of it stays."""
@@ -127,8 +125,4 @@ class SnapshotFile:
 
 
 def _out(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return value.reveal()
-    if isinstance(value, KeyFile):
-        return value.info
-    raise NotImplementedError(type(value).__name__)
+    return value.info if isinstance(value, KeyFile) else plain.written(value)

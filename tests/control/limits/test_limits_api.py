@@ -65,6 +65,23 @@ async def test_limits_are_listed_in_pages_and_by_subject(api: Api) -> None:
     await api.error("GET", "/limits", params={"after": "x"}, status=400)
 
 
+async def test_limits_say_what_they_name_and_is_not_there(api: Api) -> None:
+    await api.acme()
+    await api.acme_model("one", versions=[{"label": "v1", "upstream": "one", "channel": "latest"}])
+    await api.project("demo")
+    key = (await api.ask("POST", "/keys", json={"name": "k"}, status=201))["key_id"]
+    there = ["key:*", "project:*", "user:anna", "organization:default", "project:demo"]
+    there += [f"key:{key}", "model:acme/one", "version:acme/one:v1", "version:*"]
+    gone = ["key:key_1", "project:x", "organization:x", "model:acme/x", "version:acme/one:latest"]
+
+    made_of = {each: (await made(api, subject=each))["missing"] for each in (*there, *gone)}
+    both = await made(api, subject="project:x", model="acme/x", meter="tokens")
+    listed = {row["id"]: row["missing"] for row in (await api.ask("GET", "/limits"))["data"]}
+
+    assert made_of == {each: [] for each in there} | {each: [each] for each in gone}
+    assert both["missing"] == listed[both["id"]] == ["project:x", "model:acme/x"]
+
+
 async def test_the_same_limit_twice_is_a_conflict(api: Api) -> None:
     limit = await made(api)
     error = await api.error("POST", "/limits", json=DAILY, status=409)
@@ -79,9 +96,10 @@ async def test_the_same_limit_twice_is_a_conflict(api: Api) -> None:
     [
         ({"subject": "nobody:x"}, "subject"),
         ({"subject": "key:"}, "subject"),
-        ({"meter": "running"}, "running"),
+        ({"meter": "running"}, "window"),
+        ({"meter": "streams"}, "window"),
         ({"meter": "wishes"}, "meter"),
-        ({"window": "now"}, "running"),
+        ({"window": "now"}, "window"),
         ({"amount": -1}, "amount"),
         ({"amount": "1.5"}, "amount"),
         ({"meter": "money", "amount": 2**62}, "amount"),

@@ -152,3 +152,44 @@ async def test_nobody_gives_a_key_more_than_the_operators_give_each(
     await person.error("PATCH", f"/limits/{limit['id']}", json={"amount": 51}, status=403)
     await operator.ask("PATCH", f"/limits/{limit['id']}", json={"amount": 51})
     assert (await made(person, key, amount=99, window="month"))["amount"] == 99
+
+
+async def test_nobody_has_more_days_than_the_operators_give_each(
+    invited: Invited, operator: Browser, key: str
+) -> None:
+    """Each change of the time zone would begin another day, or end one."""
+    await made(operator, "key:*", amount=50)
+    await made(operator, "key:*", amount=50, window="minute")
+    person = await invited("p@a.test", "owner")
+    given = {**DAILY, "subject": key, "amount": 50, "time_zone": "Asia/Omsk"}
+    assert (await person.error("POST", "/limits", json=given, status=403))["param"] == "time_zone"
+    path = f"/limits/{(await made(person, key, amount=50))['id']}"
+    elsewhere = {"time_zone": "Asia/Omsk"}
+    assert (await person.error("PATCH", path, json=elsewhere, status=403))["param"] == "time_zone"
+    await operator.ask("PATCH", path, json=elsewhere)
+    await person.ask("PATCH", path, json={"time_zone": "Europe/Moscow"})
+    for window in ("minute", "month"):  # has no days; is nobody's but theirs
+        await made(person, key, amount=5, window=window, **elsewhere)
+
+
+async def test_owners_learn_who_changed_what_they_may(
+    operator: Browser, invited: Invited, key: str
+) -> None:
+    owner = await invited("owner@a.test", "owner")
+    for subject in (key, "project:default"):
+        limit = await made(owner, subject)
+        path = f"/limits/{limit['id']}"
+        await owner.ask("PATCH", path, json={"amount": 9})
+        await owner.ask("PATCH", path, json={"amount": 9})
+        await owner.ask("DELETE", path)
+        log = await owner.ask("GET", f"/audit?organization=default&object=limit:{limit['id']}")
+        told = [(each["action"], each["actor"]) for each in log["data"][:3]]
+        who = f"user:{owner.user_id}"
+        assert told == [("limit.delete", who), ("limit.change", who), ("limit.create", who)]
+        before, after = log["data"][1]["detail"]["before"], log["data"][1]["detail"]["after"]
+        assert (before["amount"], after["amount"]) == (100, 9)
+    organization = {"organization:default": "default", "user:*": None, "model:a/b": None}
+    for subject, slug in organization.items():
+        limit = await made(operator, subject)
+        log = await operator.ask("GET", f"/audit?object=limit:{limit['id']}")
+        assert log["data"][0]["organization"] == slug

@@ -75,6 +75,7 @@ async def test_sums_of_each_window(db: Database) -> None:
         Limit(subject="key:*", meter="requests", window="day", amount=9),
         Limit(subject="key:*", meter="requests", window="minute", amount=9),
         Limit(subject="key:*", meter="running", window="now", amount=9),
+        Limit(subject="key:*", meter="streams", window="now", amount=9),
         Limit(subject="project:demo", meter="tokens", window="month", amount=9),
         Limit(subject="organization:acme", meter="money", window="total", amount=9),
         Limit(subject="user:*", meter="money", window="month", amount=9),

@@ -18,12 +18,13 @@ from xrouter.domain.plan import Plan, Target
 from xrouter.domain.ports import Want
 from xrouter.edge.dialects.openai.chat import read_chat
 from xrouter.flow.ask import Ask
+from xrouter.flow.limits.needs import needs
 from xrouter.flow.limits.refusals import QuotaExhausted, TokensLimited
 from xrouter.flow.limits.rules import Rule
-from xrouter.flow.limits.wants import wants
 from xrouter.providers.base import Left
 
 MODEL = "openai/gpt-4o-mini"
+EMBEDDER = "openai/text-embedding-3-small"
 RUBLE = 10**9
 PRICE = Price(currency="RUB", input=RUBLE * 1000, output=RUBLE * 2000)
 """A thousandth of a ruble for a token of the prompt, two for one of the answer."""
@@ -54,7 +55,8 @@ async def left(rig: Rig, counter: str, limit: Limit) -> int:
 
 
 def rules_of(rig: Rig, target: Target, user: str | None = None) -> tuple[Rule, ...]:
-    return rig.pipeline._gear.limits._rules.of(PRINCIPAL, target, user, rig.snapshots.current)
+    book, snapshot = rig.pipeline._gear.limits._rules, rig.snapshots.current
+    return book.common(PRINCIPAL, user, snapshot) + book.own(PRINCIPAL, target, user, snapshot)
 
 
 def refused(reply: Recorder) -> XRouterError:
@@ -215,12 +217,17 @@ async def test_the_dearest_target_is_held(rig: Rig) -> None:
     price = structs.replace(PRICE, request=3 * RUBLE)
     version = structs.replace(plan.targets[0].version, price=price)
     dear = structs.replace(plan, refusal=(structs.replace(plan.targets[0], version=version),))
-    counted = rules_of(rig, plan.targets[0])
+    book = rig.pipeline._gear.limits._rules
 
-    assert [want.amount for want in wants(counted, plan, ask, None)] == [0]
-    assert [want.amount for want in wants(counted, dear, ask, None)] == [3 * RUBLE]
+    def wanted(plan: Plan, tenant: Tenant | None = None) -> list[int]:
+        tenants = {} if tenant is None else {tenant.project: tenant}
+        found = needs(book, ask, plan, structs.replace(snapshot, tenants=tenants))
+        return [want.amount for want in found.wants]
+
+    assert wanted(plan) == [0]
+    assert wanted(dear) == [3 * RUBLE]
     tenant = Tenant(project="tests", organization="acme", vat=2000)
-    assert [want.amount for want in wants(counted, dear, ask, tenant)] == [3 * RUBLE * 6 // 5]
+    assert wanted(dear, tenant) == [3 * RUBLE * 6 // 5]
 
 
 async def test_calls_at_a_time(rig: Rig) -> None:
@@ -235,6 +242,43 @@ async def test_calls_at_a_time(rig: Rig) -> None:
     task.cancel()
     await asyncio.wait([task])
     assert (await rig.chat(MODEL)).error is None
+
+
+async def test_streams_at_a_time(rig: Rig) -> None:
+    few = limit("key:*", "streams", "now", 2)
+    use(rig, few)
+    waiting = [Recorder(hold_at="start") for _ in range(2)]
+    tasks = [asyncio.create_task(rig.chat(MODEL, reply=each, stream=True)) for each in waiting]
+    for each in waiting:
+        await each.held.wait()
+
+    error = refused(await rig.chat(MODEL, stream=True))
+    assert isinstance(error, RateLimited)
+    assert (error.type, error.code, error.retry_after) == ("requests", "rate_limit_exceeded", 1.0)
+    assert error.message.startswith("Too many streams at a time for this API key: Limit 2. ")
+    assert (await rig.chat(MODEL)).error is None
+    tasks[0].cancel()
+    await asyncio.wait(tasks[:1])
+    assert await left(rig, "key:key-1|*|streams|now", few) == 1
+    for _ in range(2):  # whose places are free when they have ended
+        assert (await rig.chat(MODEL, stream=True)).error is None
+    tasks[1].cancel()
+    await asyncio.wait(tasks[1:])
+    assert await left(rig, "key:key-1|*|streams|now", few) == 2
+
+
+async def test_whole_answers_take_no_place_of_streams(rig: Rig) -> None:
+    """None is forbidden, at any level; all other limits count them."""
+    daily = limit("key:*", "requests", "day", 9)
+    none = [limit(whose, "streams", "now", 0) for whose in ("key:*", f"model:{MODEL}")]
+    for each in none:
+        use(rig, each, daily)
+        before = await left(rig, "key:key-1|*|requests|day", daily)
+        assert (await rig.chat(MODEL)).error is None
+        assert await left(rig, "key:key-1|*|requests|day", daily) == before - 1
+        assert refused(await rig.chat(MODEL, stream=True)).status == 429
+    use(rig, none[0])
+    assert (await rig.embed("openai/text-embedding-3-small", ["Hey!"])).error is None
 
 
 async def test_what_reached_no_provider_is_given_back(
@@ -299,11 +343,12 @@ async def test_a_warning_comes_once_in_a_window(rig: Rig) -> None:
 
 
 async def test_rules_are_found_once_for_each_snapshot(rig: Rig) -> None:
-    use(rig, limit("key:*", "requests", "day", 4))
+    use(rig, limit("key:*", "requests", "day", 4), limit("model:*", "requests", "day", 4))
     target = rig.pipeline._gear.router.targets(MODEL, ("chat",), rig.snapshots.current)[0]
 
     first = rules_of(rig, target, "ann")
-    assert rules_of(rig, target, "bob") is first
+    again = rules_of(rig, target, "bob")
+    assert [one is other for one, other in zip(first, again, strict=True)] == [True, True]
     use(rig, limit("key:*", "requests", "day", 5))
     assert rules_of(rig, target, "bob")[0].limit.amount == 5
 
@@ -325,3 +370,17 @@ async def test_what_is_answered_later_counts_at_once(
         assert (await rig.pipeline.defer(request, KEY, rig.call("chat")) is not None) == taken
     used = 2 * (1 + 99) if taken else 0
     assert await left(rig, "key:key-1|*|tokens|day", budget) == 1000 - used
+
+
+async def test_vectors_count_for_the_end_user_who_is_named(rig: Rig) -> None:
+    budget = limit("user:*", "money", "total", RUBLE // 50)
+    use(rig, budget)
+    assert (await rig.embed(EMBEDDER, ["word"], user="dora")).error is None
+    spent = rig.event.charge
+    assert spent is not None
+    assert await left(rig, "user:tests/dora|*|money|total", budget) == RUBLE // 50 - spent.total
+    error = refused(await rig.embed(EMBEDDER, ["word " * 100], user="dora"))
+    assert isinstance(error, QuotaExhausted)
+    assert "is 0.02 rubles, " in error.message
+    assert "may need 0.125 rubles" in error.message
+    assert (await rig.embed(EMBEDDER, ["word"], user="bob")).error is None

@@ -126,8 +126,9 @@ async def test_a_refusal_takes_nothing(meters: RedisMeters) -> None:
     assert await left(meters, many) == 9
 
 
-async def test_calls_at_a_time(meters: RedisMeters) -> None:
-    place = want(1, 1, "now", "running")
+@pytest.mark.parametrize("meter", ["running", "streams"])
+async def test_calls_at_a_time(meters: RedisMeters, meter: Meter) -> None:
+    place = want(1, 1, "now", meter)
     hold = taken(await meters.take([place], LEASE_S))
     assert (await meters.take([place], LEASE_S)).wait_s == 1.0
     meters.settle(hold, [0])

@@ -21,10 +21,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import structs
 from tests.services.redis import Redis
 from tests.stores.redis.conftest import PATIENT_S
 from typing_extensions import override
 
+from xrouter.domain.choices import Choices
 from xrouter.domain.ports import Hold, Spent, Want
 from xrouter.domain.secret import Secret
 from xrouter.stores.redis import meters as module
@@ -34,6 +36,7 @@ from xrouter.stores.redis.meters import RedisMeters
 CAP = 90
 PROCESSES = 3
 AWAY = CAP - CAP // PROCESSES
+OTHER = Want("model:o|*|money|total", "money", "total", 10**9, 1, "UTC", "o")
 LEASE_S = 600.0
 NAME = "project:p|*|money|total"
 HOLDERS = f"xr:{{limits}}:h:{NAME}"
@@ -124,21 +127,32 @@ class Interleavings(RuleBasedStateMachine):
 
     # --- requests
 
-    @rule(which=st.integers(0, PROCESSES - 1), amount=st.integers(1, 30))
-    def take(self, which: int, amount: int) -> None:
+    @rule(
+        which=st.integers(0, PROCESSES - 1),
+        amount=st.integers(1, 30),
+        other=st.sampled_from([None, True, False]),
+    )
+    def take(self, which: int, amount: int, other: bool | None) -> None:
+        """other: whether another one may answer instead, whose limit is not used up."""
         process = self.processes[which]
         free = CAP - self.spent - self.held
-        verdict = self.do(process, process.take([want(amount)], LEASE_S))
+        wants, choices = [want(amount)], None
+        if other is not None:
+            wants.append(OTHER if other else structs.replace(OTHER, limit=0))
+            choices = Choices(((0,), (1,)), 2)
+        verdict = self.do(process, process.take(wants, LEASE_S, choices))
+        assert verdict.hold is not None or not other
+        is_granted = verdict.hold is not None and verdict.hold.wants[0].counter == NAME
         if verdict.hold is not None:
-            process.held[verdict.hold] = amount
-        elif not self.is_healthy():
+            process.held[verdict.hold] = amount if is_granted else 0
+        if not is_granted and not self.is_healthy():
             away = CAP - CAP // process._shares.mates
             assert amount + away + self.heard[which] + self.ghosts > free - PROCESSES
         if self.is_healthy():
-            assert (verdict.hold is None) == (amount > free - self.ghosts)
+            assert is_granted == (amount <= free - self.ghosts)
         self.listens(which)
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: any(process.held for process in self.processes))
     @rule(data=st.data(), part=st.floats(0, 1.2))
     def settle(self, data: st.DataObject, part: float) -> None:
         which = data.draw(st.sampled_from([n for n, p in enumerate(self.processes) if p.held]))
@@ -153,7 +167,7 @@ class Interleavings(RuleBasedStateMachine):
         self.do(process, self.settled(process, hold, actual))
 
     async def settled(self, process: Process, hold: Hold, actual: int) -> None:
-        process.settle(hold, [actual])
+        process.settle(hold, [actual if of.counter == NAME else 0 for of in hold.wants])
 
     # --- what goes wrong
 

@@ -21,6 +21,7 @@ from xrouter.domain.limits import ALL
 
 READ = "limits.read"
 CHANGE = "limits.change"
+_CALENDAR = ("day", "month")
 
 
 async def require(session: AsyncSession, subject: str, action: str) -> None:
@@ -73,7 +74,10 @@ async def visible(session: AsyncSession) -> ColumnElement[bool] | None:
 
 
 async def bound(session: AsyncSession, row: LimitRow) -> None:
-    """Nobody but operators may give a subject more than each of its kind has. Raises Forbidden."""
+    """Nobody but operators may give a subject more than each of its kind has, or other days.
+
+    Whose days begin at another hour whenever that is changed has more of them. Raises Forbidden.
+    """
     if actor.get().is_operator:
         return
     every = await repository.every(session, row)
@@ -83,6 +87,23 @@ async def bound(session: AsyncSession, row: LimitRow) -> None:
             param="amount",
             hint="A smaller 'amount' may be set.",
         )
+    if every is not None and row.window in _CALENDAR and row.time_zone != every.time_zone:
+        raise Forbidden(
+            f"The operators count this in the time zone '{every.time_zone}'.", param="time_zone"
+        )
+
+
+async def organization(session: AsyncSession, subject: str) -> str | None:
+    """The slug of the organisation whose limit it is; None for the operators' own."""
+    kind, _, name = subject.partition(":")
+    if name == ALL:
+        return None
+    if kind == "organization":
+        return name
+    project: str | None = name if kind == "project" else None
+    if kind == "key":
+        project = await session.scalar(select(KeyRow.project).where(KeyRow.key_id == name))
+    return None if project is None else await identity.organization(session, project)
 
 
 async def _organizations(session: AsyncSession) -> list[str]:

@@ -48,7 +48,7 @@ class LimitPatch(In):
 
 
 class LimitOut(TaggedOut):
-    """A limit."""
+    """A limit. missing: subjects that it names and that are not there: it counts nothing."""
 
     id: int
     subject: str
@@ -61,6 +61,7 @@ class LimitOut(TaggedOut):
     is_enabled: bool
     created_at: Moment
     updated_at: Moment
+    missing: list[str]
 
 
 class LimitQuery(PageQuery):

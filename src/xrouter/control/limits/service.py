@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from xrouter.control.audit import log as audit
 from xrouter.control.catalog import repository as catalog
 from xrouter.control.db import changes
 from xrouter.control.db.changes import CREATE, DELETE, UPDATE
@@ -15,7 +16,7 @@ from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.billing import LimitRow
 from xrouter.control.kit import etag
 from xrouter.control.kit.schemas import Page
-from xrouter.control.limits import repository, rights
+from xrouter.control.limits import known, repository, rights
 from xrouter.control.limits.rights import CHANGE, READ
 from xrouter.control.limits.schemas import (
     MONEY,
@@ -34,6 +35,9 @@ from xrouter.domain.ports import Meters, Want
 from xrouter.domain.windows import check
 
 KIND = "limit"
+_MOST_ID, _DIGITS = 2**31 - 1, 10
+_SAID = {CREATE: "create", UPDATE: "change", DELETE: "delete"}
+"""As the audit log has it."""
 _FIELDS = ("subject", "model", "meter", "window", "amount", "time_zone", "warn_at", "is_enabled")
 
 
@@ -53,7 +57,7 @@ class LimitService:
     async def page(self, query: LimitQuery) -> Page[LimitOut]:
         """Limits in the order in which they were made. Raises InvalidRequest."""
         after = query.after or "0"
-        if not after.isdecimal() or len(after) > 18:  # noqa: PLR2004
+        if not after.isdecimal() or len(after) > _DIGITS or int(after) > _MOST_ID:
             raise InvalidRequest("'after' must be the id of a limit.", param="after")
         async with self._db.read() as session:
             found = await repository.limits(
@@ -63,13 +67,17 @@ class LimitService:
                 limit=query.limit + 1,
                 among=await rights.visible(session),
             )
-            data = [_out(row) for row in found[: query.limit]]
+            rows = found[: query.limit]
+            missing = await known.missing(session, rows)
+            data = [_out(row, names) for row, names in zip(rows, missing, strict=True)]
         return Page(data=data, next=str(data[-1].id) if len(found) > query.limit else None)
 
     async def get(self, limit_id: int) -> LimitOut:
         """One limit. Raises NotFound."""
         async with self._db.read() as session:
-            return _out(await rights.limit(session, limit_id, READ))
+            row = await rights.limit(session, limit_id, READ)
+            (missing,) = await known.missing(session, [row])
+            return _out(row, missing)
 
     async def create(self, given: LimitIn) -> LimitOut:
         """Make a limit. Raises InvalidRequest, Conflict, NotFound, Forbidden."""
@@ -89,7 +97,7 @@ class LimitService:
                 )
             session.add(row)
             await session.flush()
-            await _note(session, CREATE, row, None)
+            await _note(session, CREATE, row, None, _document(row))
             limit_id = row.id
         self._changed()
         return await self.get(limit_id)
@@ -108,7 +116,7 @@ class LimitService:
             _check(row)
             await rights.bound(session, row)
             await session.flush()
-            await _note(session, UPDATE, row, before)
+            await _note(session, UPDATE, row, before, _document(row))
         self._changed()
         return await self.get(limit_id)
 
@@ -119,7 +127,7 @@ class LimitService:
             before = _document(row)
             etag.require(if_match, before)
             await session.delete(row)
-            await changes.record(session, DELETE, KIND, str(limit_id), before=before, after=None)
+            await _note(session, DELETE, row, before, None)
         self._changed()
 
     async def state(self, limit_id: int, query: StateQuery) -> LimitState:
@@ -202,11 +210,21 @@ def _document(row: LimitRow) -> dict[str, Any]:
     return {field: getattr(row, field) for field in _FIELDS}
 
 
-async def _note(session: AsyncSession, action: str, row: LimitRow, before: Any) -> None:
-    """Write down what became of a limit."""
-    await changes.record(session, action, KIND, str(row.id), before=before, after=_document(row))
+async def _note(session: AsyncSession, action: str, row: LimitRow, before: Any, after: Any) -> None:
+    """Write down what became of a limit: for operators, and for the owners of its subject."""
+    if before == after:
+        return
+    name = str(row.id)
+    await changes.record(session, action, KIND, name, before=before, after=after)
+    await audit.record(
+        session,
+        action=f"{KIND}.{_SAID[action]}",
+        object=f"{KIND}:{name}",
+        organization=await rights.organization(session, row.subject),
+        detail={"before": before, "after": after},
+    )
 
 
-def _out(row: LimitRow) -> LimitOut:
+def _out(row: LimitRow, missing: list[str]) -> LimitOut:
     more = {"amount": _shown(row.meter, row.amount), "etag": etag.etag(_document(row))}
-    return LimitOut.model_validate(row.__dict__ | more)
+    return LimitOut.model_validate(row.__dict__ | more | {"missing": missing})

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.billing import ChargeRow
 from xrouter.control.db.tables.usage import UsageRow
-from xrouter.domain.limits import ALL, Limit, counter_of
+from xrouter.domain.limits import ALL, PLACES, Limit, counter_of
 from xrouter.domain.ports import Spent
 from xrouter.domain.snapshot import Snapshot
 from xrouter.domain.windows import FOREVER, span
@@ -30,7 +30,7 @@ async def spent(db: Database, snapshot: Snapshot, now: float | None = None) -> l
     groups: dict[tuple[str, Limit], set[str]] = defaultdict(set)
     for limits in snapshot.limits.values():
         for limit in limits:
-            if limit.window in WINDOWS and limit.meter != "running":
+            if limit.window in WINDOWS and limit.meter not in PLACES:
                 kind, _, name = limit.subject.partition(":")
                 groups[kind, _bare(limit)].add(name)
     found: dict[str, Spent] = {}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from xrouter.domain.limits import Meter
 from xrouter.domain.money import Charge
-from xrouter.domain.plan import Plan
-from xrouter.domain.ports import Hold, Meters, Reply
+from xrouter.domain.plan import Plan, Target
+from xrouter.domain.ports import Hold, Meters, Reply, Want
 from xrouter.domain.snapshot import Snapshot
-from xrouter.flow import accounts
 from xrouter.flow.ask import Ask
 from xrouter.flow.limits.alarms import Alarms
+from xrouter.flow.limits.needs import needs
 from xrouter.flow.limits.refusals import allowances, refusal
-from xrouter.flow.limits.rules import Rules
-from xrouter.flow.limits.wants import wants
+from xrouter.flow.limits.rules import RuleBook
+from xrouter.flow.limits.wants import Gauge, unknown
 from xrouter.flow.tally import Tally
 from xrouter.telemetry.metrics import Meters as Metrics
 
@@ -25,46 +25,53 @@ died are free after it.
 class Keeper:
     """Costs nothing where no limit counts."""
 
-    def __init__(self, meters: Meters, metrics: Metrics) -> None:
+    def __init__(self, meters: Meters, metrics: Metrics, gauge: Gauge = unknown) -> None:
+        """gauge: how long the tokens and the answers of a target are."""
         self._meters = meters
-        self._rules = Rules()
+        self._gauge = gauge
+        self._rules = RuleBook()
         self._alarms = Alarms(metrics)
 
     async def take(
         self, ask: Ask, plan: Plan, snapshot: Snapshot, reply: Reply | None
-    ) -> Hold | None:
-        """Hold it until `settle`; None where nothing counts.
-
-        Raises RateLimited (also TokensLimited), QuotaExhausted.
+    ) -> tuple[Hold | None, Plan]:
+        """Hold it until `settle`, None where nothing counts; and the plan without the targets whose
+        own limits are used up. Raises RateLimited (also TokensLimited), QuotaExhausted.
         """
-        principal = ask.principal
-        user = None if ask.request is None else ask.request.end_user
-        rules = self._rules.of(principal, plan.targets[0], user, snapshot)
-        if accounts.cost_nothing(plan):
-            rules = tuple(rule for rule in rules if rule.limit.meter != "money")
-        if not rules:
-            return None
-        wanted = wants(rules, plan, ask, snapshot.tenants.get(principal.project))
-        verdict = await self._meters.take(wanted, LEASE_S)
+        need = needs(self._rules, ask, plan, snapshot, self._gauge)
+        if not need.wants:
+            return None, plan
+        verdict = await self._meters.take(need.wants, LEASE_S, need.choices)
         if reply is not None:
-            for allowance in allowances(wanted, verdict.levels):
+            for allowance in allowances(*need.told(verdict)):
                 reply.allow(allowance)
         if verdict.hold is None:
-            refused = rules[verdict.refused]
+            refused = need.rules[verdict.refused]
             self._alarms.refused(refused)
-            raise refusal(refused, verdict, wanted[verdict.refused])
-        self._alarms.look(rules, wanted, verdict.levels)
-        return verdict.hold
+            raise refusal(refused, verdict, need.wants[verdict.refused])
+        granted, levels = need.granted(verdict)
+        self._alarms.look(granted, verdict.hold.wants, levels)
+        return verdict.hold, need.left(plan, verdict.opened)
 
-    def defer(self, held: Hold, *, left: bool) -> None:
+    def defer(self, held: Hold, target: Target | None) -> None:
         """For a request that a provider will answer later, perhaps to another process: what it
-        may need counts as used. left: the provider has taken it.
+        may need counts as used. target: that has taken it, None for none. Of a rate of which
+        nothing was held, as it was not the first, as much as of others.
         """
-        if left:
-            used = [0 if want.meter == "running" else want.amount for want in held.wants]
-            self._meters.settle(held, used)
-        else:
+        if target is None:
             self._meters.release(held)
+            return
+        most = {want.meter: want.amount for want in sorted(held.wants, key=lambda w: w.amount)}
+        who = target.model.model_id, target.version.label
+        used = [
+            0
+            if want.window == "now" or not _counts(want, who)
+            else most[want.meter]
+            if want.window == "minute" and not want.amount
+            else want.amount
+            for want in held.wants
+        ]
+        self._meters.settle(held, used)
 
     def settle(self, tally: Tally, charge: Charge | None) -> None:
         """Once, at the end of the request: nothing was used when nobody was asked."""
@@ -79,11 +86,26 @@ class Keeper:
 
 def _actual(held: Hold, tally: Tally, charge: Charge | None) -> list[int]:
     """An answer that was kept from before costs a request and nothing else."""
+    who = None
+    if tally.cached is not None:
+        who = tally.cached.model, tally.cached.version
+    elif tally.target is not None:
+        who = tally.target.model.model_id, tally.target.version.label
     usage = None if tally.cached is not None else tally.usage
     used: dict[Meter, int] = {
         "requests": 1,
         "running": 0,
+        "streams": 0,
         "tokens": 0 if usage is None else usage.prompt_tokens + usage.completion_tokens,
         "money": 0 if charge is None else charge.total,
     }
-    return [used[want.meter] for want in held.wants]
+    return [
+        used[want.meter] if want.model is None or _counts(want, who) else 0 for want in held.wants
+    ]
+
+
+def _counts(want: Want, who: tuple[str, str] | None) -> bool:
+    """Whether it counts what this model and version answer."""
+    if want.model is None or who is None:
+        return want.model is None
+    return want.model == who[0] and want.version in (None, who[1])

@@ -46,9 +46,10 @@ def refusal(rule: Rule, verdict: Verdict, want: Want) -> XRouterError:
     if limit.window in _WINDOWS:
         return _exhausted(rule, verdict, want)
     whose = _whose(rule)
-    if limit.meter == "running":
+    if limit.window == "now":
+        what = "streams" if limit.meter == "streams" else "requests"
         return RateLimited(
-            f"Too many requests at a time for {whose}: Limit {limit.amount}. "
+            f"Too many {what} at a time for {whose}: Limit {limit.amount}. "
             "Please try again when one of them has ended.",
             retry_after=verdict.wait_s,
         )
@@ -72,17 +73,21 @@ def refusal(rule: Rule, verdict: Verdict, want: Want) -> XRouterError:
 
 def allowances(wants: Sequence[Want], levels: Sequence[Level]) -> list[Allowance]:
     """The limit of requests, and the one of tokens, of which the least is left."""
-    found: list[Allowance] = []
-    meters: tuple[Literal["requests", "tokens"], ...] = ("requests", "tokens")
-    for meter in meters:
-        pairs = [
-            (level, want) for level, want in zip(levels, wants, strict=True) if want.meter == meter
-        ]
-        if pairs:
-            level, want = min(pairs, key=lambda pair: pair[0].remaining)
-            reset = level.reset_s if math.isfinite(level.reset_s) else 0.0
-            found.append(Allowance(want.limit, level.remaining, reset, meter))
-    return found
+    least: dict[Literal["requests", "tokens"], tuple[Want, Level]] = {}
+    for want, level in zip(wants, levels, strict=True):
+        meter = want.meter
+        if meter == "requests" or meter == "tokens":  # noqa: PLR1714 - the type checker's words
+            known = least.get(meter)
+            if known is None or level.remaining < known[1].remaining:
+                least[meter] = want, level
+    return [
+        Allowance(want.limit, level.remaining, _finite(level.reset_s), meter)
+        for meter, (want, level) in sorted(least.items())
+    ]
+
+
+def _finite(seconds: float) -> float:
+    return seconds if math.isfinite(seconds) else 0.0
 
 
 def _exhausted(rule: Rule, verdict: Verdict, want: Want) -> QuotaExhausted:
@@ -116,4 +121,5 @@ def _whose(rule: Rule) -> str:
 def _amount(limit: Limit, amount: int) -> str:
     if limit.meter != "money":
         return str(amount)
-    return f"{amount / _BILLION:.2f} rubles"
+    whole, part = divmod(amount, _BILLION)
+    return f"{whole}.{f'{part:09}'.rstrip('0'):0<2} rubles"

@@ -2,56 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from xrouter.domain.limits import Tenant
 from xrouter.domain.money import on_top
-from xrouter.domain.plan import Plan, Target
+from xrouter.domain.plan import Target
 from xrouter.domain.ports import Want
 from xrouter.flow import costs
 from xrouter.flow.ask import Ask
 from xrouter.flow.limits.rules import Rule
+from xrouter.flow.yardstick import PLAIN, Yardstick
 
 DEFAULT_OUTPUT = 4096
 """Tokens of an answer when neither the caller nor the model bounds it lower."""
 
 
-def wants(rules: Sequence[Rule], plan: Plan, ask: Ask, tenant: Tenant | None) -> list[Want]:
-    """One for each rule, in their order."""
+Gauge = Callable[[Target], Yardstick]
+"""How long a target's tokens and answers are."""
+
+
+def unknown(_target: Target) -> Yardstick:
+    """Where nothing was counted yet."""
+    return PLAIN
+
+
+def wants(
+    rules: Sequence[Rule],
+    targets: Sequence[Target],
+    ask: Ask,
+    tenant: Tenant | None,
+    gauge: Gauge = unknown,
+) -> list[Want]:
+    """One for each rule, in their order. targets: that may answer, in order."""
     tokens = money = -1
     made: list[Want] = []
     for rule in rules:
-        limit, amount = rule.limit, 1
+        limit = rule.limit
         if limit.meter == "tokens":
-            tokens = _tokens(plan.targets[0], ask) if tokens < 0 else tokens
+            tokens = _tokens(targets[0], ask, gauge) if tokens < 0 else tokens
             amount = tokens
             if ask.output is None:  # a guess must not exclude a request for ever
                 amount = min(tokens, max(ask.tokens, limit.amount))
         elif limit.meter == "money":
-            money = _money(plan, ask, tenant) if money < 0 else money
+            money = _money(targets, ask, tenant, gauge) if money < 0 else money
             amount = money
-        made.append(
-            Want(rule.counter, limit.meter, limit.window, limit.amount, amount, limit.time_zone)
-        )
+        else:
+            made.append(_one(rule))
+            continue
+        made.append(_want(rule, amount))
     return made
 
 
-def _output(target: Target, ask: Ask) -> int:
-    """The most tokens of one answer; 0 for anything but a chat."""
+def _want(rule: Rule, amount: int) -> Want:
+    limit, model, version = rule.limit, rule.model, rule.version
+    window, most, zone = limit.window, limit.amount, limit.time_zone
+    return Want(rule.counter, limit.meter, window, most, amount, zone, model, version)
+
+
+@lru_cache(maxsize=4096)
+def _one(rule: Rule) -> Want:
+    """A request, or a place: the same each time."""
+    return _want(rule, 1)
+
+
+def _each(target: Target, ask: Ask, gauge: Gauge) -> tuple[int, int]:
+    """The tokens of the prompt, and the most of one answer: 0 for anything but a chat."""
     if ask.request is None:
-        return 0
+        return ask.tokens, 0
+    yardstick = gauge(target)
+    prompt = yardstick.prompt(ask.request)
     if ask.output is not None:
-        return ask.output
-    return min(target.model.abilities.max_output or DEFAULT_OUTPUT, DEFAULT_OUTPUT)
+        return prompt, ask.output
+    longest = target.model.abilities.max_output
+    usual = DEFAULT_OUTPUT if yardstick.usual is None else yardstick.usual
+    return prompt, usual if longest is None else min(longest, usual)
 
 
-def _tokens(target: Target, ask: Ask) -> int:
+def _tokens(target: Target, ask: Ask, gauge: Gauge) -> int:
     answers = 1 if ask.request is None else ask.request.n or 1
-    return ask.tokens + answers * _output(target, ask)
+    prompt, answer = _each(target, ask, gauge)
+    return prompt + answers * answer
 
 
-def _money(plan: Plan, ask: Ask, tenant: Tenant | None) -> int:
+def _money(targets: Sequence[Target], ask: Ask, tenant: Tenant | None, gauge: Gauge) -> int:
     """At the dearest target; what has no price counts nothing."""
-    targets = (*plan.targets, *plan.overflow, *plan.refusal)
-    cost = max(costs.estimate(t, ask, _output(t, ask)) or 0 for t in targets)
+    cost = max(costs.most(t, ask, *_each(t, ask, gauge)) or 0 for t in targets)
     return cost + sum(on_top(cost, tenant))

@@ -13,8 +13,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
+from msgspec.structs import replace
 from typing_extensions import override
 
+from xrouter.domain.choices import Choices
 from xrouter.domain.ports import Hold, Level, Meters, Spent, Verdict, Want
 from xrouter.domain.windows import FOREVER, MINUTE_S, span
 from xrouter.telemetry.logs import log
@@ -25,6 +27,7 @@ LEAP_S = 86_400.0
 SOON_S = 1.0
 """When to ask again for one of the places that others hold."""
 _SLACK = 1e-6
+_BRIEF = ("minute", "now")
 
 Clock = Callable[[], float]
 
@@ -180,8 +183,10 @@ class MemoryMeters(Meters):
         self._counters: dict[str, _Counter] = {}
 
     @override
-    async def take(self, wants: Sequence[Want], lease_s: float) -> Verdict:
-        return self.take_now(wants)
+    async def take(
+        self, wants: Sequence[Want], lease_s: float, choices: Choices | None = None
+    ) -> Verdict:
+        return self.take_now(wants) if choices is None else self.choose_now(wants, choices)
 
     def take_now(self, wants: Sequence[Want]) -> Verdict:
         """As `take`; nobody needs a lease here."""
@@ -196,6 +201,28 @@ class MemoryMeters(Meters):
         pairs = tuple(zip(found, wants, strict=True))
         hold = _MemoryHold(wants, [c.add(want, now) for c, want in pairs], self)
         return Verdict(hold, [c.level(want, now, wall) for c, want in pairs])
+
+    def choose_now(self, wants: Sequence[Want], choices: Choices) -> Verdict:
+        """As `take_now`, where it is not known yet who will answer."""
+        now, wall = self._clock(), self._wall()
+        found = [self._counters.get(w.counter) or self._new(w, now, wall) for w in wants]
+        pairs = tuple(zip(found, wants, strict=True))
+        waits = [c.wait(want, now, wall) for c, want in pairs]
+        refused = choices.refused(waits)
+        if refused >= 0:
+            levels = [c.level(want, now, wall) for c, want in pairs]
+            return Verdict(None, levels, refused, waits[refused])
+        opened = choices.open(waits)
+        taken = held(wants, choices, opened)
+        marks = [found[at].add(want, now) for at, want in taken]
+        hold = _MemoryHold([want for _, want in taken], marks, self)
+        return Verdict(hold, [c.level(want, now, wall) for c, want in pairs], opened=opened)
+
+    def waits(self, wants: Sequence[Want]) -> list[float]:
+        """Seconds until each of them would be granted: 0 for now, infinite for never."""
+        now, wall = self._clock(), self._wall()
+        found = (self._counters.get(want.counter) or _made(want) for want in wants)
+        return [c.wait(want, now, wall) for c, want in zip(found, wants, strict=True)]
 
     @override
     def settle(self, hold: Hold, actual: Sequence[int]) -> None:
@@ -213,8 +240,11 @@ class MemoryMeters(Meters):
 
     @override
     async def look(self, wants: Sequence[Want]) -> Sequence[Level]:
-        now, wall = self._clock(), self._wall()
-        return self._levels(wants, now, wall)
+        return self.look_now(wants)
+
+    def look_now(self, wants: Sequence[Want]) -> list[Level]:
+        """As `look`."""
+        return self._levels(wants, self._clock(), self._wall())
 
     @override
     def seed(self, spent: Iterable[Spent]) -> None:
@@ -249,6 +279,19 @@ class MemoryMeters(Meters):
             for key in list(kept)[:surplus]:
                 del kept[key]
         self._counters = kept
+
+
+def held(wants: Sequence[Want], choices: Choices, opened: Sequence[int]) -> list[tuple[int, Want]]:
+    """What is held for these ways, by its place: of rates and places what the first needs, lest one
+    that is asked by nobody is used up by those who might.
+    """
+    firm = choices.firm(len(wants), opened)
+    return [
+        (at, wants[at])
+        if at in firm or wants[at].window not in _BRIEF
+        else (at, replace(wants[at], amount=0))
+        for at in choices.held(len(wants), opened)
+    ]
 
 
 def _made(want: Want) -> _Counter:

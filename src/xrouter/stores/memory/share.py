@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 from typing_extensions import override
 
+from xrouter.domain.choices import Choices
 from xrouter.domain.ports import Hold, Level, Meters, Spent, Verdict, Want
 
 
@@ -21,8 +22,10 @@ class ShareMeters(Meters):
         self._processes = processes
 
     @override
-    async def take(self, wants: Sequence[Want], lease_s: float) -> Verdict:
-        return await self._meters.take(self._shares(wants), lease_s)
+    async def take(
+        self, wants: Sequence[Want], lease_s: float, choices: Choices | None = None
+    ) -> Verdict:
+        return await self._meters.take(self._shares(wants), lease_s, choices)
 
     @override
     def settle(self, hold: Hold, actual: Sequence[int]) -> None:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from xrouter.domain.choices import Choices
 from xrouter.domain.ports import Hold, Want
-from xrouter.stores.redis.meter_script import holders
+from xrouter.stores.memory.meters import held
+from xrouter.stores.redis.meter_script import holders, kind
+
+
+def chosen(
+    wants: Sequence[Want], marks: list[str], choices: Choices | None, opened: Sequence[int]
+) -> tuple[Sequence[Want], list[str]]:
+    """What is held for these ways, and in which windows."""
+    if choices is None:
+        return wants, marks
+    taken = held(wants, choices, opened)
+    return [want for _, want in taken], [marks[at] for at, _ in taken]
 
 
 class SharedHold(Hold):
@@ -49,6 +61,13 @@ class SharedHold(Hold):
         pairs = zip(self.wants, self.marks, strict=True)
         found = [(want, mark) for want, mark in pairs if want.window != "minute"]
         return [want for want, _ in found], [mark for _, mark in found]
+
+    def end(self, actual: Sequence[int], kept_s: float) -> list[str | int]:
+        """What the script is told at its end. kept_s: how long it is known there."""
+        found: list[str | int] = ["end", self.hold_id, round(kept_s * 1000)]
+        for want, used, mark in zip(self.wants, actual, self.marks, strict=True):
+            found += [kind(want), want.limit, want.amount, max(0, used), mark]
+        return found
 
     def members(self) -> Iterator[tuple[str, str]]:
         """Where Redis keeps it, and as what."""

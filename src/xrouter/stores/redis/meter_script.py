@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
 from msgspec import Struct
 
-from xrouter.domain.ports import Level, Want
+from xrouter.domain.choices import Choices
+from xrouter.domain.ports import Level, Spent, Want
 from xrouter.domain.windows import FOREVER, span
 
 PREFIX = "xr:{limits}:"
@@ -17,7 +18,7 @@ SCRIPT = files("xrouter.stores.redis").joinpath("meters.lua").read_text(encoding
 ENDED = -1
 """A hold that has ended before it was taken."""
 _SECOND = 1_000_000
-_HEAD = 5
+_HEAD = 6
 _FIELDS = 3
 _END_HEAD = 3
 _END_FIELDS = 2
@@ -29,6 +30,7 @@ class Told(Struct):
 
     mates: processes that live. era: since when Redis knows what was spent, "" where it does not.
     marks: of windows. missing: of each limit, what was kept free as Redis did not know of it.
+    opened: the ways of the choices that are.
     """
 
     refused: int
@@ -39,6 +41,7 @@ class Told(Struct):
     levels: list[Level]
     marks: list[str]
     missing: Sequence[int] = ()
+    opened: tuple[int, ...] = ()
 
 
 class Ended(Struct, frozen=True):
@@ -87,9 +90,26 @@ def bounds(want: Want, now: float) -> tuple[int, int, int, int]:
     return int(before), int(starts), int(ends), int(after)
 
 
+def of_now(spent: Iterable[Spent], now: float) -> list[tuple[Want, int]]:
+    """What was used of windows that are not over, as wants of nothing."""
+    return [
+        (Want(each.counter, "requests", each.window, 0, 0, each.time_zone), each.amount)
+        for each in spent
+        if span(each.window, each.time_zone, now)[0] <= each.at
+    ]
+
+
 def marks(wants: Sequence[Want], now: float) -> list[str]:
     """As Redis would say them: of windows their starts, of rates nothing."""
     return [_NONE if w.window == "minute" else str(bounds(w, now)[1]) for w in wants]
+
+
+def ways(choices: Choices | None) -> str:
+    """As the script reads them: how many are main, and the places of each, from 1."""
+    if choices is None:
+        return ""
+    each = (",".join(str(at + 1) for at in way) for way in choices.ways)
+    return f"{choices.main}:" + "".join(f"{way};" for way in each)
 
 
 def micros(seconds: float) -> int:
@@ -107,9 +127,10 @@ def told(raw: list[Any], wants: Sequence[Want]) -> Told:
         left, reset, mark = raw[place : place + _FIELDS]
         levels.append(Level(int(left), _seconds(reset)))
         found.append(mark.decode())
-    refused, wait, mates, at, era = raw[:_HEAD]
-    seconds = _seconds(wait)
-    return Told(refused - 1, seconds, max(1, mates), at, era.decode(), levels, found)
+    refused, wait, mates, at, era, opened = raw[:_HEAD]
+    ways = tuple(int(number) - 1 for number in opened.split())
+    seconds, alive = _seconds(wait), max(1, mates)
+    return Told(refused - 1, seconds, alive, at, era.decode(), levels, found, opened=ways)
 
 
 def ended(raw: list[Any]) -> Ended:

@@ -9,11 +9,14 @@
 -- when this server knows what was spent (its era: one that has lost its memory does not know, and
 -- begins another), and who tells it now.
 --
--- ARGV: take, hold, lease, process, force; for each limit: kind, limit, amount, b0, b1, b2, b3
+-- ARGV: take, hold, lease, process, force, ways; for each limit: kind, limit, amount, b0, b1, b2, b3
 --         -> refused (0 for none, -1 ended before, -2 nothing is known), wait, processes, now,
---            era; for each limit: remaining, reset, window. -1 for never.
+--            era, ways that are open; for each limit: remaining, reset, window. -1 for never.
+--            process: '' for one that grants nothing and does not count among them
 --            force: take it whatever is left, unless it is taken already.
---       look, '', 0, '', 0; as take                                             -> as take
+--            ways: '' for none; else how many are main, and of each which limits are its own:
+--            '2:3,4;3,5;;'. As in domain/choices.py.
+--       look, '', 0, '', 0, ''; as take                                         -> as take
 --       end, hold, keep; for each limit: kind, limit, held, actual, window
 --         -> 1 the first time, era, now; for each limit: remaining, window
 --       renew; for each of KEYS but the last four: lease, the member of these holders
@@ -160,16 +163,24 @@ if what == 'take' and redis.call('EXISTS', finished) == 1 then return { -1 } end
 
 local era = redis.call('GET', known) or ''
 if what == 'take' then
-  redis.call('ZADD', alive, now, ARGV[4])
+  if ARGV[4] ~= '' then redis.call('ZADD', alive, now, ARGV[4]) end
   redis.call('ZREMRANGEBYSCORE', alive, '-inf', now - ALIVE)
   redis.call('PEXPIRE', alive, ALIVE / 1000)
 end
-local told = { 0, '0', redis.call('ZCARD', alive), now, era }
+local told = { 0, '0', redis.call('ZCARD', alive), now, era, '' }
 if what == 'take' and not force and era == '' then told[1] = -2 end
-local states = {}
+local states, waits = {}, {}
+local ways, own, main = {}, {}, tonumber(string.match(ARGV[6], '^%d+') or 0)
+for way in string.gmatch(string.match(ARGV[6], ':(.*)') or '', '([^;]*);') do
+  ways[#ways + 1] = {}
+  for at in string.gmatch(way, '%d+') do
+    table.insert(ways[#ways], tonumber(at))
+    own[tonumber(at)] = true
+  end
+end
 
 for n = 1, limits do
-  local state, holders, i = KEYS[2 * n - 1], KEYS[2 * n], 6 + (n - 1) * 7
+  local state, holders, i = KEYS[2 * n - 1], KEYS[2 * n], 7 + (n - 1) * 7
   local kind, limit, amount = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
   local least = math.max(amount, 1)
   local wait = 0
@@ -196,15 +207,39 @@ for n = 1, limits do
     states[n] = { s, e, u }
   end
   if wait ~= 0 and wait < 1 and wait > 0 then wait = 0 end
-  if wait ~= 0 and told[1] == 0 and not force and what == 'take' then
+  waits[n] = wait < 0 and math.huge or wait
+  if wait ~= 0 and told[1] == 0 and not own[n] and not force and what == 'take' then
     told[1], told[2] = n, text(wait)
   end
 end
 
+-- Of each way the limit that is longest in it; which ways are open, and what these need.
+local opened, needed, firm, soonest = {}, {}, {}, nil
+for w, way in ipairs(ways) do
+  local longest
+  for _, n in ipairs(way) do
+    if not longest or waits[n] > waits[longest] then longest = n end
+  end
+  if not longest or waits[longest] == 0 then
+    opened[#opened + 1] = w
+    for _, n in ipairs(way) do
+      needed[n] = true
+      if #opened == 1 then firm[n] = true end
+    end
+  elseif w <= main and (not soonest or waits[longest] < waits[soonest]) then
+    soonest = longest
+  end
+end
+if told[1] == 0 and main > 0 and (opened[1] or main + 1) > main then
+  told[1], told[2] = soonest, waits[soonest] == math.huge and '-1' or text(waits[soonest])
+end
+told[6] = table.concat(opened, ' ')
+
 for n = 1, limits do
-  local state, holders, i = KEYS[2 * n - 1], KEYS[2 * n], 6 + (n - 1) * 7
+  local state, holders, i = KEYS[2 * n - 1], KEYS[2 * n], 7 + (n - 1) * 7
   local limit, amount = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local granted = what == 'take' and told[1] == 0
+  local granted = what == 'take' and told[1] == 0 and (needed[n] or not own[n])
+  if own[n] and not firm[n] and ARGV[i] ~= 'count' then granted = false end
   if ARGV[i] == 'rate' then
     local full = states[n][1]
     if granted and limit > 0 then

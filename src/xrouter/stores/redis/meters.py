@@ -17,13 +17,14 @@ from weakref import WeakValueDictionary
 
 from typing_extensions import override
 
+from xrouter.domain.choices import Choices
 from xrouter.domain.deadline import Deadline
 from xrouter.domain.ports import Hold, Level, Meters, Spent, Verdict, Want
-from xrouter.domain.windows import span
 from xrouter.stores.redis import meter_script as script
 from xrouter.stores.redis.debts import Debts
-from xrouter.stores.redis.holds import SharedHold
+from xrouter.stores.redis.holds import SharedHold, chosen
 from xrouter.stores.redis.link import PATIENT_S, Link, RedisAway
+from xrouter.stores.redis.mates import Mates
 from xrouter.stores.redis.meter_script import Told
 from xrouter.stores.redis.shares import Shares
 
@@ -45,7 +46,7 @@ PART = 100
 
 class RedisMeters(Meters):
     """Of one process. clock: monotonic seconds, for leases. wall: unix seconds, only to know which
-    day it may be in Redis.
+    day it may be in Redis. grants: whether it admits requests, and so has a share of the limits.
     """
 
     def __init__(
@@ -53,6 +54,9 @@ class RedisMeters(Meters):
         link: Link,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        mates: Mates | None = None,
+        grants: bool = True,
     ) -> None:
         self._link = link
         self._patient = link.client(PATIENT_S, PATIENT_CONNECTIONS)
@@ -63,7 +67,9 @@ class RedisMeters(Meters):
         self._clock = clock
         self._process = os.urandom(8).hex()
         self._numbers = count(1)
-        self._shares = Shares()
+        self._who = self._process if grants else ""
+        self._mates = mates or Mates()
+        self._shares = Shares(self._mates)
         self._lost = self._unsaid = self._listens = False
         self._era = ""
         self._joining = False
@@ -76,6 +82,11 @@ class RedisMeters(Meters):
     def lost(self) -> bool:
         """Redis answers, but does not know what was spent: it wants to be told (`seed`)."""
         return self._lost or (self._unsaid and self._listens)
+
+    @property
+    def knows(self) -> bool:
+        """Whether Redis answers, and knows what was spent."""
+        return self._listens and not self._lost
 
     async def run(self) -> None:
         """Be counted among the processes, until cancelled."""
@@ -91,38 +102,45 @@ class RedisMeters(Meters):
         """Say that this process lives, and hear of the others and of how limits stand."""
         self._beats += 1
         try:
-            await self._ask("take", f"{self._process}:beat", (), patient=True)
+            told = await self._ask("take", f"{self._process}:beat", (), patient=True)
+            self._mates.beat(told.mates)
+            if self._mates.is_news:
+                await asyncio.to_thread(self._mates.keep)
             await self._pay()
             await self._adopt_all(everything=False)
             await self._renew()
             await self._recall()
         except RedisAway:
             self._listens = False
+            self._mates.miss()
         else:
             self._listens = True
 
     @override
-    async def take(self, wants: Sequence[Want], lease_s: float) -> Verdict:
+    async def take(
+        self, wants: Sequence[Want], lease_s: float, choices: Choices | None = None
+    ) -> Verdict:
         hold_id = self._new_id()
         for want in wants:
             if len(self._met[0]) < MAX_MET:
                 self._met[0][want.counter] = want
         try:
-            told = await self._ask("take", hold_id, wants, lease_s)
+            told = await self._ask("take", hold_id, wants, lease_s, choices=choices)
         except RedisAway:
-            return self._take_alone(wants, lease_s, hold_id)
+            return self._take_alone(wants, lease_s, hold_id, choices)
         except BaseException:
             self._end(SharedHold(wants, hold_id, self._marks(wants)), [0] * len(wants))
             raise
         if not self._is_sure(told):
-            return self._take_alone(wants, lease_s, hold_id)
+            return self._take_alone(wants, lease_s, hold_id, choices)
         if told.refused >= 0:
             return Verdict(None, told.levels, told.refused, told.wait_s)
-        hold = SharedHold(wants, hold_id, told.marks, lease_s)
-        if self._shares.owes and self._is_overtaken(told, wants):
-            self._end(hold, [0] * len(wants))
-            return self._take_alone(wants, lease_s, self._new_id())
-        return Verdict(self._opened(hold), told.levels)
+        mine, marks = chosen(wants, told.marks, choices, told.opened)
+        hold = SharedHold(mine, hold_id, marks, lease_s)
+        if self._shares.owes and self._shares.are_overtaken(wants, told):
+            self._end(hold, [0] * len(mine))
+            return self._take_alone(wants, lease_s, self._new_id(), choices)
+        return Verdict(self._opened(hold), told.levels, opened=told.opened)
 
     @override
     def settle(self, hold: Hold, actual: Sequence[int]) -> None:
@@ -157,20 +175,32 @@ class RedisMeters(Meters):
         """At least so much was used. From now on Redis knows what was spent."""
         self._link.later(self._seed(list(spent)))
 
+    def remember(self, spent: Iterable[Spent]) -> list[tuple[Want, int]]:
+        """What was used, as long as Redis does not say it; that of windows of now."""
+        found = script.of_now(spent, self._wall())
+        for want, amount in found:
+            self._shares.remember(want.counter, amount, *self._marks([want]))
+        return found
+
     # --- without Redis
 
-    def _take_alone(self, wants: Sequence[Want], lease_s: float, hold_id: str) -> Verdict:
+    def _take_alone(
+        self, wants: Sequence[Want], lease_s: float, hold_id: str, choices: Choices | None
+    ) -> Verdict:
         """Redis may have granted it, and only its answer was late: it is told in any case."""
         marks = self._marks(wants)
-        verdict = self._shares.take(wants, marks, self._wall())
-        if verdict.hold is None:
+        verdict = self._shares.take(wants, marks, self._wall(), choices)
+        if verdict.hold is None or choices is not None:  # Redis may have chosen otherwise
             self._end(SharedHold(wants, hold_id, marks), [0] * len(wants))
+            hold_id = self._new_id()
+        if verdict.hold is None:
             return verdict
+        wants, marks = chosen(wants, marks, choices, verdict.opened)
         hold = self._opened(SharedHold(wants, hold_id, marks, lease_s, verdict.hold))
         hold.untold = [0 if want.window == "minute" else want.amount for want in wants]
         if self._telling < MAX_TELLING:
             self._link.later(self._adopt(hold))
-        return Verdict(hold, verdict.levels)
+        return Verdict(hold, verdict.levels, opened=verdict.opened)
 
     async def _adopt(self, hold: SharedHold) -> None:
         """Let Redis know of what was granted without it; rates are shares anyhow."""
@@ -227,11 +257,8 @@ class RedisMeters(Meters):
             self._telling -= 1
 
     async def _say_end(self, hold: SharedHold, actual: Sequence[int]) -> None:
-        arguments: list[str | int] = ["end", hold.hold_id, round(KEPT_S * 1000)]
-        for want, used, mark in zip(hold.wants, actual, hold.marks, strict=True):
-            arguments += [script.kind(want), want.limit, want.amount, max(0, used), mark]
         keys = script.keys(hold.wants, hold.hold_id)
-        told = script.ended(await self._run(keys, arguments, patient=True))
+        told = script.ended(await self._run(keys, hold.end(actual, KEPT_S), patient=True))
         is_sure = told.era != "" and told.era == self._era
         self._told(hold, sure=is_sure)
         if is_sure:
@@ -304,13 +331,14 @@ class RedisMeters(Meters):
         wants: Sequence[Want],
         lease_s: float = 0.0,
         *,
+        choices: Choices | None = None,
         force: bool = False,
         patient: bool = False,
     ) -> Told:
         """Raises RedisAway."""
         now = self._wall()
-        lease = script.micros(lease_s)
-        arguments: list[str | int] = [what, hold_id, lease, self._process, int(force)]
+        arguments: list[str | int] = [what, hold_id, script.micros(lease_s), self._who, int(force)]
+        arguments.append(script.ways(choices))
         missing: list[int] = []
         for want in wants:
             bounds = script.bounds(want, now)
@@ -325,15 +353,6 @@ class RedisMeters(Meters):
             if self._is_sure(told):
                 self._hear(told, wants)
         return told
-
-    def _is_overtaken(self, told: Told, wants: Sequence[Want]) -> bool:
-        """While Redis was asked, so much was granted without it that not all of it is left."""
-        return any(
-            self._shares.untold(want.counter, mark) - missing > level.remaining
-            for want, mark, missing, level in zip(
-                wants, told.marks, told.missing, told.levels, strict=True
-            )
-        )
 
     def _is_sure(self, told: Told) -> bool:
         """Whether Redis knows what was spent, and what is held here."""
@@ -358,7 +377,7 @@ class RedisMeters(Meters):
             self._joining = False
 
     def _hear(self, told: Told, wants: Sequence[Want]) -> None:
-        self._shares.mates = told.mates
+        self._mates.hear(told.mates)
         for place, want in enumerate(wants):
             left = told.levels[place].remaining
             left += told.missing[place] if left else 0
@@ -367,12 +386,7 @@ class RedisMeters(Meters):
     async def _seed(self, spent: Sequence[Spent]) -> None:
         self._unsaid = True
         now, who = self._wall(), self._new_id()
-        found: list[tuple[Want, int]] = []
-        for each in spent:
-            want = Want(each.counter, "requests", each.window, 0, 0, each.time_zone)
-            if span(each.window, each.time_zone, now)[0] <= each.at:
-                found.append((want, each.amount))
-                self._shares.remember(each.counter, each.amount, *self._marks([want]))
+        found = self.remember(spent)
         for start in range(0, max(1, len(found)), PART):
             arguments: list[str | int] = ["seed", who]
             part = found[start : start + PART]

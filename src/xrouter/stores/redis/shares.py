@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from xrouter.domain.choices import Choices
 from xrouter.domain.ports import Hold, Level, Verdict, Want
 from xrouter.domain.windows import FOREVER, span
-from xrouter.stores.memory.meters import SOON_S, MemoryMeters
+from xrouter.stores.memory.meters import SOON_S, MemoryMeters, held
+from xrouter.stores.redis.mates import Mates
+from xrouter.stores.redis.meter_script import Told
 
 MAX_KNOWN = 100_000
 
@@ -27,10 +30,10 @@ class _Heard(Struct):
 
 
 class Shares:
-    """mates: processes that live, as Redis last said, this one among them."""
+    """mates: who else grants."""
 
-    def __init__(self) -> None:
-        self.mates = 1
+    def __init__(self, mates: Mates) -> None:
+        self._mates = mates
         self._heard: dict[str, _Heard] = {}
         self._spent: dict[str, tuple[int, str]] = {}
         self._untold: dict[tuple[str, str], int] = {}
@@ -65,6 +68,11 @@ class Shares:
             _add(self._vague, (counter, mark), amount)
 
     @property
+    def mates(self) -> int:
+        """Among how many it is shared out, this process among them."""
+        return self._mates.count
+
+    @property
     def owes(self) -> bool:
         """Whether Redis does not know of everything."""
         return bool(self._untold)
@@ -73,8 +81,51 @@ class Shares:
         """What was used that Redis does not know of."""
         return max(0, self._untold.get((counter, mark), 0)) if self._untold else 0
 
-    def take(self, wants: Sequence[Want], marks: Sequence[str], wall: float) -> Verdict:
+    def are_overtaken(self, wants: Sequence[Want], told: Told) -> bool:
+        """While Redis was asked, so much was granted without it that not all of it is left."""
+        return any(
+            self.untold(want.counter, mark) - missing > level.remaining
+            for want, mark, missing, level in zip(
+                wants, told.marks, told.missing, told.levels, strict=True
+            )
+        )
+
+    def _choose(
+        self, wants: Sequence[Want], marks: Sequence[str], wall: float, choices: Choices
+    ) -> Verdict:
+        """As `take`, where it is not known yet who will answer."""
+        waits: list[float] = []
+        levels: list[Level] = []
+        for want, mark in zip(wants, marks, strict=True):
+            if want.window == "minute":
+                part = [self._shared(want)]
+                waits += self._rates.waits(part)
+                levels += self._rates.look_now(part)
+            else:
+                free = self._free(want, mark)
+                levels.append(_level(want, free, wall))
+                waits.append(_wait(want, levels[-1]) if free < max(1, want.amount) else 0.0)
+        refused = choices.refused(waits)
+        if refused >= 0:
+            return Verdict(None, levels, refused, waits[refused])
+        opened = choices.open(waits)
+        taken = held(wants, choices, opened)
+        verdict = self.take([want for _, want in taken], [marks[at] for at, _ in taken], wall)
+        for (at, _), level in zip(taken, verdict.levels, strict=True):
+            levels[at] = level
+        refused = -1 if verdict.hold is not None else taken[verdict.refused][0]
+        return Verdict(verdict.hold, levels, refused, verdict.wait_s, opened)
+
+    def take(
+        self,
+        wants: Sequence[Want],
+        marks: Sequence[str],
+        wall: float,
+        choices: Choices | None = None,
+    ) -> Verdict:
         """Grant all of it or nothing. The hold is that of the rates; the rest is owed."""
+        if choices is not None:
+            return self._choose(wants, marks, wall, choices)
         free = [
             None if want.window == "minute" else self._free(want, mark)
             for want, mark in zip(wants, marks, strict=True)
@@ -84,9 +135,7 @@ class Shares:
                 levels = [_level(w, f, wall) for w, f in zip(wants, free, strict=True)]
                 return Verdict(None, levels, place, _wait(want, levels[place]))
         rates = [place for place, left in enumerate(free) if left is None]
-        verdict = self._rates.take_now(
-            [replace(wants[place], limit=-(-wants[place].limit // self.mates)) for place in rates]
-        )
+        verdict = self._rates.take_now([self._shared(wants[place]) for place in rates])
         levels = [_level(w, f, wall) for w, f in zip(wants, free, strict=True)]
         for place, level in zip(rates, verdict.levels, strict=True):
             levels[place] = level
@@ -109,6 +158,10 @@ class Shares:
     def level(self, want: Want, mark: str, wall: float) -> Level:
         """How a limit stands, as far as is known here."""
         return _level(want, self._left(want, mark) - self._ours(want, mark), wall)
+
+    def _shared(self, want: Want) -> Want:
+        """A part of a rate."""
+        return replace(want, limit=-(-want.limit // self.mates))
 
     def _free(self, want: Want, mark: str) -> int:
         """The share of a limit, less what was granted of it."""

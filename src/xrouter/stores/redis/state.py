@@ -10,6 +10,7 @@ from xrouter.stores.redis.answers import RedisAnswers
 from xrouter.stores.redis.hearing import Hearing, RedisSignal
 from xrouter.stores.redis.lanes import RedisLanes
 from xrouter.stores.redis.link import Link
+from xrouter.stores.redis.tries import RedisTries
 from xrouter.stores.vault import Vault
 
 
@@ -22,6 +23,7 @@ class SharedState:
         self._hearing = Hearing(self.link)
         self.answers = RedisAnswers(self.link, vault)
         self.lanes = RedisLanes(self.link, self._hearing)
+        self.tries = RedisTries(self.link, vault.mac)
         self.signal = RedisSignal(self.link, self._hearing)
 
     def jobs(self) -> list[Coroutine[Any, Any, None]]:
