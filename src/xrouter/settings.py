@@ -38,6 +38,7 @@ from xrouter.domain.secret import Secret
 
 PREFIX = "XROUTER_"
 FILE = "xrouter.toml"
+SHORTEST_HANG_S = 3.0
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -91,6 +92,7 @@ class Settings(BaseSettings):
     max_lag: float = Field(0.25, gt=0)
     body_timeout: float = Field(60.0, gt=0)
     grace: float = Field(25.0, ge=0)
+    hang_timeout: float = Field(30.0, ge=0)
     journal_max_bytes: int = Field(2 << 30, ge=1 << 20)
     probe_every: float = Field(15.0, ge=0.5, le=3600)
     probe_token_every: float = Field(0.0, ge=0, le=86400)
@@ -123,6 +125,13 @@ class Settings(BaseSettings):
             return json.loads(given)
         except ValueError:
             raise ValueError('must be JSON, like {"name": "..."}') from None
+
+    @field_validator("hang_timeout")
+    @classmethod
+    def _is_patient(cls, seconds: float) -> float:
+        if 0 < seconds < SHORTEST_HANG_S:
+            raise ValueError(f"must be 0 for never, or at least {SHORTEST_HANG_S:g}")
+        return seconds
 
     @field_validator("public_url")
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from xrouter.app.accept import entrance
 from xrouter.domain.answer import AnswerMessage, ChatAnswer, ChatDelta, Choice, Usage
 from xrouter.domain.catalog import Model, Version
 from xrouter.domain.chat import ChatRequest
@@ -435,7 +436,7 @@ async def open_house(
         keep_alive=keep_alive,
         guard=guard or GuardLimits(),
     )
-    server = DoorServer(door, options)
+    server = DoorServer(door, options, entrance)
     house = House(flow, door, server)
     house.running = asyncio.create_task(server._serve())
     try:

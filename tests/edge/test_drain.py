@@ -67,7 +67,7 @@ async def test_what_is_running_ends_in_peace() -> None:
         gate = Gate(house)
         wires = [await begin(house, streaming=n % 2 == 0) for n in range(20)]
         house.server.stop()
-        await house.until(lambda: not house.server.servers[0].sockets)
+        await house.until(lambda: not house.server.accepts)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(*house.address)
         gate.opened.set()
@@ -120,7 +120,7 @@ async def test_a_second_signal_ends_the_grace() -> None:
         Gate(house)
         wire = await begin(house, streaming=True)
         house.server.stop()
-        await house.until(lambda: not house.server.servers[0].sockets)
+        await house.until(lambda: not house.server.accepts)
         house.server.stop()
         assert (await wire.answer()).chunks[-1]["error"]["code"] == "server_shutdown"
         wire.close()
@@ -163,6 +163,7 @@ async def test_idle_connections_and_deaf_callers_hold_nobody_up() -> None:
 SCRIPT = """
 import asyncio, sys
 from tests.edge.harness import ScriptedFlow, make_door, SERVED
+from xrouter.app.accept import entrance
 from xrouter.edge import run
 from xrouter.domain.answer import ChatDelta
 
@@ -180,7 +181,7 @@ class Server(run.DoorServer):
         await super().startup(sockets)
         print(self.address[1], flush=True)
 
-Server(make_door(flow), run.RunOptions(port=0, grace=float(sys.argv[1]))).run()
+Server(make_door(flow), run.RunOptions(port=0, grace=float(sys.argv[1])), entrance).run()
 print("done", flow.reasons, flush=True)
 """
 

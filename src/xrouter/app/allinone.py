@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from xrouter.app import discovery, memory, playground, registration
+from xrouter.app.accept import entrance
 from xrouter.app.configured import door_limits, gateway_config, vault_of
 from xrouter.app.control import JOURNAL, ControlPlane
-from xrouter.app.gateway import DataPlane, serve
+from xrouter.app.gateway import DataPlane
 from xrouter.app.presence import ServerLock, url_of
 from xrouter.app.welcome import Welcome
 from xrouter.control.db import schema
@@ -51,16 +52,18 @@ class Planes:
         self._settings = settings
         self._environ = environ
         vault = vault_of(settings)
-        config = gateway_config(settings)
+        config = gateway_config(settings, answers=answers)
         self._data = DataPlane(config, vault, writer)
+        shared = self._data.shared
         self._control = ControlPlane(
             settings,
             vault,
             self._data.client,
             self._data.tokens,
             self._data.explainer,
-            signal=None if self._data.shared is None else self._data.shared.signal,
-            meters=self._data.limits if answers or self._data.shared is not None else None,
+            signal=None if shared is None else shared.signal,
+            meters=self._data.limits if answers or shared is not None else None,
+            tries=None if shared is None else shared.tries,
         )
         self._welcome = Welcome(self._control, say)
         self._playground: playground.Playground | None = None
@@ -242,8 +245,8 @@ class AllInOne(Planes):
             status=self._data.status,
         )
         self._data.measure_door(door)
-        self._options = RunOptions(host=settings.host, port=settings.port, grace=settings.grace)
-        self._server = DoorServer(door, self._options)
+        options = RunOptions(host=settings.host, port=settings.port, grace=settings.grace)
+        self._server = DoorServer(door, options, entrance)
         self._server.farewells.append(self._control.events.close)
 
     async def run(self) -> None:
@@ -251,7 +254,7 @@ class AllInOne(Planes):
         try:
             async with self.life():
                 self._spawn(self._greet())
-                await serve(self._server, self._options)
+                await self._server.serve()
         finally:
             self._lock.release()
 

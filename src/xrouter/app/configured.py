@@ -27,8 +27,10 @@ def vault_of(settings: Settings) -> Vault:
     return load_or_create(path)
 
 
-def gateway_config(settings: Settings, workers: int = 1) -> GatewayConfig:
-    """What the data plane works with. workers: how many answer behind one door."""
+def gateway_config(settings: Settings, workers: int = 1, *, answers: bool = True) -> GatewayConfig:
+    """What the data plane works with. workers: how many answer behind one door; answers: whether
+    this process does.
+    """
     return GatewayConfig(
         settings.data_dir,
         access_log=settings.access_log,
@@ -36,6 +38,7 @@ def gateway_config(settings: Settings, workers: int = 1) -> GatewayConfig:
         public_status=settings.public_status,
         redis_url=settings.redis,
         workers=workers,
+        answers=answers,
         require_price=settings.require_price == "refuse",
     )
 

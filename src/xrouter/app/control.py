@@ -7,7 +7,7 @@ no server runs (`opened`, `ask`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -18,8 +18,10 @@ from fastapi import FastAPI
 from xrouter.app import presence
 from xrouter.app.configured import vault_of
 from xrouter.control import master
+from xrouter.control.billing.afterwards import AFTERWARDS, Afterwards
 from xrouter.control.billing.taker import Charges
 from xrouter.control.catalog.adapters import supported
+from xrouter.control.catalog.live import LiveLists
 from xrouter.control.catalog.schedule import SyncSchedule
 from xrouter.control.catalog.sync import SyncService
 from xrouter.control.db import schema
@@ -45,6 +47,7 @@ from xrouter.control.server import Services, create_app
 from xrouter.control.signals import Listener
 from xrouter.domain.ports import ChangeSignal, Explainer, Meters
 from xrouter.domain.snapshot import Snapshot
+from xrouter.domain.tries import SharedTries
 from xrouter.domain.usage import new_id
 from xrouter.flow.strategies import strategies
 from xrouter.settings import Settings
@@ -77,6 +80,7 @@ class ControlPlane:
         *,
         signal: ChangeSignal | None = None,
         meters: Meters | None = None,
+        tries: SharedTries | None = None,
     ) -> None:
         self._id = new_id("inst_")
         self.db = Database(settings.database)
@@ -105,6 +109,7 @@ class ControlPlane:
             self._instances,
             {name: each.check for name, each in strategies().items()},
             meters=meters,
+            tries=tries,
             oauth=OAuthConfig(
                 issuer=settings.issuer,
                 token_life=timedelta(seconds=settings.token_life),
@@ -179,7 +184,20 @@ class ControlPlane:
         sync = self.app.state.rooms.get(SyncService)
         schedule = SyncSchedule(self.db, sync, lease(SYNCS))
         keeper = self.oauth.keeper
-        return [prober.run(), beat.run(), releases.run(), schedule.run(), keeper.run()]
+        afterwards = Afterwards(
+            self.db,
+            lease(AFTERWARDS),
+            Roster(self.db, self._vault, self.adapters),
+            LiveLists(client, tokens),
+        )
+        return [
+            prober.run(),
+            beat.run(),
+            releases.run(),
+            schedule.run(),
+            keeper.run(),
+            afterwards.run(),
+        ]
 
     async def prove_master_key(self) -> None:
         """Raises WrongMasterKey when the database was filled with another, DatabaseError."""
@@ -213,8 +231,11 @@ class ControlPlane:
         while await self.drain.drain_once():
             pass
 
-    async def ask(self, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
+    async def ask(
+        self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """One request to the control API, in this process. Returns status and body."""
+        more = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         path, _, query = target.partition("?")
         scope = {
             "type": "http",
@@ -230,6 +251,7 @@ class ControlPlane:
                 (b"host", b"xrouter"),
                 (b"authorization", f"Bearer {self._token.reveal()}".encode()),
                 (b"content-type", b"application/json"),
+                *more,
             ],
         }
         exchange = _Exchange(body)

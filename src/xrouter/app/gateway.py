@@ -17,8 +17,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from xrouter.app import memory
-from xrouter.domain.errors import OperatorError
+from xrouter.app.accept import entrance
 from xrouter.domain.ports import Meters as LimitMeters
+from xrouter.domain.ports import Spent
 from xrouter.domain.secret import Secret
 from xrouter.domain.snapshot import Snapshot
 from xrouter.edge.health import Health
@@ -46,6 +47,7 @@ from xrouter.stores.memory.keys import MemoryKeyBook
 from xrouter.stores.memory.meters import MemoryMeters
 from xrouter.stores.memory.share import ShareMeters
 from xrouter.stores.memory.snapshots import MemorySnapshots
+from xrouter.stores.redis.mates import Mates
 from xrouter.stores.redis.meters import RedisMeters
 from xrouter.stores.redis.state import SharedState
 from xrouter.stores.responses import ResponseFile
@@ -72,7 +74,7 @@ class GatewayConfig(Struct, frozen=True):
 
     public_status: whether everybody may see how the models are.
     redis_url: where processes share state, None for one that shares nothing.
-    workers: how many of them answer in turn behind one door.
+    workers: how many of them answer in turn behind one door. answers: whether this one does.
     require_price: whether targets of unknown price are left out.
     """
 
@@ -82,6 +84,7 @@ class GatewayConfig(Struct, frozen=True):
     public_status: bool = True
     redis_url: Secret | None = None
     workers: int = 1
+    answers: bool = True
     require_price: bool = False
 
 
@@ -110,7 +113,7 @@ class DataPlane:
         self.explainer = FlowExplainer(self.snapshots, router, self.board)
         access = AccessLog(writer, enabled=config.access_log)
         savings = Savings(self.snapshots, self.meters)
-        limits = Keeper(self.limits, self.meters)
+        limits = Keeper(self.limits, self.meters, self.board.yardstick)
         self.flow = Pipeline(
             Gear(
                 self.snapshots,
@@ -137,13 +140,29 @@ class DataPlane:
 
     def _limits(self, config: GatewayConfig) -> LimitMeters:
         if self.shared is not None:
-            return RedisMeters(self.shared.link)
+            file = config.data_dir / "limits.processes" if config.answers else None
+            mates = Mates(config.workers, file)
+            return RedisMeters(self.shared.link, mates=mates, grants=config.answers)
         alone = MemoryMeters()
         return alone if config.workers == 1 else ShareMeters(alone, config.workers)
 
     def limits_are_lost(self) -> bool:
         """Whether the limits that processes share wait to be told what was used."""
         return isinstance(self.limits, RedisMeters) and self.limits.lost
+
+    async def are_limits_known(self) -> bool:
+        """Whether Redis tells what was used. Takes a second at most."""
+        if not isinstance(self.limits, RedisMeters):
+            return False
+        await self.limits.turn()
+        return self.limits.knows
+
+    def remember(self, spent: list[Spent]) -> None:
+        """Quotas and budgets go on where they were. Redis has been told by others."""
+        if isinstance(self.limits, RedisMeters):
+            self.limits.remember(spent)
+        else:
+            self.limits.seed(spent)
 
     def start(self) -> None:
         """Load the last snapshot from disk and begin to sync the journal."""
@@ -205,8 +224,8 @@ class DataPlane:
             self.spent.ask()
         while True:
             self.snapshots.mark_stale(stale=not self._is_vouched_for())
-            if self.shared is None and self.spent.has_news():
-                self.limits.seed(await asyncio.to_thread(self.spent.read))
+            if self.spent.has_news():
+                self.remember(await asyncio.to_thread(self.spent.read))
             await asyncio.sleep(every_s)
             if changed():
                 snapshot = await asyncio.to_thread(self._file.load)
@@ -303,13 +322,12 @@ class Gateway:
             status=self._data.status,
         )
         self._data.measure_door(door)
-        self._options = options
-        self._server = DoorServer(door, options)
+        self._server = DoorServer(door, options, entrance)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises OperatorError when it cannot listen."""
         async with self._life():
-            await serve(self._server, self._options)
+            await self._server.serve()
 
     @asynccontextmanager
     async def _life(self) -> AsyncIterator[None]:
@@ -320,14 +338,3 @@ class Gateway:
             yield
         finally:
             await self._data.stop()
-
-
-async def serve(server: DoorServer, options: RunOptions) -> None:
-    """Serve until told to stop. Raises OperatorError when the address cannot be listened on."""
-    try:
-        await server.serve()
-    except SystemExit:  # the server's way to say so
-        raise OperatorError(
-            f"Cannot listen on {options.host}:{options.port}.",
-            hint="Does another program listen there? Set XROUTER_PORT, or stop it.",
-        ) from None

@@ -12,7 +12,7 @@ import uvicorn
 from msgspec import Struct
 from typing_extensions import override
 
-from xrouter.edge.asgi import App
+from xrouter.edge.entrance import Entrance, Protocols
 from xrouter.edge.guard import GuardedConfig, GuardProtocol, sweep
 from xrouter.edge.limits import GuardLimits
 from xrouter.edge.server import Door
@@ -42,16 +42,19 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     guard: GuardLimits = GuardLimits()
 
 
+MakeEntrance = Callable[[RunOptions, Protocols], Entrance]
+"""Raises OperatorError when the address cannot be listened on."""
+
+
 class DoorServer(uvicorn.Server):
     """Serves until it is told to stop, then lets running requests finish.
 
     The first signal makes the process not ready and begins the drain, a second one ends the grace.
     """
 
-    def __init__(self, door: Door, options: RunOptions, app: App | None = None) -> None:
-        """app: what is served, when the door stands behind something else."""
+    def __init__(self, door: Door, options: RunOptions, make_entrance: MakeEntrance) -> None:
         config = GuardedConfig(
-            app or door,
+            door,
             host=options.host,
             port=options.port,
             http=GuardProtocol,
@@ -71,20 +74,43 @@ class DoorServer(uvicorn.Server):
         self._options = options
         self._accepts_until = 0.0
         self._hurried = False
+        self._make_entrance = make_entrance
+        self._entrance: Entrance | None = None
         self.listening = asyncio.Event()
         self.farewells: list[Callable[[], None]] = []
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that are listened on. Only once `started`."""
-        name = self.servers[0].sockets[0].getsockname()
-        return name[0], name[1]
+        if self._entrance is None:
+            raise RuntimeError("the server has not started")
+        return self._entrance.address
+
+    @property
+    def accepts(self) -> bool:
+        """Whether new connections are let in."""
+        return self._entrance is not None and self._entrance.is_open
 
     @override
     async def startup(self, sockets: list[Any] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self.listening.set()
+        """Raises OperatorError."""
+        entrance = self._make_entrance(self._options, self._make_protocol)
+        try:
+            await super().startup([])
+        except BaseException:
+            entrance.close()
+            raise
+        if not self.started:
+            entrance.close()
+            return
+        self._entrance = entrance
+        entrance.start(self._options.backlog)
+        self.listening.set()
+
+    def stop_accepting(self) -> None:
+        """Let nobody in any more."""
+        if self._entrance is not None:
+            self._entrance.close()
 
     def stop(self) -> None:
         """Begin to leave; the second time, hurry."""
@@ -110,8 +136,7 @@ class DoorServer(uvicorn.Server):
 
     @override
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
-        for server in self.servers:
-            server.close()
+        self.stop_accepting()
         for socket in sockets or []:
             socket.close()
         for connection in list(self.server_state.connections):
@@ -138,7 +163,10 @@ class DoorServer(uvicorn.Server):
             sweep(state.connections)
             await asyncio.sleep(_LOOK_S)
 
-
-def serve(door: Door, options: RunOptions, app: App | None = None) -> None:
-    """Serve in this thread until SIGTERM or SIGINT; returns when all is done."""
-    DoorServer(door, options, app).run()
+    def _make_protocol(self) -> asyncio.BaseProtocol:
+        """For one connection."""
+        config = self.config
+        made: asyncio.BaseProtocol = config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made

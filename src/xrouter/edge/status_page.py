@@ -41,6 +41,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "since": "since",
         "instead": "use instead",
         "until": "until",
+        "vanished": "gone from the provider's list",
         "watched": "What has not changed since {} has no time beside it.",
         "page": "page {} of {}",
         "earlier": "earlier",
@@ -66,6 +67,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "since": "с",
         "instead": "вместо неё",
         "until": "до",
+        "vanished": "в списке провайдера её больше нет",
         "watched": "У того, что не менялось с {}, время не указано.",
         "page": "страница {} из {}",
         "earlier": "назад",
@@ -177,6 +179,8 @@ def _model(model: ModelStatus, words: Mapping[str, str]) -> str:
         more.append(f"{words['until']} {_time(model.retires_at)}")
     if model.successor is not None:
         more.append(f"{words['instead']} <code>{escape(model.successor)}</code>")
+    if model.vanished:
+        more.append(words["vanished"])
     told = f'<p class="more">{" · ".join(more)}</p>' if more else ""
     return (
         f'<li><div class="who"><b>{escape(model.name)}</b> <code>{escape(model.id)}</code></div>'

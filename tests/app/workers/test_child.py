@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from xrouter.app.workers.leash import Task
-from xrouter.app.workers.sockets import listen
+from xrouter.app.sockets import listen
+from xrouter.app.workers.leash import WHERE, Task
 
 PATIENCE_S = 60.0
 
@@ -39,6 +39,7 @@ class Child:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             pass_fds=task.sockets,
             env={"XROUTER_DATA_DIR": str(folder / "var")} | settings,
             start_new_session=True,
@@ -52,13 +53,26 @@ class Child:
 
     def word(self) -> dict[str, object]:
         assert self.process.stdout is not None
-        found: dict[str, object] = json.loads(self.process.stdout.readline())
+        found: dict[str, object] = json.loads(self.line())
         return found
+
+    def line(self) -> str:
+        """What it says next, but for its heart."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line != b"\n":
+                return line.decode()
+        return ""
+
+    def beat(self) -> None:
+        """Wait for the next."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"\n"
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
 
@@ -101,5 +115,25 @@ def test_a_signal_to_one_worker_drains_it(tmp_path: Path) -> None:
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):
             child.process.send_signal(number)
         assert child.process.wait(PATIENCE_S) == 0
+    finally:
+        child.close()
+
+
+def test_it_beats_and_says_where_it_is(tmp_path: Path) -> None:
+    """It goes on afterwards; that it was asked is no harm."""
+    child = Child(tmp_path)
+    try:
+        child.order("go")
+        assert child.word()["ready"]
+        child.beat()
+        child.process.send_signal(WHERE)
+        assert child.process.stderr is not None
+        said = b""
+        while b"child.py" not in said:
+            line = child.process.stderr.readline()
+            assert line, said
+            said += line
+        child.beat()
+        child.beat()
     finally:
         child.close()

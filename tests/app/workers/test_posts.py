@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from xrouter.app.workers import posts
 from xrouter.app.workers.leash import GO, Role
 from xrouter.app.workers.posts import Plan, Post
 from xrouter.domain.errors import OperatorError
+from xrouter.settings import Settings
 from xrouter.telemetry.logs import log
 
 READY = """#!/bin/sh
@@ -29,6 +31,19 @@ exec sleep 600
 DIES = """#!/bin/sh
 exit 3
 """
+BEATS = """#!/bin/sh
+echo
+read order
+echo
+echo '{"ready":true,"text":"hello"}'
+while true; do echo; sleep 0.01; done
+"""
+WRITES = """#!/bin/sh
+trap 'echo here >"$0.where"' USR2
+read order
+echo '{"ready":true}'
+while true; do sleep 0.01; done
+"""
 
 
 class Place:
@@ -40,6 +55,8 @@ class Place:
         patch.setattr(sys, "executable", str(self._script))
         patch.setattr(posts, "FIRST_WAIT_S", 0.01)
         patch.setattr(posts, "LONGEST_WAIT_S", 0.05)
+        patch.setattr(posts, "LOOK_S", 0.01)
+        patch.setattr(posts, "SPEAK_S", 0.5)
 
     def are(self, script: str) -> None:
         fresh = self._script.with_suffix(".new")
@@ -47,8 +64,11 @@ class Place:
         fresh.chmod(stat.S_IRWXU)
         fresh.replace(self._script)
 
-    def post(self, role: Role = "worker") -> Post:
-        plan = Plan(".", "control.sock", 1, [], "")
+    def where(self) -> str:
+        return self._script.with_suffix(".where").read_text()
+
+    def post(self, role: Role = "worker", hang_s: float = 0.0) -> Post:
+        plan = Plan(".", "control.sock", 1, [], "", hang_s)
         return Post(role, 1, plan, lambda _role, _number, name: self.ended.append(name))
 
 
@@ -158,3 +178,106 @@ async def test_a_control_process_that_was_replaced_in_vain_is_tried_again(place:
     keeping.cancel()
     assert post.child is not None
     await post.child.end(10)
+
+
+# --- one that hangs
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0, 600.0])
+def test_how_long_one_may_hang(seconds: float) -> None:
+    assert Settings(hang_timeout=seconds).hang_timeout == seconds
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.1, 2.9])
+def test_who_is_busy_for_a_moment_does_not_hang(seconds: float) -> None:
+    with pytest.raises(ValidationError):
+        Settings(hang_timeout=seconds)
+
+
+async def hung(post: Post, times: int) -> list[dict[str, object]]:
+    """What is logged of the first so many that hang."""
+    with log.captured() as events:
+        keeping = asyncio.create_task(post.keep())
+        async with asyncio.timeout(30):
+            while [each["event"] for each in events].count("process_started") < times:
+                await asyncio.sleep(0.01)
+        keeping.cancel()
+    assert post.child is not None
+    await post.child.kill()
+    return [each for each in events if each["event"] == "process_hangs"]
+
+
+@pytest.mark.parametrize("role", ["worker", "control"])
+async def test_one_that_hangs_has_a_successor(place: Place, role: Role) -> None:
+    place.are(DEAF)
+    post = place.post(role, hang_s=0.05)
+    first = await begun(post)
+    assert len(await hung(post, 1)) == 1
+    assert first.code is not None
+    assert (post.hangs, post.restarts) == (1, 1)
+    assert place.ended == [f"{role}-1-1"]
+
+
+async def test_it_says_where_it_hangs_before_it_is_killed(place: Place) -> None:
+    place.are(WRITES)
+    post = place.post(hang_s=0.1)
+    first = await begun(post)
+    await hung(post, 1)
+    assert place.where() == "here\n"
+    assert first.code == -9
+
+
+async def test_those_that_hang_one_after_another_are_killed_ever_later(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posts, "LONGEST_HANG_S", 0.3)
+    place.are(DEAF)
+    post = place.post(hang_s=0.1)
+    await begun(post)
+    silent = [round(float(str(each["silent_s"])), 1) for each in await hung(post, 4)]
+    assert silent == [0.1, 0.2, 0.3, 0.3]
+
+
+async def test_one_that_was_well_for_long_is_not_blamed_for_its_predecessor(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posts, "CALM_S", 0.0)
+    place.are(DEAF)
+    post = place.post(hang_s=0.1)
+    await begun(post)
+    silent = [round(float(str(each["silent_s"])), 1) for each in await hung(post, 2)]
+    assert silent == [0.1, 0.1]
+
+
+async def test_its_heart_is_heard(place: Place) -> None:
+    place.are(BEATS)
+    child = await place.post().begin()
+    child.order(GO)
+    assert await child.ready() == "hello"
+    async with asyncio.timeout(30):
+        while child._beats < 3:
+            await asyncio.sleep(0.01)
+    await child.kill()
+
+
+async def test_one_whose_heart_beats_does_not_hang(place: Place) -> None:
+    place.are(DEAF)
+    child = await begun(place.post())
+    hanging = asyncio.create_task(child.hangs(lambda: 0.04))
+    for _ in range(20):
+        child._beats += 1
+        await asyncio.sleep(0.01)
+    assert not hanging.done()
+    assert await hanging >= 0.04
+    await child.kill()
+
+
+async def test_for_ever_where_nobody_watches(place: Place) -> None:
+    place.are(DEAF)
+    post = place.post()
+    child = await begun(post)
+    keeping = asyncio.create_task(post.keep())
+    await asyncio.sleep(0.1)
+    keeping.cancel()
+    assert (post.hangs, child.code) == (0, None)
+    await child.kill()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from xrouter.app.workers.sockets import listen
-from xrouter.app.workers.spread import ABSENT, Acceptor, Spread
+from xrouter.app.sockets import listen
+from xrouter.app.workers.spread import ABSENT, Spread, SpreadAcceptor
 from xrouter.domain.errors import OperatorError
 
 
@@ -18,14 +18,14 @@ class Worker:
 
     def __init__(self, spread: Spread, number: int, sockets: Any) -> None:
         self.connections: set[asyncio.BaseTransport] = set()
-        self.acceptor = Acceptor(
+        self.acceptor = SpreadAcceptor(
             [each.dup() for each in sockets],
+            lambda: _One(self),
             spread,
             number,
             lambda: len(self.connections),
-            lambda: _One(self),
         )
-        self.acceptor.start()
+        self.acceptor.start(100)
 
 
 class _One(asyncio.Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import faulthandler
 import signal
 import sys
 from importlib import import_module
@@ -13,7 +13,7 @@ from typing import NoReturn
 import msgspec
 import uvloop
 
-from xrouter.app.workers.leash import Leash, Task, Word, shared_stderr, tell
+from xrouter.app.workers.leash import WHERE, Leash, Task, Word, beat, shared_stderr, tell
 from xrouter.app.workers.worker import Worker
 from xrouter.domain.errors import XRouterError
 from xrouter.settings import Settings, SettingsError, load, provider_environment
@@ -27,6 +27,7 @@ def main() -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    faulthandler.register(WHERE, all_threads=True)
     task = msgspec.json.decode(sys.argv[1], type=Task)
     try:
         settings = load()
@@ -52,16 +53,16 @@ def _fail(message: str, hint: str | None = None) -> NoReturn:
 
 async def _run(settings: Settings, task: Task, writer: logs.LineWriter) -> None:
     leash = Leash()
-    following = asyncio.create_task(leash.run())
+    beside = [asyncio.create_task(work) for work in (leash.run(), beat())]
     try:
         if task.role == "worker":
             await Worker(settings, task, writer, leash).run()
         else:
             await _head(settings, task, writer, leash)
     finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        for each in beside:
+            each.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 async def _head(settings: Settings, task: Task, writer: logs.LineWriter, leash: Leash) -> None:

@@ -1,7 +1,7 @@
 """What the supervisor and its children tell each other.
 
 Orders come as lines on the child's standard input, and its end means that the supervisor is gone.
-The child's word goes to its standard output, a line of JSON.
+The child's word goes to its standard output, a line of JSON; an empty line is a beat of its heart.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import asyncio
 import fcntl
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, cast
 
@@ -22,6 +24,9 @@ from typing_extensions import override
 Role = Literal["worker", "control"]
 
 GO, STOP, HURRY = "go", "stop", "hurry"
+BEAT_S = 1.0
+WHERE = signal.SIGUSR2
+"""A child that gets it writes to standard error what all its threads are doing."""
 CONTROL_SOCKET = "control.sock"
 LOG_LOCK = "log.lock"
 
@@ -98,10 +103,20 @@ class Leash:
 
 def tell(word: Word) -> None:
     """Say it to the supervisor, if that is still there."""
-    try:
-        os.write(sys.stdout.fileno(), msgspec.json.encode(word) + b"\n")
-    except OSError:
-        return
+    _say(msgspec.json.encode(word))
+
+
+async def beat() -> None:
+    """Until cancelled, say that the event loop of this process turns."""
+    os.set_blocking(sys.stdout.fileno(), False)  # a supervisor that does not listen holds up nobody
+    while True:
+        _say(b"")
+        await asyncio.sleep(BEAT_S)
+
+
+def _say(line: bytes) -> None:
+    with suppress(OSError):
+        os.write(sys.stdout.fileno(), line + b"\n")
 
 
 class _Locked(io.RawIOBase):

@@ -1,4 +1,6 @@
-"""A post that is always filled: a child, and its successor when it dies or is to be replaced."""
+"""A post that is always filled: a child, and its successor when it dies, hangs, or is to be
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Struct
 
-from xrouter.app.workers.leash import GO, STOP, Role, Task, Word
+from xrouter.app.workers.leash import GO, STOP, WHERE, Role, Task, Word
 from xrouter.domain.errors import OperatorError
 from xrouter.telemetry.logs import log
 
@@ -21,17 +23,24 @@ SETTLED_S = 30.0
 """One that lived so long is replaced at once when it dies; others ever later."""
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
+LOOK_S = 1.0
+SPEAK_S = 1.0
+"""For one that hangs to write down where, before it is killed."""
+CALM_S = 3600.0
+"""Whoever has lived so long had nothing to do with the one before it that hung."""
+LONGEST_HANG_S = 3600.0
 _BYTES = 1 << 16
 
 
 class Plan(Struct, frozen=True):
-    """What all children are told."""
+    """What all children are told. hang_s: how long one may hang before it is killed, 0 for ever."""
 
     folder: str
     control: str
     workers: int
     sockets: list[int]
     url: str
+    hang_s: float = 0.0
 
 
 class Child:
@@ -43,6 +52,7 @@ class Child:
         self.word: Word | None = None
         self._began = time.monotonic()
         self._process = process
+        self._beats = 0
         self._said = asyncio.Event()
         self._hearing = asyncio.create_task(self._hear())
         self.over = asyncio.create_task(self._watch())
@@ -96,6 +106,25 @@ class Child:
             log.error("process_killed", process=self.name, pid=self.pid, reason="it did not end")
             await self.kill()
 
+    async def hangs(self, patience: Callable[[], float]) -> float:
+        """Until it has not been heard for so many seconds; our own sleep is not counted.
+
+        Returns for how many.
+        """
+        heard, silent = self._beats, 0.0
+        while silent < patience():
+            await asyncio.sleep(LOOK_S)
+            silent += LOOK_S
+            if self._beats != heard:
+                heard, silent = self._beats, 0.0
+        return silent
+
+    async def explain(self) -> None:
+        """Let it write to the log where it hangs, if it still can; that may end it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(WHERE)
+        await asyncio.wait((self.over,), timeout=SPEAK_S)
+
     async def kill(self) -> None:
         """At once."""
         with contextlib.suppress(ProcessLookupError):
@@ -104,12 +133,14 @@ class Child:
 
     async def _hear(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
-        line = await self._process.stdout.readline()
+        line = b"\n"
+        while line == b"\n":
+            line = await self._process.stdout.readline()
         with contextlib.suppress(msgspec.MsgspecError):
             self.word = msgspec.json.decode(line, type=Word)
         self._said.set()
         while await self._process.stdout.read(_BYTES):
-            pass  # a full pipe would stop it
+            self._beats += 1
 
     async def _watch(self) -> float:
         """How long it lived, in seconds."""
@@ -118,7 +149,9 @@ class Child:
 
 
 class Post:
-    """ended: told role, number and name of each process that is gone. restarts: of dead ones."""
+    """ended: told role, number and name of each process that is gone. restarts: of dead ones,
+    hangs: of those that were killed as they hung.
+    """
 
     def __init__(
         self, role: Role, number: int, plan: Plan, ended: Callable[[Role, int, str], None]
@@ -132,6 +165,8 @@ class Post:
         self._started: list[Child] = []
         self.child: Child | None = None
         self.restarts = 0
+        self.hangs = 0
+        self._hang_s = plan.hang_s
 
     def living(self) -> list[Child]:
         """The one that is there, and one that comes or goes."""
@@ -144,11 +179,15 @@ class Post:
         return self.child
 
     async def keep(self) -> None:
-        """Until cancelled: whenever it dies, start another."""
+        """Until cancelled: whenever it dies or hangs, start another."""
         wait_s = 0.0
         while self.child is not None:
             child = self.child
-            lived = await asyncio.shield(child.over)
+            watching = asyncio.create_task(self._watch(child))
+            try:
+                lived = await asyncio.shield(child.over)
+            finally:
+                watching.cancel()
             async with self._changing:
                 if self.child is not child:  # it was replaced
                     continue
@@ -176,6 +215,21 @@ class Post:
                 await old.end(seconds)
                 self._tell_ended(old)
             return done
+
+    async def _watch(self, child: Child) -> None:
+        """Kill it when it hangs. Those that follow one another do so ever later."""
+        first_s = self._plan.hang_s
+        if not first_s:
+            return
+        began = time.monotonic()
+        silent_s = await child.hangs(
+            lambda: self._hang_s if time.monotonic() - began < CALM_S else first_s
+        )
+        log.error("process_hangs", process=child.name, pid=child.pid, silent_s=silent_s)
+        self.hangs += 1
+        self._hang_s = max(first_s, min(2 * silent_s, LONGEST_HANG_S))
+        await child.explain()
+        await child.kill()
 
     def _tell_ended(self, child: Child) -> None:
         self._ended(self._role, self._number, child.name)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from xrouter.app.presence import ServerLock, url_of
+from xrouter.app.sockets import listen
 from xrouter.app.workers.leash import CONTROL_SOCKET, GO, HURRY, Role
 from xrouter.app.workers.posts import Child, Plan, Post
-from xrouter.app.workers.sockets import listen
 from xrouter.app.workers.spread import ABSENT, Spread
 from xrouter.app.workers.tallies import Tallies
 from xrouter.app.workers.worker import LINGER_S
@@ -39,6 +39,9 @@ xrouter_workers {workers}
 # HELP xrouter_process_restarts_total Processes that died and were started again
 # TYPE xrouter_process_restarts_total counter
 xrouter_process_restarts_total {restarts}
+# HELP xrouter_process_hangs_total Processes that hung and were killed
+# TYPE xrouter_process_hangs_total counter
+xrouter_process_hangs_total {hangs}
 """
 _ALONE = """
 {workers} workers without Redis (XROUTER_REDIS_URL): each grants its part of every limit and budget,
@@ -70,7 +73,8 @@ class Supervisor:
             self._spread.note(number + 1, ABSENT)
         numbers = [each.fileno() for each in self._sockets]
         control = str(self._sockets_folder / CONTROL_SOCKET)
-        plan = Plan(str(self._folder), control, workers, numbers, self._url)
+        hang_s = settings.hang_timeout
+        plan = Plan(str(self._folder), control, workers, numbers, self._url, hang_s)
         self._control = Post("control", 1, plan, self._ended)
         self._posts = [Post("worker", n + 1, plan, self._ended) for n in range(workers)]
         self._all = [self._control, *self._posts]
@@ -177,7 +181,9 @@ class Supervisor:
 
     def _count(self) -> None:
         restarts = sum(post.restarts for post in self._all)
-        self._tallies.write(NAME, _COUNTS.format(workers=len(self._posts), restarts=restarts))
+        hangs = sum(post.hangs for post in self._all)
+        text = _COUNTS.format(workers=len(self._posts), restarts=restarts, hangs=hangs)
+        self._tallies.write(NAME, text)
 
 
 def _folder(data_dir: Path) -> Path:

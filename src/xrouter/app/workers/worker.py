@@ -17,11 +17,12 @@ from typing_extensions import override
 from xrouter.app import memory
 from xrouter.app.configured import door_limits, gateway_config, vault_of
 from xrouter.app.gateway import DataPlane
+from xrouter.app.sockets import opened
 from xrouter.app.workers.leash import Leash, Task, Word, tell
 from xrouter.app.workers.link import Forwarder
-from xrouter.app.workers.sockets import opened
-from xrouter.app.workers.spread import Acceptor, Spread
+from xrouter.app.workers.spread import Spread, SpreadAcceptor
 from xrouter.app.workers.tallies import Tallies, Teller
+from xrouter.edge.entrance import Protocols
 from xrouter.edge.health import Health
 from xrouter.edge.run import DoorServer, RunOptions
 from xrouter.edge.server import Door
@@ -52,30 +53,20 @@ class WorkerServer(DoorServer):
         number: int,
     ) -> None:
         """number: of this worker, from 1."""
-        super().__init__(door, options)
+        super().__init__(door, options, self._enter)
         self._own = (sockets, spread, number)
-        self._acceptor: Acceptor | None = None
+        self._spread: SpreadAcceptor | None = None
 
-    @override
-    async def startup(self, sockets: list[Any] | None = None) -> None:
-        config, state = self.config, self.server_state
-        listeners, spread, number = self._own
-        self._acceptor = Acceptor(
-            listeners,
-            spread,
-            number,
-            lambda: len(state.connections),
-            lambda: config.http_protocol_class(  # type: ignore[call-arg]
-                config=config, server_state=state, app_state=self.lifespan.state
-            ),
-        )
-        await super().startup([])
-        self._acceptor.start()
+    def _enter(self, _options: RunOptions, protocol: Protocols) -> SpreadAcceptor:
+        sockets, spread, number = self._own
+        connections = self.server_state.connections
+        self._spread = SpreadAcceptor(sockets, protocol, spread, number, lambda: len(connections))
+        return self._spread
 
     @override
     async def on_tick(self, counter: int) -> bool:
-        if self._acceptor is not None:
-            self._acceptor.note()
+        if self._spread is not None:
+            self._spread.note()
         return await super().on_tick(counter)
 
     @override
@@ -91,8 +82,7 @@ class WorkerServer(DoorServer):
 
     @override
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
-        if self._acceptor is not None:
-            self._acceptor.close()
+        self.stop_accepting()
         state = self.server_state
         state.default_headers = [*state.default_headers, _CLOSE]
         loop = asyncio.get_running_loop()
@@ -165,9 +155,9 @@ class Worker:
             await asyncio.to_thread(self._teller.write)
 
     async def _remember_spent(self) -> None:
-        """Quotas and budgets go on where they were; Redis remembers them by itself."""
+        """Quotas and budgets go on where they were; Redis, if it is there, remembers them."""
         data = self._data
-        if data.shared is not None or not data.snapshots.current.limits:
+        if not data.snapshots.current.limits or await data.are_limits_known():
             return
         data.spent.has_news()  # what was told before may be old
         try:
@@ -178,7 +168,7 @@ class Worker:
         except (TimeoutError, OSError):
             log.error("limits_begin_anew", error="the control process does not say what was used")
             return
-        data.limits.seed(await asyncio.to_thread(data.spent.read))
+        data.remember(await asyncio.to_thread(data.spent.read))
 
     async def _tell(self) -> None:
         await self._server.listening.wait()

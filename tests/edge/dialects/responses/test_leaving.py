@@ -70,7 +70,7 @@ async def test_what_runs_may_end() -> None:
         work = Work(house)
         name = await work.begin()
         house.server.stop()
-        await house.until(lambda: not house.server.servers[0].sockets)
+        await house.until(lambda: not house.server.accepts)
         assert house.running is not None
         assert not house.running.done()
         work.go_on.set()
@@ -139,7 +139,7 @@ async def test_nothing_new_is_begun(more: dict[str, str]) -> None:
         await wire.send(whole[:-5])
         await house.until(lambda: house.door.running == 1)
         house.server.stop()
-        await house.until(lambda: not house.server.servers[0].sockets)
+        await house.until(lambda: not house.server.accepts)
         await wire.send(whole[-5:])
         answer = await wire.answer()
         assert (answer.status, answer.error["code"]) == (503, "server_shutdown")
