@@ -84,6 +84,7 @@ from xrouter.control.usage import endpoints as usage
 from xrouter.control.usage.service import UsageService
 from xrouter.domain.ports import Explainer, Meters
 from xrouter.domain.secret import Secret
+from xrouter.domain.tries import SharedTries
 from xrouter.stores.vault import Vault
 from xrouter.wire.client import Client
 from xrouter.wire.tokens import TokenBook
@@ -129,7 +130,7 @@ class Services(Struct, frozen=True):
 
     explainer: None in a process without a data plane. strategies: the check of each one's options.
     meters: where limits are counted, None in a process that counts nothing. seller: who documents
-    say sells.
+    say sells. tries: that processes count together, None for one that shares nothing.
     """
 
     db: Database
@@ -146,6 +147,7 @@ class Services(Struct, frozen=True):
     oauth: OAuthConfig = OAuthConfig(issuer="")
     oidc: OidcConfig = OidcConfig()
     seller: Mapping[str, str] = field(default_factory=dict)
+    tries: SharedTries | None = None
 
 
 def create_app(services: Services, *, admin_token: Secret) -> FastAPI:
@@ -200,11 +202,12 @@ def _rooms(s: Services) -> Rooms:
     registry = RegistryService(s.db, s.vault, s.adapters, s.changed, s.strategies)
     prices = PriceService(s.db, s.changed)
     sessions = Sessions(s.db, s.vault)
-    throttle = Throttle()
+    throttle = Throttle(shared=s.tries)
     sign_in = SignInService(s.db, s.vault, sessions, throttle=throttle)
     by_provider = OidcMeans(s.db, s.vault, s.client, sessions, sign_in, throttle)
     ways = Ways({each.name: each.title for each in s.oidc.providers})
-    oauth = OAuth(Means(s.db, s.vault, s.oauth, s.changed, ways=ways), sessions, sign_in)
+    means = Means(s.db, s.vault, s.oauth, s.changed, ways=ways, tries=s.tries)
+    oauth = OAuth(means, sessions, sign_in)
     versions = {"xrouter": own_version(), "python": platform.python_version()}
     return Rooms(
         s.adapters,

@@ -139,3 +139,35 @@ async def test_o50_people_list_and_revoke_what_they_granted(world: World, person
     assert (await world.call(tokens["access_token"])).status_code == 401
     assert error(await world.refresh(client, tokens["refresh_token"])) == "invalid_grant"
     await world.ask("GET", "/oauth/grants", status=403)  # the admin token is nobody's
+
+
+@pytest.mark.parametrize("db_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"redirect_uris": ["https://evil.test/cb"]},
+        {"redirect_uris": [CALLBACK, "https://evil.test/cb"]},
+        {"scopes": ["chat", "models", "account"]},
+        {"grant_types": ["authorization_code", "refresh_token", "client_credentials"]},
+    ],
+)
+@pytest.mark.usefixtures("person")
+async def test_who_made_nobody_consent_does_not_say_where_codes_go(
+    world: World, change: dict[str, Any]
+) -> None:
+    """It needs no consent of anybody: with an address of their own, developers were everybody."""
+    client = await world.client(project="default", is_first_party=True)
+    alice, _ = await world.invite(ALICE, "developer")
+    path = f"/oauth/clients/{client['client_id']}"
+    await ask(alice, "PATCH", path, status=403, json=change)
+    await ask(alice, "PATCH", path, status=403, json={**change, "is_first_party": True})
+    less = {"name": "Ours", "scopes": ["chat"]}
+    assert (await ask(alice, "PATCH", path, json=less))["scopes"] == ["chat"]
+    await ask(alice, "PATCH", path, json={"is_active": False})
+    await ask(alice, "PATCH", path, status=403, json={"is_active": True})
+    await world.ask("PATCH", path, json={**change, "is_active": True})
+    # a client that asks for consent is theirs to change
+    await ask(alice, "PATCH", path, json={"is_first_party": False})
+    more = {"redirect_uris": ["https://else.test/cb"]}
+    assert (await ask(alice, "PATCH", path, json=more))["redirect_uris"] == more["redirect_uris"]
+    await ask(alice, "PATCH", path, status=403, json={"is_first_party": True})

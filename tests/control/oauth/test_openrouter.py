@@ -108,6 +108,19 @@ async def test_a_key_is_given_once(world: World, person: Browser) -> None:
         assert len((await session.scalars(select(KeyRow))).all()) == 1
 
 
+async def test_o20_a_code_that_comes_twice_ends_the_key(world: World, person: Browser) -> None:
+    other = await new_key(world, person)
+    code = told(await allow(person))["code"]
+    key = (await exchange(world, code)).json()["key"]
+    assert await seen(world, "/api/v1/key", key)
+    assert (await exchange(world, code)).status_code == 403
+    reply = await world.http.get("/api/v1/key", headers=bearer(key))
+    assert reply.status_code == 401
+    await world.publish()
+    assert (await world.call(key)).status_code == 401
+    assert await seen(world, "/api/v1/key", other)
+
+
 async def test_wrong_exchanges(world: World, person: Browser) -> None:
     code = told(await allow(person))["code"]
     assert (await world.http.get("/api/v1/auth/keys")).status_code == 405
@@ -140,6 +153,9 @@ async def test_requests_that_are_refused(person: Browser) -> None:
         {"callback_url": "http://localhost.evil.test/"},
         {"callback_url": "http://localhost@evil.test/"},
         {"callback_url": "https://app.test/#x"},
+        {"callback_url": "https://app.test;sandbox"},
+        {"callback_url": "https://app.test,"},
+        {"callback_url": "https://app.test;x:443/"},
         {"key_label": "x" * 101},
         {"key_label": "a\x00b"},
     ):
@@ -326,3 +342,19 @@ async def _grants(person: Browser) -> list[Any]:
 async def _csrf(person: Browser) -> dict[str, str]:
     me = (await person.get("/control/v1/auth/me")).json()
     return {"x-csrf-token": me["csrf"], "origin": "https://router.test"}
+
+
+@pytest.mark.parametrize("what", ["projects", "organizations"])
+async def test_a_key_of_what_is_switched_off_sees_nothing(
+    world: World, person: Browser, what: str
+) -> None:
+    key = await new_key(world, person)
+    paths = ("/api/v1/key", "/api/v1/credits", "/api/v1/generation?id=req_" + "0" * 26)
+    await world.ask("PATCH", f"/{what}/default", json={"is_active": False})
+    for path in paths:
+        reply = await world.http.get(path, headers=bearer(key))
+        assert reply.status_code == 403, reply.text
+        assert "switched off" in reply.json()["error"]["message"]
+    await world.ask("PATCH", f"/{what}/default", json={"is_active": True})
+    for path in paths[:2]:
+        assert await seen(world, path, key)

@@ -183,3 +183,15 @@ async def test_o46_what_was_revoked_stays_so_and_is_forgotten_when_it_would_have
     await world.oauth.keeper.turn()
     async with world.services.db.read() as session:
         assert not (await session.scalars(select(RevokedRow))).all()
+
+
+async def test_o33_many_who_revoke_the_same_token_at_once(world: World, person: Browser) -> None:
+    client = await world.client()
+    for name in ("access_token", "refresh_token"):
+        tokens = await world.tokens(person, client)
+        replies = await asyncio.gather(
+            *(world.post("/oauth/revoke", client, token=tokens[name]) for _ in range(6))
+        )
+        assert {reply.status_code for reply in replies} == {200}
+        await world.publish()
+        assert (await world.call(tokens["access_token"])).status_code == 401

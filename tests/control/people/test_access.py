@@ -211,6 +211,19 @@ async def test_a_wrong_token_is_not_made_good_by_a_cookie(operator: Browser) -> 
         await operator.error("GET", "/users", status=401, headers={"authorization": given})
 
 
+async def test_who_guesses_the_admin_token_is_in_the_log(
+    browser: NewBrowser, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nobody = browser()
+    await nobody.error("GET", "/users", status=401)
+    assert "admin_token_refused" not in capfd.readouterr().err
+    guess = {"authorization": "Bearer a-wrong-guess"}
+    await nobody.error("GET", "/users", status=401, headers=guess)
+    told = capfd.readouterr().err
+    assert '"event":"admin_token_refused","ip":"203.0.113.5"' in told
+    assert "guess" not in told
+
+
 async def test_another_tenants_things_are_not_there(admin: Api, invited: Invited) -> None:
     await admin.ask("POST", "/organizations", json={"slug": "other", "name": "O"}, status=201)
     await admin.ask(

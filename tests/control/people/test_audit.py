@@ -190,3 +190,22 @@ async def test_the_database_refuses_to_change_the_log(db: Database, statement: s
     with pytest.raises(DBAPIError):
         async with db.write() as session:
             await session.execute(text(statement))
+
+
+async def test_what_people_do_with_themselves_is_written_down(operator: Browser) -> None:
+    await operator.ask("PATCH", "/auth/me", json={"name": "New", "language": "en"})
+    await operator.ask("PATCH", "/auth/me", json={"name": "New"})
+    wrong = {"current": "wrong password", "password": "another good password"}
+    await operator.error("POST", "/auth/password", json=wrong, status=400)
+    found = (await events(operator))[:2]
+    me = f"user:{operator.user_id}"
+    assert [(e["action"], e["actor"], e["object"]) for e in found] == [
+        ("password.refuse", me, me),
+        ("user.change", me, me),
+    ]
+    changed = {
+        "before": {"name": "Op", "language": "ru"},
+        "after": {"name": "New", "language": "en"},
+    }
+    assert found[1]["detail"] == changed
+    assert "good password" not in str(found)

@@ -90,3 +90,28 @@ async def test_groups_are_the_operators_to_give(invited: Invited, operator: Brow
     assert (await person.ask("PATCH", path, json={"groups": ["lab"], "rpm": 5}))["rpm"] == 5
     error = await person.error("PATCH", path, json={"groups": ["lab", "more"]}, status=403)
     assert (await person.ask("PATCH", path, json={"groups": []}))["groups"] == []
+
+
+async def test_a_key_with_groups_does_not_leave_its_project(
+    invited: Invited, operator: Browser
+) -> None:
+    given = {"slug": "second", "name": "S"}
+    await operator.ask("POST", "/organizations/default/projects", json=given, status=201)
+    person, into = await invited("p@a.test", "owner"), {"project": "second"}
+    key = await operator.ask("POST", "/keys", json={"name": "n", "groups": ["lab"]}, status=201)
+    path = f"/keys/{key['key_id']}"
+    assert (await person.error("PATCH", path, json=into, status=403))["param"] == "groups"
+    moved = await person.ask("PATCH", path, json={**into, "groups": []})
+    assert (moved["project"], moved["groups"]) == ("second", [])
+    assert (await operator.ask("PATCH", path, json={"groups": ["lab"]}))["groups"] == ["lab"]
+    await operator.ask("PATCH", path, json={"project": "default"})
+
+
+@pytest.mark.usefixtures("secret_key")
+async def test_both_organizations_learn_that_a_key_has_moved(operator: Browser) -> None:
+    key = await operator.ask("POST", "/keys", json={"name": "n"}, status=201)
+    await operator.ask("PATCH", f"/keys/{key['key_id']}", json={"project": "secret"})
+    name = f"key:{key['key_id']}"
+    log = (await operator.ask("GET", f"/audit?object={name}"))["data"]
+    told = [(each["action"], each["organization"]) for each in log]
+    assert told == [("key.leave", "default"), ("key.change", "other"), ("key.create", "default")]

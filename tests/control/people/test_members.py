@@ -84,6 +84,60 @@ async def test_an_invite_is_withdrawn(operator: Browser, browser: NewBrowser) ->
     await browser().error("POST", "/auth/accept", json=body, status=400)
 
 
+async def invites(person: Browser) -> list[str]:
+    """The roles of those that nobody has taken."""
+    return sorted(each["role"] for each in (await person.ask("GET", ORG + "/invites"))["data"])
+
+
+async def invite_oneself(person: Browser) -> list[str]:
+    """By other addresses; the secrets."""
+    secrets = []
+    for role in ("owner", "admin", "viewer"):
+        given = {"email": f"{role}@else.test", "role": role}
+        link = await person.ask("POST", ORG + "/invites", json=given, status=201)
+        secrets.append(link["secret"])
+    return secrets
+
+
+async def test_who_lost_the_right_does_not_come_back_by_an_own_invite(
+    operator: Browser, invited: Invited, browser: NewBrowser, admin: Api
+) -> None:
+    head = await invited("head@a.test", "owner")
+    path = f"{ORG}/members/{head.user_id}"
+    friend = {"email": "friend@a.test", "role": "viewer"}
+    await operator.ask("POST", ORG + "/invites", json=friend, status=201)
+    secrets = await invite_oneself(head)
+    await operator.ask("PATCH", path, json={"role": "admin"})
+    assert await invites(operator) == ["admin", "viewer", "viewer"]
+    await operator.ask("PATCH", path, json={"role": "developer"})
+    assert await invites(operator) == ["viewer"]
+    for secret in secrets:
+        body = {"secret": secret, "password": "a good password"}
+        error = await browser().error("POST", "/auth/accept", json=body, status=400)
+        assert error["code"] == "link_not_good"
+    log = (await admin.ask("GET", "/audit?action=invite.withdraw&organization=default"))["data"]
+    assert [each["actor"] for each in log] == [f"user:{operator.user_id}"] * 3
+
+    await operator.ask("PATCH", path, json={"role": "owner"})
+    await head.sign_in("head@a.test")
+    await invite_oneself(head)
+    await operator.ask("DELETE", path)
+    assert await invites(operator) == ["viewer"]
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"is_operator": False}])
+async def test_invites_of_who_is_switched_off_end(
+    operator: Browser, invited: Invited, change: dict[str, bool]
+) -> None:
+    head = await invited("head@a.test", "owner")
+    await invite_oneself(head)
+    path = f"/users/{head.user_id}"
+    await operator.ask("PATCH", path, json={"name": "N"})
+    assert await invites(operator) == ["admin", "owner", "viewer"]
+    await operator.ask("PATCH", path, json=change)
+    assert await invites(operator) == []
+
+
 async def test_invites_are_bounded(operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(members, "MAX_INVITES", 1)
     await operator.ask(

@@ -138,73 +138,73 @@ class Clock:
         return self.now
 
 
-def tries(gate: Throttle, account: str, ip: str | None, count: int) -> float | None:
+async def tries(gate: Throttle, account: str, ip: str | None, count: int) -> float | None:
     """The pause that ends them, None when all were let in."""
     for _ in range(count):
         try:
-            gate.enter(account, ip)
+            await gate.enter(account, ip)
         except RateLimited as refused:
             return refused.retry_after
     return None
 
 
-def test_pauses_grow_and_end() -> None:
+async def test_pauses_grow_and_end() -> None:
     clock = Clock()
     gate = Throttle(clock)
-    assert tries(gate, "a", None, throttle.FREE_OF_ACCOUNT) is None
+    assert await tries(gate, "a", None, throttle.FREE_OF_ACCOUNT) is None
     pauses = []
     for _ in range(12):
-        pause = tries(gate, "a", None, 1)
+        pause = await tries(gate, "a", None, 1)
         assert pause is not None
         pauses.append(pause)
         clock.now += pause
-        assert tries(gate, "a", None, 1) is None
+        assert await tries(gate, "a", None, 1) is None
     assert pauses[:4] == [1.0, 2.0, 4.0, 8.0]
     assert pauses[-1] == throttle.LONGEST_S
-    assert tries(gate, "b", None, throttle.FREE_OF_ACCOUNT) is None
+    assert await tries(gate, "b", None, throttle.FREE_OF_ACCOUNT) is None
     clock.now += throttle.FORGET_S + 1
-    assert tries(gate, "a", None, throttle.FREE_OF_ACCOUNT) is None
+    assert await tries(gate, "a", None, throttle.FREE_OF_ACCOUNT) is None
 
 
-def test_what_is_refused_does_not_count() -> None:
+async def test_what_is_refused_does_not_count() -> None:
     clock = Clock()
     gate = Throttle(clock)
-    tries(gate, "a", None, throttle.FREE_OF_ACCOUNT)
-    assert {tries(gate, "a", None, 1) for _ in range(100)} == {1.0}
+    await tries(gate, "a", None, throttle.FREE_OF_ACCOUNT)
+    assert {await tries(gate, "a", None, 1) for _ in range(100)} == {1.0}
 
 
-def test_many_accounts_from_one_address() -> None:
+async def test_many_accounts_from_one_address() -> None:
     gate = Throttle(Clock())
     for number in range(throttle.FREE_OF_ADDRESS):
-        assert tries(gate, f"a{number}", "203.0.113.5", 1) is None
-    assert tries(gate, "another", "203.0.113.5", 1) is not None
-    assert tries(gate, "another", "::ffff:203.0.113.5", 1) is not None
-    assert tries(gate, "another", "203.0.113.6", 1) is None
+        assert await tries(gate, f"a{number}", "203.0.113.5", 1) is None
+    assert await tries(gate, "another", "203.0.113.5", 1) is not None
+    assert await tries(gate, "another", "::ffff:203.0.113.5", 1) is not None
+    assert await tries(gate, "another", "203.0.113.6", 1) is None
 
 
-def test_a_network_of_ipv6_is_one_address() -> None:
+async def test_a_network_of_ipv6_is_one_address() -> None:
     gate = Throttle(Clock())
     for number in range(throttle.FREE_OF_ADDRESS):
-        assert tries(gate, f"a{number}", f"2001:db8::{number + 1:x}", 1) is None
-    assert tries(gate, "another", "2001:db8::ffff", 1) is not None
-    assert tries(gate, "another", "2001:db8:0:1::1", 1) is None
+        assert await tries(gate, f"a{number}", f"2001:db8::{number + 1:x}", 1) is None
+    assert await tries(gate, "another", "2001:db8::ffff", 1) is not None
+    assert await tries(gate, "another", "2001:db8:0:1::1", 1) is None
 
 
-def test_a_right_password_frees_the_account_and_not_the_address() -> None:
+async def test_a_right_password_frees_the_account_and_not_the_address() -> None:
     """One account of one's own does not help to try the passwords of others."""
     gate = Throttle(Clock())
     for _ in range(throttle.FREE_OF_ACCOUNT * 5):
-        gate.enter("own", "203.0.113.5")
-        gate.passed("own", "203.0.113.5")
+        await gate.enter("own", "203.0.113.5")
+        await gate.passed("own", "203.0.113.5")
     for number in range(throttle.FREE_OF_ADDRESS):
-        assert tries(gate, f"a{number}", "203.0.113.5", 1) is None
-    assert tries(gate, "own", "203.0.113.5", 1) is not None
+        assert await tries(gate, f"a{number}", "203.0.113.5", 1) is None
+    assert await tries(gate, "own", "203.0.113.5", 1) is not None
 
 
-def test_memory_is_bounded() -> None:
+async def test_memory_is_bounded() -> None:
     gate = Throttle(Clock(), size=100)
     for number in range(1000):
-        gate.enter(f"a{number}", f"10.0.{number // 250}.{number % 250}")
+        await gate.enter(f"a{number}", f"10.0.{number // 250}.{number % 250}")
     assert len(gate) == 100
 
 

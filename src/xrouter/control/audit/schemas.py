@@ -18,7 +18,7 @@ class AuditQuery(In):
     actor: Id | None = None
     action: Id | None = None
     object: Id | None = None
-    after: Annotated[int | None, Field(ge=1)] = None
+    after: Annotated[int | None, Field(ge=1, le=2**31 - 1)] = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
 
 

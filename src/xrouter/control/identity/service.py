@@ -111,15 +111,17 @@ class KeyService:
         self._check_end(new.get("expires_at"))
         async with self._db.write() as session:
             row = await _open_key(session, key_id, if_match)
-            if "project" in new and new["project"] != row.project:
+            moves = new.get("project", row.project) != row.project
+            if moves:
                 await access.project(session, new["project"], CHANGE)
-            if new.get("groups", row.groups) != row.groups:
-                _check_groups(new["groups"])
+            groups = new.get("groups", row.groups)
+            if moves or groups != row.groups:
+                _check_groups(groups)
             before = _document(row)
             for name, value in new.items():
                 setattr(row, name, value)
             if _document(row) != before:
-                await _record(session, row, "key.change", _changes(before, _document(row)))
+                await _record_change(session, row, before)
             shown = await _shown(session, row)
         self._changed()
         return shown
@@ -214,6 +216,21 @@ async def _open_key(session: AsyncSession, key_id: str, if_match: str | None) ->
             hint="POST /control/v1/keys makes another one.",
         )
     return row
+
+
+async def _record_change(session: AsyncSession, row: KeyRow, before: dict[str, Any]) -> None:
+    """Also for the organisation that a key has left."""
+    detail = _changes(before, _document(row))
+    await _record(session, row, "key.change", detail)
+    left = await repository.organization(session, before["project"])
+    if left is not None and left != await repository.organization(session, row.project):
+        await audit.record(
+            session,
+            action="key.leave",
+            object=f"key:{row.key_id}",
+            organization=left,
+            detail={"project": before["project"]},
+        )
 
 
 async def _record(session: AsyncSession, row: KeyRow, action: str, detail: dict[str, Any]) -> None:

@@ -124,6 +124,9 @@ class Account:
         row = (await session.scalars(query)).first()
         if row is None:
             raise _unknown()
+        if not await ground.is_open(session, row.project):
+            text = "The project of this key is switched off."
+            raise OAuthError("project_inactive", text, status=403)
         _require_address(row, ip)
         return Holder(
             key_id=row.key_id, label=row.name, project=row.project, expires_at=row.expires_at

@@ -20,14 +20,16 @@ from xrouter.control.oauth.clients import ClientBook
 from xrouter.control.oauth.config import Means
 from xrouter.control.oauth.desk import Desk, answered
 from xrouter.control.oauth.grants import Grants
+from xrouter.control.oauth.guesses import Guesses
 from xrouter.control.oauth.keeper import Keeper
 from xrouter.control.oauth.key_flow import KeyFlow
 from xrouter.control.oauth.pages import STYLE
-from xrouter.control.oauth.people import Reception
+from xrouter.control.oauth.people import Reception, acts
 from xrouter.control.oauth.problems import OPEN, OAuthError
 from xrouter.control.oauth.signing import SigningKeys
 from xrouter.control.people.sessions import Sessions
 from xrouter.control.people.sign_in import SignInService
+from xrouter.control.people.throttle import Throttle
 from xrouter.domain.tokens import TOKEN_SCOPES
 from xrouter.telemetry.logs import log
 from xrouter.telemetry.veil import veiled
@@ -56,7 +58,9 @@ class OAuth:
         self.keeper = Keeper(db, self.keys, grants)
         reception = Reception(db, sessions, sign_in, config, means.ways)
         pages = Authorization(db, reception, grants, config)
-        desk = Desk(means, ClientBook(db, vault), grants, self.keys)
+        throttle = Throttle(shared=means.tries, door="clients")
+        guesses = Guesses(shared=means.tries)
+        desk = Desk(means, ClientBook(db, vault, throttle), grants, self.keys, guesses)
         flow = KeyFlow(db, vault, reception, grants)
         account = Account(db, vault, self.keys, config, means.now)
         well_known = WELL_KNOWN + urlsplit(config.issuer).path.rstrip("/")
@@ -128,9 +132,10 @@ def _open(path: str, endpoint: Endpoint, method: str = "GET") -> Sequence[Route]
 
 
 def _safe(endpoint: Endpoint) -> Endpoint:
-    """A defect is an answer, too."""
+    """Until it is known who asks, nobody does. A defect is an answer, too."""
 
     async def safe(request: Request) -> Response:
+        acts(request)
         try:
             return await endpoint(request)
         except Exception:  # noqa: BLE001 - the last line of defence of a request

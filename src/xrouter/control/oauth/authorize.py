@@ -14,6 +14,7 @@ from starlette.responses import Response
 from xrouter.control.audit import log as audit
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.oauth import ClientRow
+from xrouter.control.identity.repository import organization
 from xrouter.control.kit.actor import SignedIn
 from xrouter.control.oauth import clients, redirects
 from xrouter.control.oauth.config import OAuthConfig
@@ -134,6 +135,7 @@ class Authorization:
                 session,
                 action="oauth.consent",
                 object=f"grant:{grant.grant_id}",
+                organization=await organization(session, project),
                 detail={"client": client.client_id, "project": project, "scopes": grant.scopes},
             )
         return self._back(asked, code=code)

@@ -12,8 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
+from xrouter.control.audit import log as audit
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.oauth import ClientRow
+from xrouter.control.identity.repository import organization
 from xrouter.control.oauth.problems import OAuthError, bad_request, busy
 from xrouter.control.people.throttle import Throttle
 from xrouter.domain.errors import RateLimited
@@ -41,15 +43,27 @@ class ClientBook:
         ip = request.client.host if request.client else None
         account = f"client:{name}:{ip}"
         try:
-            self._throttle.enter(account, ip)
+            await self._throttle.enter(account, ip)
         except RateLimited as error:
             raise busy(error.retry_after or 1.0) from None
         kept = _NOBODY if client is None or client.secret is None else client.secret
         given = self._mac("oauth-client:" + (secret or ""))
         if client is None or secret is None or not hmac.compare_digest(given, kept):
+            await self._refused(client)
             raise _stranger()
-        self._throttle.passed(account, ip)
+        await self._throttle.passed(account, ip)
         return client
+
+    async def _refused(self, client: ClientRow | None) -> None:
+        """What was given as the name of nobody is not kept: it may be a secret."""
+        name = "unknown" if client is None else client.client_id
+        async with self._db.write() as session:
+            owner = None
+            if client is not None and client.project is not None:
+                owner = await organization(session, client.project)
+            await audit.record(
+                session, action="client.refuse", object=f"client:{name}", organization=owner
+            )
 
 
 async def find(session: AsyncSession, client_id: str) -> ClientRow | None:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.base import utc_now
 from xrouter.control.people.ways import Ways
+from xrouter.domain.tries import SharedTries
 from xrouter.stores.vault import Vault
 
 CODE_LIFE = timedelta(seconds=60)
@@ -42,7 +43,8 @@ class OAuthConfig(Struct, frozen=True, kw_only=True):
 class Means(Struct, frozen=True):
     """What the room works with. changed: called after what the data plane must know.
 
-    now: the time in UTC, for tests. ways: to come in beside the password.
+    now: the time in UTC, for tests. ways: to come in beside the password. tries: that processes
+    count together.
     """
 
     db: Database
@@ -51,3 +53,4 @@ class Means(Struct, frozen=True):
     changed: Callable[[], None]
     now: Callable[[], datetime] = utc_now
     ways: Ways = Ways()
+    tries: SharedTries | None = None

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from xrouter.control.audit import log as audit
 from xrouter.control.db.tables.oauth import ClientRow, GrantRow, RefreshRow, RevokedRow
+from xrouter.control.identity.repository import organization
 from xrouter.control.oauth import ground
 from xrouter.control.oauth.clients import ClientBook
 from xrouter.control.oauth.config import Means
@@ -115,7 +116,7 @@ class Desk:
         async with self._db.write() as session:
             owner = await self._end(session, client, token)
         if owner is None:
-            self._guesses.miss(asker)
+            await self._guesses.miss(asker)
             return Response(status_code=200, headers={**NO_STORE, **OPEN})
         if owner != client.id:
             raise OAuthError("invalid_client", "The token belongs to another client.")
@@ -130,18 +131,18 @@ class Desk:
             grant = found[0]
             if grant.client_id == client.id:
                 await ground.revoke(session, now, GrantRow.id == grant.id)
-                await _tell(session, client, f"grant:{grant.grant_id}")
+                await _tell(session, client, f"grant:{grant.grant_id}", grant)
             return grant.client_id
         access = await self._read(session, token)
         if access is None:
             return None
-        owner = await _grant(session, access.grant_id)
+        owner = await _grant(session, access.grant_id, lock=True)
         if owner is None:
             return None
         if owner.client_id == client.id and await session.get(RevokedRow, access.token_id) is None:
             ends = datetime.fromtimestamp(access.expires_at, UTC)
             session.add(RevokedRow(jti=access.token_id, expires_at=ends))
-            await _tell(session, client, f"token:{access.token_id}")
+            await _tell(session, client, f"token:{access.token_id}", owner)
         return owner.client_id
 
     async def _introspect(self, request: Request) -> Response:
@@ -154,7 +155,7 @@ class Desk:
         async with self._db.read() as session:
             told = await self._tell_of(session, client, token)
         if told is _INACTIVE:
-            self._guesses.miss(asker)
+            await self._guesses.miss(asker)
         return JSONResponse(told, headers=NO_STORE)
 
     async def _tell_of(
@@ -223,15 +224,21 @@ def _asker(client: ClientRow, request: Request) -> str:
     return f"{client.client_id} {neighbourhood(ip)}"
 
 
-async def _grant(session: AsyncSession, grant_id: str) -> GrantRow | None:
+async def _grant(session: AsyncSession, grant_id: str, *, lock: bool = False) -> GrantRow | None:
+    """lock: others who end one of its tokens wait until this transaction ends."""
     query = select(GrantRow).where(GrantRow.grant_id == grant_id)
-    found: GrantRow | None = await session.scalar(query)
+    found: GrantRow | None = await session.scalar(query.with_for_update() if lock else query)
     return found
 
 
-async def _tell(session: AsyncSession, client: ClientRow, what: str) -> None:
-    by = f"client:{client.client_id}"
-    await audit.record(session, action="oauth.revoke", object=what, by=by)
+async def _tell(session: AsyncSession, client: ClientRow, what: str, grant: GrantRow) -> None:
+    await audit.record(
+        session,
+        action="oauth.revoke",
+        object=what,
+        organization=await organization(session, grant.project),
+        by=f"client:{client.client_id}",
+    )
 
 
 def _need(given: _Form, name: str) -> str:

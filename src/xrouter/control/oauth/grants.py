@@ -15,8 +15,10 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.audit import log as audit
+from xrouter.control.db.tables.identity import KeyRow
 from xrouter.control.db.tables.oauth import ClientRow, CodeRow, GrantRow, RefreshRow
 from xrouter.control.db.tables.people import UserRow
+from xrouter.control.identity.repository import organization
 from xrouter.control.oauth import ground
 from xrouter.control.oauth.config import CODE_LIFE, GRACE, Means
 from xrouter.control.oauth.problems import OAuthError, bad_grant
@@ -28,6 +30,7 @@ REFRESH = "xrr_"
 CLIENT_SUBJECT = "client:"
 """No id of a user begins like this."""
 REFRESHES = "refresh_token"
+_GRANT, _KEY = "grant_", "key_"
 _BYTES = 32
 _ID_BYTES = 16
 
@@ -72,7 +75,7 @@ class Grants:
         """Write a new grant down. user_id: of the row."""
         now = self.now()
         grant = GrantRow(
-            grant_id=new_id("grant_"),
+            grant_id=new_id(_GRANT),
             client_id=client.id,
             user_id=user_id,
             project=project,
@@ -144,6 +147,8 @@ class Grants:
         row, grant, user = found
         if not getattr(done, "rowcount", 0):
             await ground.revoke(session, now, GrantRow.id == grant.id)
+            key = update(KeyRow).where(KeyRow.key_id == key_of(grant), KeyRow.revoked_at.is_(None))
+            await session.execute(key.values(revoked_at=now))
             await self._tell(session, "oauth.code_reuse", grant, client)
             return None
         good = (
@@ -277,8 +282,18 @@ class Grants:
     async def _tell(
         self, session: AsyncSession, action: str, grant: GrantRow, client: ClientRow
     ) -> None:
-        by = f"client:{client.client_id}"
-        await audit.record(session, action=action, object=f"grant:{grant.grant_id}", by=by)
+        await audit.record(
+            session,
+            action=action,
+            object=f"grant:{grant.grant_id}",
+            organization=await organization(session, grant.project),
+            by=f"client:{client.client_id}",
+        )
+
+
+def key_of(grant: GrantRow) -> str:
+    """The public id of the API key that a grant gives, where it gives one."""
+    return _KEY + grant.grant_id.removeprefix(_GRANT)
 
 
 def _challenge(verifier: str) -> str:

@@ -47,23 +47,33 @@ async def stands(session: AsyncSession, grant: GrantRow, now: datetime) -> bool:
     return await session.scalar(standing().where(GrantRow.id == grant.id)) is not None
 
 
-async def lost(session: AsyncSession, now: datetime) -> dict[int, str]:
-    """Row and id of grants that have lost their ground, at most PART of them."""
+async def is_open(session: AsyncSession, project: str) -> bool:
+    """Whether the project and its organisation are switched on."""
     query = (
-        select(GrantRow.id, GrantRow.grant_id)
+        select(ProjectRow.id)
+        .join(OrganizationRow, OrganizationRow.id == ProjectRow.organization_id)
+        .where(ProjectRow.slug == project, ProjectRow.is_active, OrganizationRow.is_active)
+    )
+    return await session.scalar(query) is not None
+
+
+async def lost(session: AsyncSession, now: datetime) -> list[GrantRow]:
+    """Grants that have lost their ground, at most PART of them."""
+    query = (
+        select(GrantRow)
         .where(GrantRow.revoked_at.is_(None), GrantRow.expires_at > now)
         .where(GrantRow.id.not_in(standing()))
         .limit(PART)
     )
-    return {row.id: row.grant_id for row in await session.execute(query)}
+    return list(await session.scalars(query))
 
 
-async def revoke_lost(session: AsyncSession, now: datetime) -> list[str]:
-    """Revoke them; their ids."""
+async def revoke_lost(session: AsyncSession, now: datetime) -> list[GrantRow]:
+    """Revoke them."""
     found = await lost(session, now)
     if found:
-        await revoke(session, now, GrantRow.id.in_(found))
-    return list(found.values())
+        await revoke(session, now, GrantRow.id.in_([grant.id for grant in found]))
+    return found
 
 
 async def revoke(session: AsyncSession, now: datetime, which: ColumnElement[bool]) -> int:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from xrouter.control.oauth.problems import busy
+from xrouter.domain.tries import SharedTries
 
 LIMIT = 100
 WINDOW_S = 60.0
@@ -15,10 +16,18 @@ SIZE = 10_000
 
 
 class Guesses:
-    """clock: seconds that never go back."""
+    """clock: seconds that never go back. shared: by all processes; each hears with its own misses
+    how many there were at others.
+    """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        shared: SharedTries | None = None,
+    ) -> None:
         self._clock = clock
+        self._shared = shared
         self._misses: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def enter(self, client: str) -> None:
@@ -28,12 +37,16 @@ class Guesses:
         if count >= LIMIT and left > 0:
             raise busy(left)
 
-    def miss(self, client: str) -> None:
+    async def miss(self, client: str) -> None:
         """It asked for a token that is none."""
+        told = None if self._shared is None else await self._shared.miss(client, WINDOW_S)
         now = self._clock()
         since, count = self._misses.pop(client, (now, 0))
         if now - since > WINDOW_S:
             since, count = now, 0
-        self._misses[client] = (since, count + 1)
+        count += 1
+        if told is not None and told[0] > count:
+            count, since = told[0], now + told[1] - WINDOW_S
+        self._misses[client] = (since, count)
         while len(self._misses) > SIZE:
             self._misses.popitem(last=False)

@@ -10,8 +10,10 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 
 from xrouter.control.audit import log as audit
+from xrouter.control.db.changes import SYSTEM
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.oauth import CodeRow, RefreshRow, RevokedRow
+from xrouter.control.identity.repository import organization
 from xrouter.control.oauth import ground
 from xrouter.control.oauth.grants import Grants
 from xrouter.control.oauth.signing import SigningKeys
@@ -67,8 +69,14 @@ class Keeper:
             if not await ground.lost(session, now):
                 return False
         async with self._db.write() as session:
-            for grant_id in await ground.revoke_lost(session, now):
-                await audit.record(session, action="oauth.lost", object=f"grant:{grant_id}")
+            for grant in await ground.revoke_lost(session, now):
+                await audit.record(
+                    session,
+                    action="oauth.lost",
+                    object=f"grant:{grant.grant_id}",
+                    organization=await organization(session, grant.project),
+                    by=SYSTEM,
+                )
         return True
 
     async def _sweep(self) -> None:

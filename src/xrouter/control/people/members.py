@@ -14,7 +14,7 @@ from xrouter.control.db.tables.base import utc_now
 from xrouter.control.db.tables.people import LinkRow, OrganizationRow, ProjectRow
 from xrouter.control.kit.actor import actor
 from xrouter.control.kit.schemas import Deleted, Page
-from xrouter.control.people import access, links, repository
+from xrouter.control.people import access, invites, links, repository
 from xrouter.control.people.links import Links
 from xrouter.control.people.roles import Role, may_grant
 from xrouter.control.people.schemas import (
@@ -75,6 +75,10 @@ class MemberService:
                     organization=slug,
                     detail={"project": patch.project, "before": before, "after": patch.role},
                 )
+                if patch.project is None:
+                    await invites.withdraw(
+                        session, user_id, self._now(), organization=organization, role=patch.role
+                    )
         return _out(found)
 
     async def remove(self, slug: str, user_id: str, project: str | None) -> Deleted:
@@ -96,6 +100,8 @@ class MemberService:
                 organization=slug,
                 detail={"project": project, "role": found[0].role},
             )
+            if project is None:
+                await invites.withdraw(session, user_id, self._now(), organization=organization)
         return Deleted(id=user_id)
 
     async def invite(self, slug: str, given: InviteIn) -> LinkOut:
@@ -129,7 +135,7 @@ class MemberService:
             )
             await audit.record(
                 session,
-                action="invite.create",
+                action=invites.MADE,
                 object=f"invite:{row.id}",
                 organization=slug,
                 detail=given.model_dump(),

@@ -24,8 +24,9 @@ from xrouter.domain.errors import NotFound
 router = APIRouter(prefix="/control", include_in_schema=False)
 
 _FOLDER = Path(__file__).with_name("page")
+_PAGE = Template((_FOLDER / "page.html").read_text("utf-8"))
 _FORM = Template((_FOLDER / "form.html").read_text("utf-8"))
-_SAID = Template((_FOLDER / "said.html").read_text("utf-8"))
+_SCRIPT = '<script src="/control/pages/people.js" defer></script>'
 _FILES = {
     "people.css": ("text/css; charset=utf-8", (_FOLDER / "people.css").read_bytes()),
     "people.js": ("text/javascript; charset=utf-8", (_FOLDER / "people.js").read_bytes()),
@@ -156,8 +157,12 @@ def said(
 ) -> Response:
     """A page that only tells. back: an address of ours, and the words to go there by."""
     link = "" if back is None else f'<p><a href="{escape(back[0])}">{escape(back[1])}</a></p>'
-    text = _SAID.substitute(language=spoken, title=escape(title), about=escape(about), back=link)
+    text = _page(spoken, title, f'<p role="status">{escape(about)}</p>\n{link}')
     return Response(text, status, HEADERS, media_type="text/html")
+
+
+def _page(spoken: str, title: str, content: str, script: str = "") -> str:
+    return _PAGE.substitute(language=spoken, title=escape(title), content=content, script=script)
 
 
 def _buttons(name: str, ways: Ways, spoken: str, next_url: str) -> str:
@@ -182,13 +187,12 @@ def _render(name: str, spoken: str, buttons: str) -> str:
         for field in page.fields
     )
     given = {
-        "title": words[name],
         "about": words[f"{name}.about"],
         "action": f"/control/v1/auth/{page.action}",
         "done": words.get(f"{name}.done", words["done"]),
         "secret": "needed" if page.needs_secret else "",
-        "language": spoken,
         **{word: words[word] for word in ("submit", "failed", "broken", "noscript")},
     }
     shown = {key: escape(text) for key, text in given.items()}
-    return _FORM.substitute(shown, fields=fields, buttons=buttons)
+    form = _FORM.substitute(shown, fields=fields, buttons=buttons)
+    return _page(spoken, words[name], form, _SCRIPT)

@@ -107,7 +107,7 @@ class SignInService:
         Raises Unauthenticated, the same for whatever is wrong, and RateLimited.
         """
         who = actor.get()
-        self._throttle.enter(given.email, who.ip)
+        await self._throttle.enter(given.email, who.ip)
         async with self._db.read() as session:
             found = await repository.user_by_email(session, given.email)
         kept = found.password if found is not None and found.is_active else None
@@ -125,7 +125,7 @@ class SignInService:
             user.password = fresh
             await self._sessions.leave(session, headers)
             welcomed = await self._welcome(session, user, "session.begin")
-        self._throttle.passed(given.email, who.ip)
+        await self._throttle.passed(given.email, who.ip)
         return welcomed
 
     async def sign_out(self) -> None:
@@ -154,21 +154,31 @@ class SignInService:
         person = actor.get().person()
         async with self._db.write() as session:
             user = await repository.user(session, person.user_id, lock=True)
-            for name, value in patch.sent().items():
+            new = patch.sent()
+            before = {name: getattr(user, name) for name in new}
+            for name, value in new.items():
                 setattr(user, name, value)
+            if before != new:
+                await audit.record(
+                    session,
+                    action="user.change",
+                    object=f"user:{user.user_id}",
+                    detail={"before": before, "after": new},
+                )
             return await _me(session, user, person.csrf)
 
     async def change_password(self, given: NewPassword) -> Welcomed:
         """All sessions of who asks end, and one begins. Raises InvalidRequest, RateLimited."""
         person = actor.get().person()
-        self._throttle.enter(person.email, actor.get().ip)
+        await self._throttle.enter(person.email, actor.get().ip)
         async with self._db.read() as session:
             kept = (await repository.user(session, person.user_id)).password
         if not await self._passwords.check(kept, given.current.get_secret_value()):
+            await self._refused("password.refuse", f"user:{person.user_id}")
             raise InvalidRequest(
                 "The current password is wrong.", param="current", code="wrong_password"
             )
-        self._throttle.passed(person.email, actor.get().ip)
+        await self._throttle.passed(person.email, actor.get().ip)
         fresh = await self._good_hash(given.password.get_secret_value(), person.email)
         async with self._db.write() as session:
             user = await repository.user(session, person.user_id, lock=True)
@@ -194,7 +204,7 @@ class SignInService:
                 object=f"user:{user.user_id}",
                 by=f"user:{user.user_id}",
             )
-        self._throttle.forgive(email)
+        await self._throttle.forgive(email)
 
     async def accept(self, given: Accept, headers: cookies.Headers) -> Welcomed:
         """Become a member by an invite, signed in. A user there is already must know the password.
@@ -224,10 +234,10 @@ class SignInService:
     async def _look_up(self, purpose: str, link: Secret) -> str:
         """For whose address a link is, empty for anybody's. Raises InvalidRequest, RateLimited."""
         ip = actor.get().ip
-        self._throttle.enter(None, ip)
+        await self._throttle.enter(None, ip)
         async with self._db.read() as session:
             email = (await self._links.find(session, purpose, link)).email or ""
-        self._throttle.passed(None, ip)
+        await self._throttle.passed(None, ip)
         return email
 
     async def _proved(self, known: UserRow | None, password: str, email: str) -> str | None:
@@ -235,12 +245,12 @@ class SignInService:
         if known is None:
             return await self._good_hash(password, email)
         who = actor.get()
-        self._throttle.enter(email, who.ip)
+        await self._throttle.enter(email, who.ip)
         kept = known.password if known.is_active else None
         if not await self._passwords.check(kept, password):
             await self._failed(known)
             raise _wrong()
-        self._throttle.passed(email, who.ip)
+        await self._throttle.passed(email, who.ip)
         return kept
 
     async def join(self, session: AsyncSession, user: UserRow, invite: LinkRow) -> None:
@@ -298,8 +308,11 @@ class SignInService:
     async def _failed(self, found: UserRow | None) -> None:
         """What was given as the address of nobody is not kept: it may be a password."""
         name = "user:unknown" if found is None else f"user:{found.user_id}"
+        await self._refused("session.refuse", name)
+
+    async def _refused(self, action: str, name: str) -> None:
         async with self._db.write() as session:
-            await audit.record(session, action="session.refuse", object=name)
+            await audit.record(session, action=action, object=name)
 
     async def _good_hash(self, password: str, email: str) -> str:
         require_good(password, email)

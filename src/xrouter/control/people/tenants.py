@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.audit import log as audit
 from xrouter.control.db.engine import Database
+from xrouter.control.db.tables.billing import ChargeRow, ClosedMonthRow
 from xrouter.control.db.tables.people import MembershipRow, OrganizationRow, ProjectRow
 from xrouter.control.kit import etag
 from xrouter.control.kit.actor import actor
@@ -81,13 +82,15 @@ class TenantService:
     async def change_organization(
         self, slug: str, patch: OrganizationPatch, if_match: str | None = None
     ) -> OrganizationOut:
-        """Change one. Raises NotFound, Forbidden, PreconditionFailed."""
+        """Change one. Raises NotFound, Forbidden, PreconditionFailed, Conflict."""
         new = patch.sent()
         async with self._db.write() as session:
             row = await access.organization(session, slug, "organization.change", lock=True)
             if not actor.get().is_operator:
                 _refuse_operators_own(new)
             etag.require(if_match, _document(row))
+            if new.get("time_zone", row.time_zone) != row.time_zone:
+                await _require_no_bills(session, slug)
             detail = _change(row, new)
             await _record(session, row, "organization.change", slug, detail)
         self._changed()
@@ -153,6 +156,20 @@ def _refuse_operators_own(new: dict[str, Any]) -> None:
     for name in _OPERATORS:
         if name in new:
             raise Forbidden(f"'{name}' is for operators of this router to change.", param=name)
+
+
+async def _require_no_bills(session: AsyncSession, slug: str) -> None:
+    """What was charged is of a month of the time zone that there was. Raises Conflict."""
+    charged = select(ChargeRow.event_id).where(ChargeRow.organization == slug, ChargeRow.total > 0)
+    closed = select(ClosedMonthRow.month).where(ClosedMonthRow.organization == slug)
+    for query in (closed, charged):
+        if await session.scalar(query.limit(1)) is not None:
+            raise Conflict(
+                f"The months of '{slug}' are counted in its time zone, and it was charged already.",
+                param="time_zone",
+                code="time_zone_in_use",
+                hint="Make another organisation for another time zone.",
+            )
 
 
 def _change(row: OrganizationRow | ProjectRow, new: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Whoever tries passwords waits longer and longer: by account, and by address.
 
-A try counts when it begins, so that many at once are as slow as one after another.
+A try counts when it begins, so that many at once are as slow as one after another. Processes that
+share tries count together; one that cannot ask counts by itself, and goes on from what it has seen.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from xrouter.domain.errors import RateLimited
+from xrouter.domain.tries import SharedTries
 
 FREE_OF_ACCOUNT = 5
 FREE_OF_ADDRESS = 30
@@ -31,9 +33,20 @@ class _Tries(Struct):
 
 
 class Throttle:
-    """clock: seconds that never go back."""
+    """clock: seconds that never go back. shared: by all processes. door: of which tries these are,
+    those of others are counted apart.
+    """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, size: int = SIZE) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        size: int = SIZE,
+        *,
+        shared: SharedTries | None = None,
+        door: str = "people",
+    ) -> None:
+        self._shared = shared
+        self._door = door
         self._clock = clock
         self._size = size
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
@@ -41,15 +54,20 @@ class Throttle:
     def __len__(self) -> int:
         return len(self._tries)
 
-    def enter(self, account: str | None, ip: str | None) -> None:
+    async def enter(self, account: str | None, ip: str | None) -> None:
         """Count a try. Raises RateLimited when it comes too early; then it does not count.
 
         account: None where nobody says whose it is. ip: None where it is not known; all such
         callers are one address.
         """
         keys = _keys(account, ip)
+        wait = None
+        if self._shared is not None:
+            named = {self._name(key): free for key, free in keys.items()}
+            wait = await self._shared.enter(named, LONGEST_S, FORGET_S)
         now = self._clock()
-        wait = max((self._known(key, now).until - now for key in keys), default=0.0)
+        if wait is None:
+            wait = max((self._known(key, now).until - now for key in keys), default=0.0)
         if wait > 0:
             raise RateLimited(
                 "There were too many attempts to sign in; wait a little.",
@@ -59,17 +77,28 @@ class Throttle:
         for key, free in keys.items():
             self._count(key, free, now)
 
-    def passed(self, account: str | None, ip: str | None) -> None:
+    async def passed(self, account: str | None, ip: str | None) -> None:
         """The try was right: the account begins anew, the address gets the try back."""
-        if account is not None:
-            self.forgive(account)
-        tries = self._tries.get(f"address:{neighbourhood(ip)}")
+        address = f"address:{neighbourhood(ip)}"
+        tries = self._tries.get(address)
         if tries is not None:
             tries.count -= 1
+        await self._begin_anew(account, address)
 
-    def forgive(self, account: str) -> None:
+    async def forgive(self, account: str) -> None:
         """The account begins anew."""
-        self._tries.pop(f"account:{account}", None)
+        await self._begin_anew(account, None)
+
+    async def _begin_anew(self, account: str | None, address: str | None) -> None:
+        who = [] if account is None else [f"account:{account}"]
+        for each in who:
+            self._tries.pop(each, None)
+        if self._shared is not None:
+            back = None if address is None else self._name(address)
+            await self._shared.passed([self._name(each) for each in who], back)
+
+    def _name(self, key: str) -> str:
+        return f"{self._door}:{key}"
 
     def _known(self, key: str, now: float) -> _Tries:
         tries = self._tries.get(key)

@@ -12,7 +12,7 @@ from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.base import utc_now
 from xrouter.control.db.tables.people import UserRow
 from xrouter.control.kit.schemas import Page
-from xrouter.control.people import links, repository
+from xrouter.control.people import invites, links, repository
 from xrouter.control.people.links import Links
 from xrouter.control.people.schemas import LinkOut, NewUserOut, UserIn, UserOut, UserPatch
 from xrouter.control.people.sessions import Sessions
@@ -34,6 +34,7 @@ class UserService:
         self._db = db
         self._sessions = sessions
         self._links = Links(vault, now)
+        self._now = now
 
     async def page(self, *, after: str | None, limit: int) -> Page[UserOut]:
         """Users by e-mail address, behind the address `after`."""
@@ -86,6 +87,8 @@ class UserService:
                 object=f"user:{user_id}",
                 detail={"before": before, "after": new},
             )
+            if new.get("is_active") is False or new.get("is_operator") is False:
+                await invites.withdraw(session, user_id, self._now())
         return UserOut.model_validate(user)
 
     async def reset(self, user_id: str) -> LinkOut:

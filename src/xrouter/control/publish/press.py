@@ -13,7 +13,6 @@ import secrets
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +25,7 @@ from xrouter.control.db.tables.identity import KeyRow
 from xrouter.control.publish.keys import GOOD, records
 from xrouter.domain.errors import XRouterError
 from xrouter.domain.secret import Secret
+from xrouter.stores import plain
 from xrouter.stores.key_file import KeyFileInfo, KeyFileWriter
 
 PART = 5000
@@ -153,14 +153,14 @@ async def press_apart(given: Order) -> Pressed:
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        told, _ = await child.communicate(msgspec.json.encode(given, enc_hook=_out))
+        told, _ = await child.communicate(msgspec.json.encode(given, enc_hook=plain.written))
     finally:
         if child.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
             await child.wait()
     try:
-        return msgspec.json.decode(told, type=Pressed, dec_hook=_in)
+        return msgspec.json.decode(told, type=Pressed, dec_hook=plain.read)
     except msgspec.MsgspecError:
         raise DatabaseError(_why(told, child.returncode)) from None
 
@@ -174,7 +174,7 @@ def _why(told: bytes, code: int | None) -> str:
 
 def main() -> int:
     """Read an order from the standard input, write what was made to the standard output."""
-    given = msgspec.json.decode(sys.stdin.buffer.read(), type=Order, dec_hook=_in)
+    given = msgspec.json.decode(sys.stdin.buffer.read(), type=Order, dec_hook=plain.read)
     if not given.is_urgent:
         os.nice(_POLITE)
     made: Pressed | _Failure
@@ -184,20 +184,8 @@ def main() -> int:
         made = _Failure(str(error) or type(error).__name__)
     except KeyboardInterrupt:
         return _FAILED
-    sys.stdout.buffer.write(msgspec.json.encode(made, enc_hook=_out))
+    sys.stdout.buffer.write(msgspec.json.encode(made, enc_hook=plain.written))
     return _FAILED if isinstance(made, _Failure) else 0
-
-
-def _out(value: Any) -> Any:
-    if isinstance(value, Secret):
-        return value.reveal()
-    raise NotImplementedError(type(value).__name__)
-
-
-def _in(kind: type, value: Any) -> Any:
-    if kind is Secret:
-        return Secret(value)
-    raise NotImplementedError(kind.__name__)
 
 
 if __name__ == "__main__":

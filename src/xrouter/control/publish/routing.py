@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime, time
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import ValidationError
@@ -19,6 +21,9 @@ from xrouter.domain.routes import Canary, Policy, Route, RouteTarget
 _BOUNDS = frozenset({"countries", "max_price", "require_price", "borders"})
 """Fields of a policy that forbid: without them requests could go where they must not."""
 _STATES = frozenset(get_args(State))
+
+_BANK = ZoneInfo("Europe/Moscow")
+"""A rate holds from midnight there: the Bank of Russia tells tomorrow's in the afternoon."""
 
 _Of = tuple[int, str]
 """A model and a mode."""
@@ -42,7 +47,7 @@ class Routing:
         self._prices = self._current(tables.prices)
         self._states = {row.endpoint_id: row for row in tables.states}
         self._countries = {row.name: row.country for row in tables.providers}
-        self.rates: dict[str, int] = {row.currency: row.rubles for row in tables.rates}
+        self.rates = self._rates(tables.rates)
         self.canaries = self._trials(tables.canaries, tables.models)
 
     def has_begun(self, moment: float | None) -> bool:
@@ -137,6 +142,18 @@ class Routing:
         for row in rows:
             if self.has_begun(row.effective_from.timestamp()):
                 found.setdefault((row.llm_model_id, row.mode), {})[row.version] = _price(row)
+        return found
+
+    def _rates(self, rows: Iterable[Row[Any]]) -> dict[str, int]:
+        """By currency, that of the last day that has begun; else the first one there will be."""
+        today = datetime.fromtimestamp(self._now, _BANK).date()
+        found: dict[str, int] = {}
+        for row in rows:
+            if row.day <= today:
+                found[row.currency] = row.rubles
+            else:
+                self.has_begun(datetime.combine(row.day, time(), _BANK).timestamp())
+                found.setdefault(row.currency, row.rubles)
         return found
 
     def _trials(self, rows: Iterable[ReleaseRow], models: list[Row[Any]]) -> dict[str, Canary]:

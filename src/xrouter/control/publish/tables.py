@@ -71,7 +71,7 @@ _PRICES = select(
     PriceRow.image,
     PriceRow.source,
 ).order_by(PriceRow.effective_from, PriceRow.id)
-_RATES = select(RateRow.currency, RateRow.rubles).order_by(RateRow.day)
+_RATES = select(RateRow.currency, RateRow.day, RateRow.rubles).order_by(RateRow.day)
 _ROUTES = select(RouteRow).options(selectinload(RouteRow.targets)).order_by(RouteRow.name)
 _CANARIES = select(ReleaseRow).where(ReleaseRow.status == CANARY).order_by(ReleaseRow.id)
 _CREDENTIALS = select(CredentialRow).where(CredentialRow.is_enabled).order_by(CredentialRow.id)

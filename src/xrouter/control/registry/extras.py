@@ -16,8 +16,8 @@ from xrouter.control.catalog.objects import Document
 from xrouter.control.db import changes
 from xrouter.control.db.tables.billing import LimitRow
 from xrouter.control.db.tables.routing import RateRow
-from xrouter.control.registry.diff import differences
-from xrouter.control.registry.schemas import MOST, ChangedOut, DifferenceOut
+from xrouter.control.registry import told
+from xrouter.control.registry.schemas import MOST, ChangedOut
 from xrouter.domain.errors import Conflict, InvalidRequest
 from xrouter.domain.limits import Limit
 from xrouter.domain.windows import check
@@ -112,10 +112,8 @@ async def _note(
     session: AsyncSession, kind: str, name: str, old: Document | None, new: Document | None
 ) -> ChangedOut:
     """Write a change down, and tell it."""
-    action = "create" if old is None else "delete" if new is None else "update"
     await changes.record(session, "import", kind, name, before=old, after=new)
-    diff = [DifferenceOut.model_validate(each) for each in differences(old or {}, new or {})]
-    return ChangedOut(kind=kind, object=name, action=action, diff=diff)
+    return told.changed(kind, name, old, new)
 
 
 def _check(limit: Document, place: str) -> None:

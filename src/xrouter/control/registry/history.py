@@ -15,11 +15,11 @@ from xrouter.control.db import changes
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.releases import ChangeRow, ReleaseRow
 from xrouter.control.kit.schemas import Page
-from xrouter.control.registry import documents
+from xrouter.control.registry import documents, told
 from xrouter.control.registry.documents import KINDS, Key
 from xrouter.control.registry.place import Placer
 from xrouter.control.registry.schemas import ChangeOut, ChangeQuery, OutcomeOut
-from xrouter.control.registry.service import Plan, Undone, apply, shown_diff
+from xrouter.control.registry.service import Plan, Undone, apply
 from xrouter.domain.errors import Conflict, NotFound
 from xrouter.stores.vault import Vault
 
@@ -156,5 +156,5 @@ def _out(row: ChangeRow) -> ChangeOut:
         action=row.action,
         kind=row.kind,
         object=row.object,
-        diff=shown_diff(row.before, row.after),
+        diff=told.differing(row.before, row.after),
     )

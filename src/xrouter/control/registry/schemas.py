@@ -30,12 +30,14 @@ from xrouter.control.kit.schemas import (
     Url,
     Word,
 )
+from xrouter.control.releases.schemas import ReleasePlan
 from xrouter.domain.catalog import Kind
 from xrouter.domain.limits import Meter, Window
 
-Format = Literal["xrouter-registry-1", "xrouter-registry-2"]
-FORMAT: Format = "xrouter-registry-2"
-"""What is exported. The first one had no rates and no limits; it is read as it was."""
+Format = Literal["xrouter-registry-1", "xrouter-registry-2", "xrouter-registry-3"]
+FORMAT: Format = "xrouter-registry-3"
+"""What is exported. The first one had no rates and no limits, the second no releases; they are read
+as they were."""
 
 MOST = 20_000
 _MOST_INSIDE = 200
@@ -202,6 +204,7 @@ class RegistryDoc(In):
     """The whole registry. A part that is absent is left as it is, also by an import that prunes.
 
     rates: none is ever deleted. limits: those that there are besides stay, unless it prunes.
+    releases: the planned and the running ones, one at a time for a channel of a model.
     """
 
     format: Format = FORMAT
@@ -211,6 +214,7 @@ class RegistryDoc(In):
     routes: list[RouteDoc] | None = Field(default=None, max_length=MOST)
     rates: list[RateDoc] | None = Field(default=None, max_length=MOST)
     limits: list[LimitDoc] | None = Field(default=None, max_length=MOST)
+    releases: list[ReleasePlan] | None = Field(default=None, max_length=MOST)
 
 
 class ExportQuery(In):

@@ -16,23 +16,17 @@ from xrouter.control.catalog.adapters import Adapters
 from xrouter.control.catalog.objects import Document
 from xrouter.control.db import changes
 from xrouter.control.db.engine import Database
+from xrouter.control.db.tables.base import utc_now
 from xrouter.control.db.tables.catalog import EndpointRow, ProviderRow
 from xrouter.control.kit.errors import invalid
-from xrouter.control.registry import documents, extras
+from xrouter.control.registry import documents, extras, schedule, told
 from xrouter.control.registry.check import Strategies, check
-from xrouter.control.registry.diff import differences
 from xrouter.control.registry.documents import KINDS, Key, Rows
 from xrouter.control.registry.litellm import translate
 from xrouter.control.registry.litellm_file import read
 from xrouter.control.registry.litellm_places import PRIMARY, Present, Standing
 from xrouter.control.registry.place import Placer
-from xrouter.control.registry.schemas import (
-    FORMAT,
-    ChangedOut,
-    DifferenceOut,
-    OutcomeOut,
-    RegistryDoc,
-)
+from xrouter.control.registry.schemas import FORMAT, OutcomeOut, RegistryDoc
 from xrouter.domain.errors import Conflict, XRouterError
 from xrouter.stores.vault import Vault
 
@@ -77,6 +71,7 @@ class RegistryService:
             }
             found = rows.documents()
             more = await extras.export(session)
+            more[schedule.RELEASES] = await schedule.export(session)
         for (kind, name), document in found.items():
             if kind == "provider" and not sealed:
                 for endpoint in document["endpoints"]:
@@ -104,6 +99,11 @@ class RegistryService:
                 outcome = await apply(session, rows, plan, placer, action)
                 outcome.warnings += warnings
                 outcome.changed += await extras.put(session, wanted, prune=prune)
+                if given.releases is not None:
+                    scheduler = schedule.Scheduler(session, utc_now())
+                    await scheduler.put(given.releases, prune=prune)
+                    outcome.changed += scheduler.changed
+                    outcome.warnings += scheduler.warnings
                 outcome.revision = await catalog.revision(session)
                 if dry_run:
                     raise Undone(outcome)
@@ -219,7 +219,7 @@ async def apply(
         old, new = before.get(key), after.get(key)
         if old != new:
             await changes.record(session, action, *key, before=old, after=new)
-            changed.append(_shown(key, old, new))
+            changed.append(told.changed(*key, old, new))
     await session.flush()
     return OutcomeOut(
         dry_run=False,
@@ -231,13 +231,3 @@ async def apply(
 
 def _ordered(keys: Iterable[Key]) -> list[Key]:
     return sorted(keys, key=lambda key: (KINDS.index(key[0]), key[1]))
-
-
-def _shown(key: Key, old: Document | None, new: Document | None) -> ChangedOut:
-    action = "create" if old is None else "delete" if new is None else "update"
-    return ChangedOut(kind=key[0], object=key[1], action=action, diff=shown_diff(old, new))
-
-
-def shown_diff(old: Document | None, new: Document | None) -> list[DifferenceOut]:
-    """What differs, path by path, without secrets."""
-    return [DifferenceOut.model_validate(each) for each in differences(old or {}, new or {})]

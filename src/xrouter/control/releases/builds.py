@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from sqlalchemy import select, text
@@ -21,11 +21,17 @@ MOST_PLACES = 10_000
 
 MOST_CHARACTERS = 200
 
+GONE_S = 600.0
+"""A build that was silent for so long while another one answered is new again when it comes back:
+two that answer in turn, as during a roll-out, are not."""
+
 Place = tuple[str, str, str]
 """Model id, version, endpoint."""
 
 _AGAIN = (
-    "first_seen = CASE WHEN {0}first_seen < builds.first_seen "
+    "noted = builds.noted AND builds.last_seen >= :gone, "
+    "first_seen = CASE "
+    "WHEN builds.last_seen < :gone OR {0}first_seen < builds.first_seen "
     "THEN {0}first_seen ELSE builds.first_seen END, "
     "last_seen = CASE WHEN {0}last_seen > builds.last_seen "
     "THEN {0}last_seen ELSE builds.last_seen END, "
@@ -55,12 +61,12 @@ class Seen(Struct):
 class BuildKeeper(Taker):
     """Keeps `builds`, in the order of (model id, version, endpoint, build).
 
-    Remembers the builds that the database has. Their rows are updated: an insertion that meets its
-    row all the same would use up an id each time.
+    Remembers the builds that the database has, and when they were last seen as it was read. Their
+    rows are updated: an insertion that meets its row all the same would use up an id each time.
     """
 
     def __init__(self) -> None:
-        self._known: dict[Place, set[str]] = {}
+        self._known: dict[Place, dict[str, float]] = {}
 
     @override
     async def take(self, session: AsyncSession, events: Sequence[UsageEvent]) -> None:
@@ -74,24 +80,47 @@ class BuildKeeper(Taker):
                     if room <= 0:
                         continue
                     all_known, room = False, room - 1
-                rows.append(_row(place, build, found[place][build]))
+                gone = _gone(build, known, found[place])
+                rows.append(_row(place, build, found[place][build], gone))
         if rows:
             await session.execute(_UPDATE if all_known else _ADD, rows)
 
-    async def _of(self, session: AsyncSession, place: Place, builds: Iterable[str]) -> set[str]:
-        """The builds of a place; read again for one that is not among them, while there is room."""
+    async def _of(
+        self, session: AsyncSession, place: Place, builds: Mapping[str, Seen]
+    ) -> dict[str, float]:
+        """The builds of a place; read again for one that is not among them, while there is room,
+        and for one that may have been gone.
+        """
         known = self._known.get(place)
-        if known is None or (len(known) < MOST_BUILDS and not known.issuperset(builds)):
+        if known is None or _is_old(known, builds):
             if len(self._known) >= MOST_PLACES:
                 self._known.clear()
             model_id, version, endpoint = place
-            query = select(BuildRow.build).where(
+            query = select(BuildRow.build, BuildRow.last_seen).where(
                 BuildRow.model_id == model_id,
                 BuildRow.version == version,
                 BuildRow.endpoint == endpoint,
             )
-            known = self._known[place] = set(await session.scalars(query))
+            known = self._known[place] = {row[0]: row[1] for row in await session.execute(query)}
         return known
+
+
+def _is_old(known: Mapping[str, float], builds: Mapping[str, Seen]) -> bool:
+    if len(known) < MOST_BUILDS and not known.keys() >= builds.keys():
+        return True
+    return any(
+        seen.first - known.get(build, seen.first) >= GONE_S for build, seen in builds.items()
+    )
+
+
+def _gone(build: str, known: Mapping[str, float], builds: Mapping[str, Seen]) -> float:
+    """If its row was last seen before this moment, the build comes back; 0: it was never away."""
+    last, first = known.get(build), builds[build].first
+    if last is None or first - last < GONE_S:
+        return 0.0
+    others = (at for other, at in known.items() if other != build)
+    new = (seen.first for seen in builds.values() if seen.first < first)
+    return first - GONE_S if any(at > last for at in (*others, *new)) else 0.0
 
 
 def gathered(events: Iterable[UsageEvent]) -> dict[Place, dict[str, Seen]]:
@@ -110,13 +139,15 @@ def gathered(events: Iterable[UsageEvent]) -> dict[Place, dict[str, Seen]]:
         seen = builds.get(name)
         if seen is None:
             seen = builds[name] = Seen(event.provider or "", ended, ended)
-        seen.first = min(seen.first, ended)
-        seen.last = max(seen.last, ended)
+        if ended < seen.first:  # noqa: PLR1730 - a call costs more than the rest of the line
+            seen.first = ended
+        if ended > seen.last:  # noqa: PLR1730
+            seen.last = ended
         seen.answers += 1
     return found
 
 
-def _row(place: Place, build: str, seen: Seen) -> dict[str, str | float | int]:
+def _row(place: Place, build: str, seen: Seen, gone: float) -> dict[str, str | float | int]:
     model_id, version, endpoint = place
     return {
         "model_id": model_id,
@@ -127,4 +158,5 @@ def _row(place: Place, build: str, seen: Seen) -> dict[str, str | float | int]:
         "first_seen": seen.first,
         "last_seen": seen.last,
         "answers": seen.answers,
+        "gone": gone,
     }

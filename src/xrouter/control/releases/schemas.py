@@ -29,10 +29,10 @@ class CanaryIn(In):
     min_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 50
 
 
-class ReleaseIn(In):
+class ReleasePlan(In):
     """The version `label` becomes `channel` at `at`; the one it replaces retires at `retire_at`.
 
-    canary_from: when a canary begins, at once unless given. dry_run: only tell what would happen.
+    canary_from: when a canary begins, at once unless given.
     """
 
     model_id: Word
@@ -42,7 +42,6 @@ class ReleaseIn(In):
     retire_at: Moment | None = None
     canary: CanaryIn | None = None
     canary_from: Moment | None = None
-    dry_run: bool = False
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -55,6 +54,12 @@ class ReleaseIn(In):
         if self.retire_at is not None and self.retire_at <= self.at:
             raise ValueError("'retire_at' must be after 'at'")
         return self
+
+
+class ReleaseIn(ReleasePlan):
+    """dry_run: only tell what would happen."""
+
+    dry_run: bool = False
 
 
 class RollbackIn(In):
@@ -111,7 +116,10 @@ class BuildQuery(In):
 
 
 class BuildOut(Out):
-    """A build that has answered. Times are unix seconds; answers: about how many."""
+    """A build that has answered. Times are unix seconds; answers: about how many.
+
+    first_seen: when it came, or came back after another one had taken its place for a while.
+    """
 
     id: int
     model_id: str

@@ -8,13 +8,12 @@ from typing import Any
 
 from xrouter.control.catalog import objects
 from xrouter.control.catalog import repository as catalog
-from xrouter.control.db import changes
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.base import utc_now
 from xrouter.control.db.tables.catalog import ModelRow
 from xrouter.control.db.tables.releases import ReleaseRow
+from xrouter.control.kit.diff import differences
 from xrouter.control.kit.schemas import Page
-from xrouter.control.registry.diff import differences
 from xrouter.control.releases import moves, repository, steps
 from xrouter.control.releases.repository import LIVE
 from xrouter.control.releases.schemas import (
@@ -69,7 +68,7 @@ class ReleaseService:
             live = await repository.releases(session, model_id=given.model_id, statuses=LIVE)
             session.expunge_all()
         _check(model, given, [row for row, _ in live])
-        return _planned(self._row(given, model), model)
+        return _planned(steps.planned(given, model, self._now()), model)
 
     async def create(self, given: ReleaseIn) -> ReleaseOut:
         """Plan a release. Raises ModelNotFound, InvalidRequest, Conflict."""
@@ -78,7 +77,7 @@ class ReleaseService:
             await catalog.provider(session, model.provider, lock=True)
             live = await repository.releases(session, model_id=given.model_id, statuses=LIVE)
             _check(model, given, [row for row, _ in live])
-            row = self._row(given, model)
+            row = steps.planned(given, model, self._now())
             session.add(row)
             await session.flush()
             await steps.made(session, row, model)
@@ -120,24 +119,6 @@ class ReleaseService:
             found = await repository.drifts(session, query.model_id, query.after, limit + 1)
         data = [DriftOut.model_validate(row) for row in found[:limit]]
         return Page(data=data, next=str(found[limit - 1].id) if len(found) > limit else None)
-
-    def _row(self, given: ReleaseIn, model: ModelRow) -> ReleaseRow:
-        canary: dict[str, Any] = {}
-        canary_from = None
-        if given.canary is not None:
-            canary = given.canary.model_dump(exclude_none=True) | {"label": given.label}
-            canary_from = given.canary_from or min(self._now(), given.at)
-        return ReleaseRow(
-            llm_model_id=model.id,
-            label=given.label,
-            channel=given.channel,
-            at=given.at,
-            retire_at=given.retire_at,
-            canary=canary,
-            canary_from=canary_from,
-            status="planned",
-            author=changes.author.get(),
-        )
 
 
 def _check(model: ModelRow, given: ReleaseIn, live: list[ReleaseRow]) -> None:

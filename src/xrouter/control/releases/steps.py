@@ -13,6 +13,7 @@ from xrouter.control.db import changes
 from xrouter.control.db.tables.catalog import ModelRow, VersionRow
 from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.control.releases import moves, repository
+from xrouter.control.releases.schemas import ReleasePlan
 from xrouter.domain.errors import Conflict
 from xrouter.domain.routes import Canary
 
@@ -140,6 +141,26 @@ async def _record(
 ) -> None:
     after = document(row, model) | more
     await changes.record(session, ACTION, repository.KIND, str(row.id), before=before, after=after)
+
+
+def planned(given: ReleasePlan, model: ModelRow, now: datetime) -> ReleaseRow:
+    """The row of a new release."""
+    canary: dict[str, Any] = {}
+    canary_from = None
+    if given.canary is not None:
+        canary = given.canary.model_dump(exclude_none=True) | {"label": given.label}
+        canary_from = given.canary_from or min(now, given.at)
+    return ReleaseRow(
+        llm_model_id=model.id,
+        label=given.label,
+        channel=given.channel,
+        at=given.at,
+        retire_at=given.retire_at,
+        canary=canary,
+        canary_from=canary_from,
+        status="planned",
+        author=changes.author.get(),
+    )
 
 
 async def made(session: AsyncSession, row: ReleaseRow, model: ModelRow) -> None:

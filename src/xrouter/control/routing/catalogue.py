@@ -52,15 +52,23 @@ class Catalogue:
             if given.provider is not None:
                 query = query.where(ModelRow.provider == given.provider)
             models = (await session.execute(query.order_by(ModelRow.model_id).limit(_MOST))).all()
-            known = {_scope(name, row) for name, row in await repository.prices(session, None)}
+            rows = await repository.prices(session, None)
+        now = self._now()
+        known = {_scope(name, row) for name, row in rows}
+        begun = {
+            _scope(name, row): row.effective_from for name, row in rows if row.effective_from <= now
+        }
         said = {row.model_id: row.listed for row in models}
         found = [*_shipped(said), *self._listed(said)]
         added, kept = [], 0
         for price in found:
-            if _scope(price.model, price) in known and not given.replace:
+            scope = _scope(price.model, price)
+            if scope in known and not given.replace:
                 kept += 1
-            else:
-                added.append(await self._prices.add(price))
+                continue
+            is_older = begun.get(scope, price.effective_from) > price.effective_from
+            since = now if is_older else price.effective_from  # else it would not hold
+            added.append(await self._prices.add(price.model_copy(update={"effective_from": since})))
         return ImportedOut(added=added, kept=kept)
 
     def _listed(self, models: Mapping[str, Any]) -> Iterator[PriceIn]:

@@ -48,24 +48,21 @@ class PriceService:
         self._now = now
 
     async def page(self, query: PriceQuery) -> Page[PriceOut]:
-        """Prices as in `prices`, behind the one with the id `after`. Raises ModelNotFound."""
-        found = await self.prices(query.model)
-        behind = (n for n, price in enumerate(found, 1) if price.id == query.after)
-        start = 0 if query.after is None else next(behind, len(found))
-        data = found[start : start + query.limit]
-        more = len(found) > start + query.limit
-        return Page(data=data, next=str(data[-1].id) if more else None)
+        """Prices by model and the moment from which they hold, behind the one with the id `after`.
 
-    async def prices(self, model: str | None) -> list[PriceOut]:
-        """Prices by model and the moment from which they hold. Raises ModelNotFound."""
+        Raises ModelNotFound.
+        """
         async with self._db.read() as session:
-            if model is not None:
-                await catalog.model(session, model)
-            found = await repository.prices(session, model)
-        now = self._now()
-        begun = {_scope(name, row): row.id for name, row in found if row.effective_from <= now}
-        in_force = set(begun.values())
-        return [_price(name, row, in_force) for name, row in found]
+            if query.model is not None:
+                await catalog.model(session, query.model)
+            found = await repository.prices(
+                session, query.model, after=query.after, limit=query.limit + 1
+            )
+            shown = found[: query.limit]
+            models = [row.llm_model_id for _, row in shown]
+            in_force = await repository.in_force(session, models, self._now())
+        data = [_price(name, row, in_force) for name, row in shown]
+        return Page(data=data, next=str(data[-1].id) if len(found) > query.limit else None)
 
     async def add(self, given: PriceIn) -> PriceOut:
         """Let a price hold from a moment on; one of the same moment is replaced.
@@ -86,11 +83,9 @@ class PriceService:
             await changes.record(
                 session, action, PRICES, model.model_id, before=before, after=after
             )
+            in_force = await repository.in_force(session, [model.id], self._now())
         self._changed()
-        return next(
-            (p for p in await self.prices(given.model) if p.id == row.id),
-            _price(given.model, row, set()),
-        )
+        return _price(given.model, row, in_force)
 
     async def delete(self, price_id: int) -> None:
         """Delete a price that has not begun. Raises NotFound, Conflict."""
@@ -190,10 +185,6 @@ async def _document(session: AsyncSession, model: ModelRow) -> dict[str, Any] | 
     query = select(PriceRow).where(PriceRow.llm_model_id == model.id)
     rows = (await session.scalars(query)).all()
     return objects.prices(model.model_id, rows) if rows else None
-
-
-def _scope(model: str, row: PriceRow) -> tuple[str, str | None, str]:
-    return model, row.version, row.mode
 
 
 def _price(model: str, row: PriceRow, in_force: set[int]) -> PriceOut:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import selectinload
+from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
 from xrouter.control.db.tables.catalog import EndpointRow, ModelRow
 from xrouter.control.db.tables.routing import PriceRow, RateRow, RouteRow, RouteTargetRow
 from xrouter.domain.errors import NotFound
 from xrouter.domain.routes import ROUTE
+
+_PRICE_ORDER: tuple[InstrumentedAttribute[Any] | ColumnElement[Any], ...] = (
+    ModelRow.model_id,
+    func.coalesce(PriceRow.version, ""),
+    PriceRow.mode,
+    PriceRow.effective_from,
+    PriceRow.id,
+)
 
 
 async def routes(
@@ -63,17 +73,48 @@ async def endpoints(session: AsyncSession, models: Iterable[str]) -> dict[str, s
     return found
 
 
-async def prices(session: AsyncSession, model: str | None) -> list[tuple[str, PriceRow]]:
-    """Prices with their model's id; of one model, or of all."""
-    order = (ModelRow.model_id, PriceRow.version, PriceRow.mode, PriceRow.effective_from)
+async def prices(
+    session: AsyncSession,
+    model: str | None,
+    *,
+    after: int | None = None,
+    limit: int | None = None,
+) -> list[tuple[str, PriceRow]]:
+    """Prices with their model's id, of one model or of all, by scope and moment; those behind the
+    price `after`.
+    """
     query = (
         select(ModelRow.model_id, PriceRow)
         .join(PriceRow, PriceRow.llm_model_id == ModelRow.id)
-        .order_by(*order, PriceRow.id)
+        .order_by(*_PRICE_ORDER)
+        .limit(limit)
     )
     if model is not None:
         query = query.where(ModelRow.model_id == model)
+    if after is not None:
+        last = select(*_PRICE_ORDER).join(PriceRow, PriceRow.llm_model_id == ModelRow.id)
+        seen = (await session.execute(last.where(PriceRow.id == after))).first()
+        if seen is None:
+            return []
+        there = [literal(value, each.type) for each, value in zip(_PRICE_ORDER, seen, strict=True)]
+        query = query.where(
+            ModelRow.model_id >= there[0],  # so that the index of models can begin there
+            tuple_(*_PRICE_ORDER) > tuple_(*there),
+        )
     return [(model_id, row) for model_id, row in await session.execute(query)]
+
+
+async def in_force(session: AsyncSession, models: Iterable[int], now: datetime) -> set[int]:
+    """The prices of these models (ids of rows) that hold at a moment: the last of each scope."""
+    scope = (PriceRow.llm_model_id, PriceRow.version, PriceRow.mode)
+    newest = (PriceRow.effective_from.desc(), PriceRow.id.desc())
+    number = func.row_number().over(partition_by=scope, order_by=newest).label("number")
+    begun = (
+        select(PriceRow.id, number)
+        .where(PriceRow.llm_model_id.in_(set(models)), PriceRow.effective_from <= now)
+        .subquery()
+    )
+    return set(await session.scalars(select(begun.c.id).where(begun.c.number == 1)))
 
 
 async def price(session: AsyncSession, price_id: int) -> tuple[ModelRow, PriceRow]:

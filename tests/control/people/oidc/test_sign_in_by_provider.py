@@ -112,6 +112,21 @@ async def test_other_domains_open_nothing(world: World, issuer: Issuer, email: o
     await refused(person, await come_in(person, issuer, JOINS), 403, UNKNOWN)
 
 
+async def test_an_address_that_only_looks_like_another_is_not_that_one(
+    world: World, issuer: Issuer
+) -> None:
+    """In lower case the sign of Kelvin is the letter k."""
+    await world.invited("kim@mike.test", "viewer")
+    for looks in ("\u212aim@mike.test", "kim@mi\u212ae.test"):
+        assert looks.lower() == "kim@mike.test"
+        issuer.user["email"] = looks
+        person = world.browser()
+        await refused(person, await come_in(person, issuer, MAILS), 403, UNKNOWN)
+    issuer.user["email"] = "Kim@Mike.test"
+    person = world.browser()
+    await welcomed(person, await come_in(person, issuer, MAILS))
+
+
 async def test_the_address_may_come_from_the_user_endpoint(world: World, issuer: Issuer) -> None:
     issuer.in_token = False
     person = world.browser()
@@ -133,6 +148,34 @@ async def test_an_address_finds_a_user_only_where_that_is_allowed(
         assert (await welcomed(person, reply))["user"]["user_id"] == ann.user_id
     else:
         await refused(person, reply, 403, TAKEN if verified else UNKNOWN)
+
+
+async def test_who_had_an_address_before_its_owner_came_is_out(
+    world: World, issuer: Issuer
+) -> None:
+    """Whoever invites may take the invite: the account is of who has the address."""
+    squatter = await world.invited(issuer.email, "viewer")
+    owners = issuer.user
+    issuer.user = {"sub": owners["sub"] + "-squatter", "name": "Squatter"}
+    url = (await squatter.ask("POST", "/auth/identities", json={"provider": "acme"}, status=201))[
+        "url"
+    ]
+    reply = await squatter.http.get(f"{ACME}/callback", params=issuer.agrees(url))
+    assert reply.headers["location"] == "/control/linked"
+    issuer.user = owners
+    person = world.browser()
+    me = await welcomed(person, await come_in(person, issuer, MAILS))
+    assert me["user"]["user_id"] == squatter.user_id
+    await squatter.error("GET", "/auth/me", status=401)
+    assert (await world.events("user.claim"))[0]["object"] == f"user:{squatter.user_id}"
+    again = world.browser()
+    body = {"email": issuer.email, "password": PASSWORD}
+    await again.error("POST", "/auth/sign-in", json=body, status=401)
+    issuer.user = {"sub": owners["sub"] + "-squatter", "name": "Squatter"}
+    await refused(again, await come_in(again, issuer), 403, UNKNOWN)
+    issuer.user = owners
+    await welcomed(again, await come_in(again, issuer, MAILS))
+    await person.ask("GET", "/auth/me")
 
 
 async def test_a_session_by_a_provider_is_a_session(world: World, issuer: Issuer) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from xrouter.control.audit import log as audit
@@ -28,6 +28,7 @@ from xrouter.control.people.links import Links
 from xrouter.control.people.oidc.config import Joining, ProviderConfig
 from xrouter.control.people.oidc.provider import Identity
 from xrouter.control.people.oidc.words import SignInProblem
+from xrouter.control.people.sessions import Sessions
 from xrouter.control.people.sign_in import SignInService, new_user
 from xrouter.domain.errors import Conflict, InvalidRequest
 from xrouter.domain.secret import Secret
@@ -40,10 +41,15 @@ class Arrivals:
     """Each method is a part of the caller's transaction. Raises SignInProblem."""
 
     def __init__(
-        self, link_book: Links, sign_in: SignInService, now: Callable[[], datetime]
+        self,
+        link_book: Links,
+        sign_in: SignInService,
+        sessions: Sessions,
+        now: Callable[[], datetime],
     ) -> None:
         self._links = link_book
         self._sign_in = sign_in
+        self._sessions = sessions
         self._now = now
 
     async def known(self, session: AsyncSession, identity: Identity) -> UserRow | None:
@@ -70,9 +76,7 @@ class Arrivals:
         if found is not None:
             if not config.link_by_email:
                 raise SignInProblem("taken")
-            user = _able(found)
-            await self.link(session, user, identity, config.name, "email")
-            return user
+            return await self._link_by_email(session, config, identity, found)
         joining = config.domains.get(identity.email.rpartition("@")[2])
         if joining is None:
             raise SignInProblem("unknown")
@@ -144,6 +148,22 @@ class Arrivals:
         elif owner.id != person.row_id:
             raise SignInProblem("elsewhere")
 
+    async def _link_by_email(
+        self, session: AsyncSession, config: ProviderConfig, identity: Identity, found: UserRow
+    ) -> UserRow:
+        """From now on the user is who has the address. Whoever was before may be somebody else, who
+        took an invite for it: the password, other identities and sessions end.
+        """
+        user = _able(found)
+        name = f"user:{user.user_id}"
+        user.password = None
+        await session.execute(delete(IdentityRow).where(IdentityRow.user_id == user.id))
+        await self._sessions.end(session, user.id)
+        detail = {"provider": config.name}
+        await audit.record(session, action="user.claim", object=name, detail=detail, by=name)
+        await self.link(session, user, identity, config.name, "email")
+        return user
+
     async def _invitee(
         self,
         session: AsyncSession,
@@ -159,9 +179,7 @@ class Arrivals:
         if found is not None:
             if not (identity.email and identity.is_verified and config.link_by_email):
                 raise SignInProblem("taken")
-            user = _able(found)
-            await self.link(session, user, identity, config.name, "email")
-            return user
+            return await self._link_by_email(session, config, identity, found)
         return await self._make(session, config, identity, email, language)
 
     async def _join(

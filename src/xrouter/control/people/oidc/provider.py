@@ -8,6 +8,7 @@ from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from msgspec import Struct
@@ -297,7 +298,8 @@ def _word(answer: Answer) -> str:
 
 
 def _email(value: object) -> str | None:
-    if not isinstance(value, str):
+    """Letters that only look like those of another address are not made the same by lower case."""
+    if not isinstance(value, str) or normalize("NFKC", value) != value:
         return None
     email = value.strip().lower()
     name, _, host = email.rpartition("@")

@@ -79,7 +79,7 @@ class OidcService:
         self._vault = means.vault
         book = Links(means.vault, means.now)
         self._links = book
-        self._arrivals = Arrivals(book, means.sign_in, means.now)
+        self._arrivals = Arrivals(book, means.sign_in, means.sessions, means.now)
         self._providers = {
             each.name: Provider(means.client, each, now=lambda: means.now().timestamp())
             for each in config.providers
@@ -105,10 +105,10 @@ class OidcService:
     async def begin_invite(self, name: str, secret: Secret) -> Begun:
         """An attempt that takes an invite. Raises InvalidRequest for one that does not work."""
         ip = actor.get().ip
-        self._means.throttle.enter(None, ip)
+        await self._means.throttle.enter(None, ip)
         async with self._db.read() as session:
             await self._links.find(session, links.INVITE, secret)
-        self._means.throttle.passed(None, ip)
+        await self._means.throttle.passed(None, ip)
         return await self.begin(name, None, invite=secret.reveal())
 
     async def end(self, name: str, query: bytes, headers: cookies.Headers, language: str) -> Ended:
@@ -116,7 +116,7 @@ class OidcService:
         self._provider(name)
         ip = actor.get().ip
         try:
-            self._means.throttle.enter(None, ip)
+            await self._means.throttle.enter(None, ip)
         except RateLimited:
             raise SignInProblem("wait") from None
         try:
@@ -131,7 +131,7 @@ class OidcService:
         except IntegrityError:
             log.warning("oidc_twice_at_once", provider=name)
             raise SignInProblem("database") from None
-        self._means.throttle.passed(None, ip)
+        await self._means.throttle.passed(None, ip)
         return ended
 
     async def identities(self) -> Sequence[IdentityRow]:
