@@ -135,3 +135,9 @@ def test_prices_and_rates_by_hand(place: Place) -> None:
     place.run("prices", "add", "openai/gpt-4o-mini", *given, "--since", "2099-01-01T00:00:00Z")
     assert place.out("prices", "remove", "2") == "Price 2 is removed.\n"
     assert len(place.json("prices", "list")) == 1
+    kinds = ("--reasoning", "3", "--cache-write", "4", "--image", "5", "--request", "6")
+    place.out("prices", "add", "openai/gpt-4o-mini", *given, *kinds, "--deferred")
+    later = place.json("prices", "list")[0]
+    assert [later[each] for each in ("reasoning", "cache_write", "image", "request", "mode")] == [
+        "3", "4", "5", "6", "deferred",
+    ]  # fmt: skip

@@ -12,6 +12,14 @@ def test_a_limit_lives_and_dies(place: Place) -> None:
     assert told == "Limit 1: project:demo: 150.5 rubles a month.\n"
     told = run("limits", "add", "key:*", "running", "4", "--model", "a/b", "--warn-at", "80")
     assert told == "Limit 2: key:* at a/b: 4 calls at a time.\n"
+    _, err = place.run("limits", "add", "project:typo", "requests", "4")
+    assert "There is no project:typo" in err
+    place.out("limits", "remove", "3")
+    _, err = place.run("limits", "add", "key:*", "running", "4", "--per", "day", code=1)
+    assert "'window' must be 'now' for 'running' and 'streams', and for no other" in err
+    told = run("limits", "add", "project:demo", "streams", "10")
+    assert told == "Limit 3: project:demo: 10 streams at a time.\n"
+    place.out("limits", "remove", "3")
     rows = place.json("limits", "list")
     assert [(row["window"], row["amount"]) for row in rows] == [("month", "150.5"), ("now", 4)]
     assert [row["id"] for row in place.json("limits", "list", "--subject", "key:*")] == [2]
@@ -31,6 +39,8 @@ def test_a_limit_lives_and_dies(place: Place) -> None:
 def test_mistakes_are_told(place: Place) -> None:
     _, err = place.run("limits", "add", "key:*", "requests", "many", code=1)
     assert "whole number" in err
+    _, err = place.run("limits", "add", "key:*", "money", "1,5", code=1)
+    assert "rubles, like 150.50" in err
     _, err = place.run("limits", "add", "nobody:*", "requests", "5", code=1)
     assert "'subject' must be one of" in err
     place.out("limits", "add", "key:*", "requests", "5")

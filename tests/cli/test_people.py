@@ -27,6 +27,7 @@ def test_organizations_and_projects(place: Place) -> None:
     assert [row["slug"] for row in place.json("organizations", "list")] == ["default"]
     place.out("organizations", "add", "two", "--name", "Two")
     assert "exists already" in place.refused("organizations", "add", "two")
+    what_it_pays(place)
     assert "no members yet" in place.out("organizations", "members", "two")
     link = place.out("organizations", "invite", "two", "a@b.test", "--role", "owner")
     assert link.startswith("/control/accept#")
@@ -35,3 +36,16 @@ def test_organizations_and_projects(place: Place) -> None:
     found = {row["slug"]: row["organization"] for row in place.json("projects", "list")}
     assert found == {"bot": "two", "default": "default"}
     assert "no organization 'no'" in place.refused("projects", "add", "x", "--organization", "no")
+
+
+def what_it_pays(place: Place) -> None:
+    change = ("organizations", "set", "two")
+    place.out(*change, "--vat", "22", "--margin", "12.5", "--detail", "inn=77", "--detail", "kpp=1")
+    (found,) = place.json(*change, "--detail", "kpp=", "--detail", "contract=No. 1")
+    assert (found["vat"], found["margin"]) == (2200, 1250)
+    assert found["details"] == {"inn": "77", "contract": "No. 1"}
+    assert "12.5" in place.out("organizations", "list")
+    (made,) = place.json("organizations", "add", "three", "--vat", "5", "--detail", "inn=78")
+    assert (made["name"], made["vat"], made["details"]) == ("three", 500, {"inn": "78"})
+    assert "nothing to change" in place.refused(*change)
+    assert "no percentage" in place.refused(*change, "--vat", "a lot")

@@ -152,7 +152,8 @@ async def test_sqlite_is_opened_as_it_should_be(sqlite_url: str) -> None:
         "foreign_keys": 1,
         "busy_timeout": 5000,
         "journal_size_limit": 64 << 20,
-        "wal_autocheckpoint": 1000,
+        "wal_autocheckpoint": 4000,
+        "cache_size": -32768,
         "temp_store": 2,
         "query_only": 0,
     }.items():

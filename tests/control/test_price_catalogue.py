@@ -80,3 +80,21 @@ async def test_prices_are_taken_over_where_there_is_none(
     assert [row["source"] for row in one["data"]] == ["Acme, 2026"]
     none = await api.ask("POST", "/prices/import", json={"provider": "nobody"})
     assert (none["added"], none["kept"]) == ([], 0)
+
+
+@pytest.mark.usefixtures("models")
+async def test_what_replaces_a_younger_price_holds_from_now_on(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "shipped", lambda: {"acme": [OURS]})
+    own = {"model": "acme/one", "effective_from": "2026-02-01T00:00:00Z", "source": "contract"}
+    await api.ask("POST", "/prices", json={**own, "input": "1", "output": "1"}, status=201)
+
+    found = await api.ask("POST", "/prices/import", json={"provider": "acme", "replace": True})
+
+    assert [row["in_force"] for row in found["added"] if row["model"] == "acme/one"] == [True]
+    prices = (await api.ask("GET", "/prices", params={"model": "acme/one"}))["data"]
+    assert [(p["source"], p["in_force"]) for p in prices] == [
+        ("contract", False),
+        ("Acme, 2026", True),
+    ]

@@ -152,6 +152,27 @@ async def test_a_price_holds_from_its_moment_on(db: Database, vault: Vault) -> N
     assert version.deferred.input == 9
 
 
+async def test_a_rate_holds_from_its_day_on_in_moscow(db: Database, vault: Vault) -> None:
+    friday, saturday = date(2026, 3, 6), date(2026, 3, 7)
+    midnight = datetime(2026, 3, 6, 21, tzinfo=UTC).timestamp()
+    rows = [
+        (RateRow, {"currency": "USD", "day": saturday, "rubles": 81}),
+        (RateRow, {"currency": "USD", "day": friday, "rubles": 80}),
+        (RateRow, {"currency": "EUR", "day": saturday, "rubles": 90}),
+    ]
+    async with db.write() as session:
+        for table, values in rows:
+            await session.execute(insert(table).values(**values))
+
+    before = await build_snapshot(db, vault, adapters(), now=midnight - 1)
+    after = await build_snapshot(db, vault, adapters(), now=midnight)
+    monday = await build_snapshot(db, vault, adapters(), now=midnight + 2 * 86_400)
+
+    assert before.rates == {"USD": 80, "EUR": 90}, "a rate that is too early beats none"
+    assert before.valid_until == midnight
+    assert after.rates == monday.rates == {"USD": 81, "EUR": 90}
+
+
 async def test_routes_by_all_their_names(db: Database, vault: Vault) -> None:
     found = await published(
         db,

@@ -18,6 +18,7 @@ from xrouter.control.db.errors import DatabaseError
 from xrouter.control.db.tables.usage import UsageRow
 from xrouter.control.drain import Drain, Taker
 from xrouter.domain.usage import Tried, UsageEvent, new_id
+from xrouter.stores.journal import reader as journal_reader
 from xrouter.stores.journal.reader import JournalReader
 from xrouter.stores.journal.writer import JournalWriter
 from xrouter.telemetry.logs import log
@@ -166,6 +167,39 @@ async def test_batches_are_bounded_and_run_moves_them_all(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         journal.close()
+
+
+async def test_a_backlog_is_not_waited_with(
+    db: Database, journal: JournalWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read at once may be less than a batch."""
+    monkeypatch.setattr(journal_reader, "READ_BYTES", 3000)
+    for _ in range(60):
+        journal.append(happened())
+    drain = Drain(db, JournalReader(tmp_path / "journal"), every_s=3600)
+    task = asyncio.create_task(drain.run())
+    try:
+        async with asyncio.timeout(30):
+            while await stored(db) < 60:
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        journal.close()
+
+
+async def test_numbers_out_of_range_leave_the_others_as_they_were(
+    db: Database, drain: Drain, journal: JournalWriter
+) -> None:
+    events = [happened(), happened(tokens_in=2**40, tokens_out=-(2**40)), happened()]
+    for each in events:
+        journal.append(each)
+    assert await drain.drain_once() == 3
+    async with db.read() as session:
+        query = text("SELECT event_id, tokens_in, tokens_out FROM usage_events")
+        found = {row[0]: tuple(row[1:]) for row in await session.execute(query)}
+    most = 2**31 - 1
+    assert [found[each.event_id] for each in events] == [(10, 5), (most, -most), (10, 5)]
 
 
 async def test_nothing_is_lost_while_the_database_is_away(

@@ -7,23 +7,27 @@ import os
 import shutil
 import sqlite3
 import time
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
+from sqlalchemy import func, select
 
 from xrouter.app import presence
 from xrouter.app.configured import vault_of
 from xrouter.control.catalog.adapters import supported
 from xrouter.control.db import schema
 from xrouter.control.db.engine import Database
+from xrouter.control.db.tables.routing import RateRow
 from xrouter.control.identity import repository as identity
 from xrouter.control.publish.build import build_snapshot
 from xrouter.control.publish.stock import KeyStock
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import XRouterError
+from xrouter.domain.money import RUBLE
 from xrouter.domain.snapshot import Snapshot
 from xrouter.flow.lanes import Lanes
 from xrouter.flow.upstreams import Means, Upstream
@@ -40,7 +44,10 @@ SAFE_SQLITE = (3, 51, 3)
 MAX_SKEW_S = 30.0
 PROBE_S = 15.0
 SOME_KEYS = 1000
+OLD_RATE = timedelta(days=14)
+"""No holidays of the Bank of Russia are longer."""
 _FIRST_ERROR = 400
+_NAMED = 3
 
 
 class Finding(Struct):
@@ -60,10 +67,10 @@ async def examine(settings: Settings) -> list[Finding]:
     if tables.state == "problem":
         return findings
     try:
-        snapshot, keys = await _snapshot(settings)
+        snapshot, keys, days = await _snapshot(settings)
     except XRouterError as error:
         return [*findings, Finding("catalog", "problem", error.message, error.hint)]
-    findings.append(catalog(snapshot, keys))
+    findings += [catalog(snapshot, keys), prices(snapshot), rates(snapshot, days)]
     endpoints = [each for group in snapshot.endpoints.values() for each in group]
     client, tokens = Client(), TokenBook()
     try:
@@ -138,6 +145,42 @@ def catalog(snapshot: Snapshot, keys: int) -> Finding:
     return Finding("catalog", "ok", text)
 
 
+def prices(snapshot: Snapshot) -> Finding:
+    """What money is counted by: once it is for some, it should be for all."""
+    models = [model for model in snapshot.models.values() if model.is_available]
+    bare = [
+        model.model_id
+        for model in models
+        if any(version.price is None for version in model.versions)
+    ]
+    text = f"{len(models) - len(bare)} of {len(models)} models have one"
+    limited = any(each.meter == "money" for group in snapshot.limits.values() for each in group)
+    if not bare or (len(bare) == len(models) and not limited):
+        return Finding("prices", "ok", text)
+    named = ", ".join(bare[:_NAMED])
+    advice = (
+        f"Others cost nothing, and budgets do not hold them, like {named}: xrouter prices import, "
+        "or XROUTER_REQUIRE_PRICE=refuse."
+    )
+    return Finding("prices", "warning", text, advice)
+
+
+def rates(snapshot: Snapshot, days: Mapping[str, date]) -> Finding:
+    """Those of the currencies in which there are prices. days: of the latest rates."""
+    found = (version.price for model in snapshot.models.values() for version in model.versions)
+    used = sorted({price.currency for price in found if price is not None} - {RUBLE})
+    missing = [currency for currency in used if currency not in snapshot.rates]
+    if missing:
+        text = f"none of {', '.join(missing)}"
+        advice = "What is priced in it costs nothing. xrouter rates import"
+        return Finding("rates", "warning", text, advice)
+    text = ", ".join(f"{currency} of {days[currency]}" for currency in used) or "none needed"
+    oldest = min((days[currency] for currency in used), default=date.max)
+    if oldest < datetime.now(UTC).date() - OLD_RATE:
+        return Finding("rates", "warning", text, "xrouter rates import takes newer ones.")
+    return Finding("rates", "ok", text)
+
+
 async def endpoint(each: Endpoint, client: Client, tokens: TokenBook) -> Finding:
     """Reached, TLS verified, the credential accepted, the clocks in step."""
     name = f"{each.provider}/{each.name}"
@@ -171,14 +214,16 @@ def _skew(date: str | None) -> float | None:
         return None
 
 
-async def _snapshot(settings: Settings) -> tuple[Snapshot, int]:
-    """With some of the keys, and how many there are."""
+async def _snapshot(settings: Settings) -> tuple[Snapshot, int, dict[str, date]]:
+    """With some of the keys, and how many there are; the days of the latest rates."""
     vault = vault_of(settings)
     db = Database(settings.database)
     try:
         some = KeyStock(vault.pepper_id, SOME_KEYS)
         snapshot = await build_snapshot(db, vault, supported(), stock=some)
         async with db.read() as session:
-            return snapshot, await identity.count(session)
+            query = select(RateRow.currency, func.max(RateRow.day)).group_by(RateRow.currency)
+            days = dict(list(await session.execute(query)))
+            return snapshot, await identity.count(session), days
     finally:
         await db.close()

@@ -9,7 +9,8 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import typer
@@ -23,6 +24,17 @@ from xrouter.telemetry.logs import log
 
 PREFIX = "/control/v1"
 TIMEOUT_S = 120.0
+_FIRST_ERROR = 400
+_CHANGED_MEANWHILE = 412
+
+
+class Wanted(NamedTuple):
+    """A request. headers: those beside the usual ones."""
+
+    method: str
+    target: str
+    data: bytes
+    headers: Mapping[str, str]
 
 
 def settings() -> Settings:
@@ -38,9 +50,16 @@ def call(
     path: str,
     body: dict[str, Any] | None = None,
     query: dict[str, Any] | None = None,
+    if_match: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Any:
-    """The JSON answer of `/control/v1<path>`. An error ends the command with its message."""
-    answer = _answer(method, path, body, query)
+    """The JSON answer of `/control/v1<path>`. An error ends the command with its message.
+
+    if_match: the etag of what was read, by commands that write what they have made of it.
+    """
+    said = {"if-match": if_match, "idempotency-key": idempotency_key}
+    headers = {name: value for name, value in said.items() if value is not None}
+    answer = _answer(method, path, body, query, headers)
     return json.loads(answer) if answer else None
 
 
@@ -62,14 +81,18 @@ def fetch(path: str, query: dict[str, Any]) -> bytes:
 
 
 def _answer(
-    method: str, path: str, body: dict[str, Any] | None, query: dict[str, Any] | None
+    method: str,
+    path: str,
+    body: dict[str, Any] | None,
+    query: dict[str, Any] | None,
+    headers: Mapping[str, str] | None = None,
 ) -> bytes:
     current = settings()
     given = {key: value for key, value in (query or {}).items() if value is not None}
     target = PREFIX + quote(path, safe="/:") + (f"?{urlencode(given)}" if given else "")
     data = b"" if body is None else json.dumps(body).encode()
     try:
-        status, answer = _ask(method, target, data, current)
+        status, answer = _ask(Wanted(method, target, data, headers or {}), current)
     except XRouterError as error:
         raise fail(error.message, error.hint) from None
     except urllib.error.URLError as error:
@@ -80,12 +103,12 @@ def _answer(
     return _good(status, answer)
 
 
-def _ask(method: str, target: str, data: bytes, current: Settings) -> tuple[int, bytes]:
+def _ask(wanted: Wanted, current: Settings) -> tuple[int, bytes]:
     server = presence.find(current.data_dir)
     if server is not None:
-        return _remote(server.url, method, target, data, current)
+        return _remote(server.url, wanted, current)
     with log.captured() as events:  # what went wrong is told by the answer
-        answer = asyncio.run(_local(method, target, data, current))
+        answer = asyncio.run(_local(wanted, current))
     for event in events:
         if "exception" in event:
             typer.echo(event["exception"], err=True)
@@ -93,20 +116,24 @@ def _ask(method: str, target: str, data: bytes, current: Settings) -> tuple[int,
 
 
 def _good(status: int, answer: bytes) -> bytes:
-    if status < 400:  # noqa: PLR2004 - HTTP's first error
+    if status < _FIRST_ERROR:
         return answer
+    if status == _CHANGED_MEANWHILE:
+        raise fail(
+            "Somebody else changed it at the same moment; nothing was written.",
+            "Look at what it is now, and give the command again.",
+        )
     value = json.loads(answer) if answer else None
     error = value.get("error", {}) if isinstance(value, dict) else {}
     raise fail(str(error.get("message", f"The server answered {status}.")), error.get("hint"))
 
 
-def _remote(
-    url: str, method: str, target: str, data: bytes, current: Settings
-) -> tuple[int, bytes]:
+def _remote(url: str, wanted: Wanted, current: Settings) -> tuple[int, bytes]:
     token = presence.admin_token(current.data_dir).reveal()
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+    headers |= wanted.headers
     request = urllib.request.Request(  # noqa: S310 - our own server's address
-        url + target, data=data or None, headers=headers, method=method
+        url + wanted.target, data=wanted.data or None, headers=headers, method=wanted.method
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -117,6 +144,6 @@ def _remote(
             return error.code, error.read()
 
 
-async def _local(method: str, target: str, data: bytes, current: Settings) -> tuple[int, bytes]:
+async def _local(wanted: Wanted, current: Settings) -> tuple[int, bytes]:
     async with ControlPlane.opened(current) as plane:
-        return await plane.ask(method, target, data)
+        return await plane.ask(*wanted)

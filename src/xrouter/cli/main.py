@@ -21,6 +21,7 @@ from xrouter.cli import (
     doctor,
     health,
     keys,
+    ledger,
     limits,
     master_key,
     models,
@@ -57,6 +58,7 @@ app.add_typer(people.projects, name="projects")
 app.add_typer(limits.app, name="limits")
 app.add_typer(billing.bills, name="bills")
 app.add_typer(billing.packages, name="packages")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(prices.app, name="prices")
 app.add_typer(rates.app, name="rates")
 app.add_typer(health.app, name="health")

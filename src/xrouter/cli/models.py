@@ -101,17 +101,19 @@ def set_(
 ) -> None:
     """Change a model; what is not given stays, also of its policy."""
     body: dict[str, Any] = {}
+    seen: str | None = None
     if context_length is not None:
         body["context_length"] = context_length
     if group is not None:
         body["access_group"] = None if group == "-" else group
     if policy is not None:
-        now = call("GET", f"/models/{model_id}")["policy"]
-        said = now | given.json_object(policy, "The policy")
+        now = call("GET", f"/models/{model_id}")
+        seen = now["etag"]
+        said = now["policy"] | given.json_object(policy, "The policy")
         body["policy"] = {field: value for field, value in said.items() if value is not None}
     if not body:
         raise fail("There is nothing to change.", "Give --policy, --context-length or --group.")
-    call("PATCH", f"/models/{model_id}", body)
+    call("PATCH", f"/models/{model_id}", body, if_match=seen)
     typer.echo(f"{model_id} is changed.")
 
 
@@ -124,29 +126,31 @@ def add_version(
 ) -> None:
     """Add a version behind the others; `releases plan` makes it the latest one."""
     fresh = {"label": label, "upstream": upstream, "channel": channel}
-    _put_versions(model_id, [*_versions(model_id), fresh])
+    known, seen = _versions(model_id)
+    _put_versions(model_id, [*known, fresh], seen)
     typer.echo(f"{model_id}:{label} is added.")
 
 
 @version.command("remove")
 def remove_version(model_id: ModelId, label: Label) -> None:
     """Take a version out."""
-    known = _versions(model_id)
+    known, seen = _versions(model_id)
     kept = [each for each in known if each["label"] != label]
     if len(kept) == len(known):
         labels = ", ".join(each["label"] for each in known)
         raise fail(f"{model_id} has no version {label}.", f"It has: {labels}.")
-    _put_versions(model_id, kept)
+    _put_versions(model_id, kept, seen)
     typer.echo(f"{model_id}:{label} is removed.")
 
 
-def _versions(model_id: str) -> list[dict[str, Any]]:
-    found = call("GET", f"/models/{model_id}")["versions"]
-    return [{name: each[name] for name in _VERSION} for each in found]
+def _versions(model_id: str) -> tuple[list[dict[str, Any]], str]:
+    """The versions of a model, and the model's etag."""
+    found = call("GET", f"/models/{model_id}")
+    return [{name: each[name] for name in _VERSION} for each in found["versions"]], found["etag"]
 
 
-def _put_versions(model_id: str, versions: list[dict[str, Any]]) -> None:
-    call("PATCH", f"/models/{model_id}", {"versions": versions})
+def _put_versions(model_id: str, versions: list[dict[str, Any]], seen: str) -> None:
+    call("PATCH", f"/models/{model_id}", {"versions": versions}, if_match=seen)
 
 
 @app.command()

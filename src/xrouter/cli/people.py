@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
 
 from xrouter.cli.control import call
+from xrouter.cli.given import pairs
 from xrouter.cli.output import fail, print_json, show
 
 users = typer.Typer(no_args_is_help=True, help="People: list, add, reset, enable, disable.")
-organizations = typer.Typer(no_args_is_help=True, help="Organisations and their members.")
+organizations = typer.Typer(no_args_is_help=True, help="Organisations, what they pay, members.")
 projects = typer.Typer(no_args_is_help=True, help="Projects, which keys belong to.")
 
 USERS = ("email", "name", "is_operator", "is_active", "last_sign_in_at", "user_id")
-ORGANIZATIONS = ("slug", "name", "time_zone", "is_active", "created_at")
+ORGANIZATIONS = ("slug", "name", "time_zone", "margin_%", "vat_%", "is_active", "created_at")
 PROJECTS = ("slug", "organization", "name", "is_active", "created_at")
+WHOLE = 100
+PERCENT = re.compile(r"\d{1,3}([.,]\d{1,2})?")
 MEMBERS = ("email", "name", "role", "project", "is_active", "user_id")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Email = Annotated[str, typer.Argument(help="E-mail address, or the user's id.")]
 Slug = Annotated[str, typer.Argument(help="Its short name, which never changes.")]
 Title = Annotated[str | None, typer.Option("--name", help="For people.")]
+Zone = Annotated[str | None, typer.Option(help="Of its months, like Europe/Moscow.")]
+Percent = Annotated[str | None, typer.Option(help="Percent on top, like 20 or 12.5.")]
+Detail = Annotated[
+    list[str] | None,
+    typer.Option(help="For documents, like inn=7701234567; repeat it. inn= takes one out."),
+]
 
 
 @users.command("list")
@@ -74,14 +84,49 @@ def setup_link(as_json: Json = False) -> None:
 @organizations.command("list")
 def list_organizations(as_json: Json = False) -> None:
     """Show all organisations."""
-    show(_all("/organizations"), ORGANIZATIONS, as_json=as_json, empty="There are none.")
+    _organizations(_all("/organizations"), as_json=as_json)
 
 
 @organizations.command("add")
-def add_organization(slug: Slug, name: Title = None, as_json: Json = False) -> None:
+def add_organization(
+    slug: Slug,
+    name: Title = None,
+    time_zone: Zone = None,
+    margin: Percent = None,
+    vat: Percent = None,
+    detail: Detail = None,
+    as_json: Json = False,
+) -> None:
     """Make an organisation; then invite its first owner."""
-    made = call("POST", "/organizations", {"slug": slug, "name": name or slug})
-    show([made], ORGANIZATIONS, as_json=as_json, empty="")
+    body = _said(name or slug, time_zone, margin, vat)
+    if detail:
+        body["details"] = _details({}, detail)
+    _organizations([call("POST", "/organizations", {"slug": slug} | body)], as_json=as_json)
+
+
+@organizations.command("set")
+def set_organization(
+    slug: Slug,
+    name: Title = None,
+    time_zone: Zone = None,
+    margin: Percent = None,
+    vat: Percent = None,
+    detail: Detail = None,
+    enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Switch it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Change what is given, and leave the rest. Margin and VAT count from the next request on."""
+    body = _said(name, time_zone, margin, vat)
+    if enable is not None:
+        body["is_active"] = enable
+    seen = None
+    if detail:
+        now = call("GET", f"/organizations/{slug}")
+        body["details"], seen = _details(now["details"], detail), now["etag"]
+    if not body:
+        raise fail("There is nothing to change.", "`xrouter organizations set --help`")
+    changed = call("PATCH", f"/organizations/{slug}", body, if_match=seen)
+    _organizations([changed], as_json=as_json)
 
 
 @organizations.command("members")
@@ -124,6 +169,41 @@ def add_project(
     body = {"slug": slug, "name": name or slug}
     made = call("POST", f"/organizations/{organization}/projects", body)
     show([made], PROJECTS, as_json=as_json, empty="")
+
+
+def _organizations(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    shown = rows if as_json else [row | _percents(row) for row in rows]
+    show(shown, ORGANIZATIONS, as_json=as_json, empty="There are none.")
+
+
+def _percents(row: dict[str, Any]) -> dict[str, float]:
+    return {f"{field}_%": row[field] / WHOLE for field in ("margin", "vat")}
+
+
+def _said(
+    name: str | None, time_zone: str | None, margin: str | None, vat: str | None
+) -> dict[str, Any]:
+    said = {
+        "name": name,
+        "time_zone": time_zone,
+        "margin": _hundredths(margin),
+        "vat": _hundredths(vat),
+    }
+    return {field: value for field, value in said.items() if value is not None}
+
+
+def _hundredths(percent: str | None) -> int | None:
+    if percent is None:
+        return None
+    if not PERCENT.fullmatch(percent):
+        raise fail(f"'{percent}' is no percentage.", "For example 20 or 12.5.")
+    whole, _, part = percent.replace(",", ".").partition(".")
+    return int(whole) * WHOLE + int(part.ljust(2, "0"))
+
+
+def _details(now: dict[str, str], given: list[str]) -> dict[str, str]:
+    """With what is given; what is given as empty is taken out."""
+    return {field: value for field, value in (now | pairs(given, "A detail")).items() if value}
 
 
 def _link(link: dict[str, Any], document: dict[str, Any], *, as_json: bool) -> None:

@@ -98,12 +98,14 @@ def set_(
 ) -> None:
     """Change a provider; what is not given stays."""
     body: dict[str, Any] = {} if country is None else {"country": _country(country)}
+    seen: str | None = None
     if display_name is not None:
         body["display_name"] = display_name
     if policy is not None:
-        settings = call("GET", f"/providers/{name}")["settings"]
-        body["settings"] = settings | {"policy": given.json_object(policy, "The policy")}
-    _change(f"/providers/{name}", body)
+        now = call("GET", f"/providers/{name}")
+        seen = now["etag"]
+        body["settings"] = now["settings"] | {"policy": given.json_object(policy, "The policy")}
+    _change(f"/providers/{name}", body, seen)
     typer.echo(f"{name} is changed.")
 
 
@@ -177,6 +179,7 @@ def set_endpoint(
 ) -> None:
     """Change an endpoint; what is not given stays, also of its secrets, options and timeouts."""
     body = _bounds(priority, max_running, country)
+    seen: str | None = None
     if base_url is not None:
         body["base_url"] = base_url
     if credential:
@@ -185,9 +188,10 @@ def set_endpoint(
         body["is_enabled"] = on
     if option or timeout:
         now = _endpoint_of(name, endpoint_name)
+        seen = now["etag"]
         body["options"] = now["options"] | given.pairs(option)
         body["timeouts"] = now["timeouts"] | given.numbers(timeout, "A timeout")
-    _change(f"/providers/{name}/endpoints/{endpoint_name}", body)
+    _change(f"/providers/{name}/endpoints/{endpoint_name}", body, seen)
     typer.echo(f"{name}/{endpoint_name} is changed.")
 
 
@@ -198,10 +202,10 @@ def remove_endpoint(name: Name, endpoint_name: Endpoint) -> None:
     typer.echo(f"{name}/{endpoint_name} is removed.")
 
 
-def _change(path: str, body: dict[str, Any]) -> None:
+def _change(path: str, body: dict[str, Any], seen: str | None) -> None:
     if not body:
         raise fail("There is nothing to change.", "Give an option: --help lists them.")
-    call("PATCH", path, body)
+    call("PATCH", path, body, if_match=seen)
 
 
 def _endpoint_of(name: str, endpoint_name: str) -> dict[str, Any]:

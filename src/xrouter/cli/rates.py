@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -16,6 +17,9 @@ app = typer.Typer(no_args_is_help=True, help="Exchange rates: list, set, import.
 
 COLUMNS = ("currency", "day", "rubles")
 _ENCODING = re.compile(rb"""\A[^>]*\bencoding=["']([A-Za-z0-9._-]{1,40})["']""")
+
+_BANK = ZoneInfo("Europe/Moscow")
+"""Where a day of a rate begins."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -34,7 +38,8 @@ def set_(
     day: Annotated[str | None, typer.Option(help="Like 2026-11-20; today without.")] = None,
 ) -> None:
     """Say a rate by hand; one of the same day is replaced."""
-    given = {"currency": currency, "rubles": rubles, "day": day or date.today().isoformat()}  # noqa: DTZ011 - the operator's day
+    today = datetime.now(_BANK).date().isoformat()
+    given = {"currency": currency, "rubles": rubles, "day": day or today}
     call("PUT", "/rates", {"rates": [given]})
     typer.echo(f"{currency} is {rubles} rubles on {given['day']}.")
 

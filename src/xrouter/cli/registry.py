@@ -37,7 +37,7 @@ def export(
         bool, typer.Option("--sealed", help="With credentials, for the same master key only.")
     ] = False,
 ) -> None:
-    """Print providers, models, prices, routes, rates and limits as one JSON document."""
+    """Print providers, models, prices, routes, rates, limits and planned releases as JSON."""
     found = call("GET", "/registry", query={"secrets": "sealed" if sealed else "none"})
     if output is None:
         print_json(found)

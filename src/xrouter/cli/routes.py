@@ -79,7 +79,7 @@ def set_(
         body["targets"] = [_target(text, place, strategy) for place, text in enumerate(target)]
     if not body:
         raise fail("There is nothing to change.", "Give --policy, --target or --alias.")
-    changed = call("PATCH", f"/routes/{name}", body)
+    changed = call("PATCH", f"/routes/{name}", body, if_match=now["etag"])
     typer.echo(f"{changed['model']} is changed.")
 
 

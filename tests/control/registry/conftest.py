@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from msgspec.structs import replace
 from tests.control.conftest import ADMIN, Api
 from tests.control.fakes import ACME
 
+from xrouter.control.db.engine import Database
 from xrouter.control.kit.rooms import Rooms
 from xrouter.control.registry.history import HistoryService
 from xrouter.control.registry.service import RegistryService
@@ -102,6 +105,21 @@ def joined(services: Services, db: Any = None, vault: Any = None) -> httpx2.Asyn
     return httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app=app), base_url="http://control.test", headers=headers
     )
+
+
+@pytest.fixture
+async def fresh(
+    services: Services, sqlite_template: Path, tmp_path: Path
+) -> AsyncIterator[RegistryApi]:
+    """Another install, an empty one, with the same master key."""
+    file = tmp_path / "fresh.db"
+    file.write_bytes(sqlite_template.read_bytes())
+    db = Database(f"sqlite:///{file}")
+    try:
+        async with joined(replace(services, db=db)) as client:
+            yield RegistryApi(client)
+    finally:
+        await db.close()
 
 
 @pytest.fixture

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
-from tests.control.registry.conftest import RegistryApi, joined, whole
+from tests.control.registry.conftest import RegistryApi, whole
 from tests.control.registry.test_import import actions
-
-from xrouter.control.db.engine import Database
-from xrouter.control.server import Services
 
 Json = dict[str, Any]
 RATES: list[Json] = [
@@ -40,7 +35,7 @@ async def test_rates_and_limits_come_along(api: RegistryApi) -> None:
         ("create", "limit", "2"),
     ]
     found = await api.export()
-    assert found["format"] == "xrouter-registry-2"
+    assert found["format"] == "xrouter-registry-3"
     assert found["rates"] == RATES
     assert [each["amount"] for each in found["limits"]] == [60, 5_000_000_000_000]
     limits = (await api.ask("GET", "/limits"))["data"]
@@ -50,21 +45,10 @@ async def test_rates_and_limits_come_along(api: RegistryApi) -> None:
     assert (await api.put(found))["changed"] == []
 
 
-async def test_an_empty_install_becomes_the_same(
-    api: RegistryApi, services: Services, sqlite_template: Path, tmp_path: Path
-) -> None:
+async def test_an_empty_install_becomes_the_same(api: RegistryApi, fresh: RegistryApi) -> None:
     await api.put(whole() | {"rates": RATES, "limits": LIMITS})
-    given = await api.export("sealed")
-    file = tmp_path / "fresh.db"
-    file.write_bytes(sqlite_template.read_bytes())
-    fresh = Database(f"sqlite:///{file}")
-    try:
-        async with joined(replace(services, db=fresh)) as client:
-            other = RegistryApi(client)
-            await other.put(given)
-            assert _portable(await other.export()) == _portable(await api.export())
-    finally:
-        await fresh.close()
+    await fresh.put(await api.export("sealed"))
+    assert _portable(await fresh.export()) == _portable(await api.export())
 
 
 def _portable(document: Json) -> Json:
@@ -88,7 +72,7 @@ async def test_a_document_of_the_first_format_is_read_as_it_was(api: RegistryApi
     done = await api.put(whole() | {"format": "xrouter-registry-1"}, prune=True)
     assert {each["kind"] for each in done["changed"]} == {"provider", "model", "prices", "route"}
     assert len((await api.export())["limits"]) == 2
-    error = await api.refused(whole() | {"format": "xrouter-registry-3"})
+    error = await api.refused(whole() | {"format": "xrouter-registry-4"})
     assert error["param"] == "format"
 
 

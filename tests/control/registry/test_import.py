@@ -181,6 +181,7 @@ async def test_pruning_deletes_what_is_not_there(api: RegistryApi) -> None:
         "routes": [],
         "rates": [],
         "limits": [],
+        "releases": [],
     }
 
 
@@ -272,6 +273,7 @@ async def test_a_document_that_makes_no_sense_changes_nothing(api: RegistryApi, 
         "routes": [],
         "rates": [],
         "limits": [],
+        "releases": [],
     }
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.releases import BuildRow
 from xrouter.control.releases import builds
-from xrouter.control.releases.builds import BuildKeeper
+from xrouter.control.releases.builds import GONE_S, BuildKeeper
 from xrouter.domain.usage import UsageEvent, new_id
 
 NOW = 1_767_355_200.0
@@ -59,6 +59,16 @@ async def test_updates_use_no_ids_up(db: Database) -> None:
     rows = await kept(db)
     assert [row.build for row in rows] == ["a", "b"]
     assert rows[1].id - rows[0].id <= 4
+
+
+async def test_builds_of_one_batch_that_begin_after_a_silence(db: Database) -> None:
+    """The one that goes on is written last, and was not away for the other's sake."""
+    keeper = BuildKeeper()
+    await take(db, keeper, answered("a", NOW - 2), answered("b", NOW - 1))
+    later = NOW + 2 * GONE_S
+    await take(db, keeper, answered("b", later), answered("a", later + 1))
+    a, b = await kept(db)
+    assert (a.first_seen, b.first_seen) == (later + 1, NOW - 1)
 
 
 async def undone(db: Database, keeper: BuildKeeper) -> None:

@@ -12,6 +12,7 @@ from xrouter.control.db.engine import Database
 from xrouter.control.db.tables.health import LeaseRow
 from xrouter.control.kit.lease import Lease, LeaseLost
 from xrouter.control.releases import builds
+from xrouter.control.releases.builds import GONE_S
 from xrouter.control.releases.drift import DriftWatch
 from xrouter.control.releases.tail import stamp
 from xrouter.domain.usage import new_id
@@ -63,6 +64,47 @@ async def test_a_new_build_behind_a_name_is_an_alarm_once(
     assert builds[0]["first_seen"] == NOW + 1
     assert builds[0]["last_seen"] == NOW + 31
     assert (await api.ask("GET", "/builds?model_id=acme/one"))["data"] == []
+
+
+async def test_a_build_that_comes_back_is_an_alarm_again(
+    api: Api, db: Database, events: Events
+) -> None:
+    watch = DriftWatch(db)
+    await events.add(1, 0, build="fp_1")
+    await events.add(1, 10, build="fp_2")
+    assert await alarms(watch, 20) == [("fp_1", "fp_2")]
+    await events.add(1, 10 + 2 * GONE_S, build="fp_1")
+    assert await alarms(watch, 20 + 2 * GONE_S) == [("fp_2", "fp_1")]
+    await events.add(1, 11 + 2 * GONE_S, build="fp_1")
+    assert await alarms(watch, 30 + 2 * GONE_S) == []
+    assert await listed(api) == [("v2", "primary", "fp_2", "fp_1")]
+    builds = (await api.ask("GET", "/builds"))["data"]
+    assert [(row["build"], row["answers"]) for row in builds] == [("fp_1", 3), ("fp_2", 1)]
+    assert builds[0]["first_seen"] == NOW + 10 + 2 * GONE_S
+
+
+async def test_a_return_that_several_processes_see_is_told_once(db: Database) -> None:
+    one, two = Events(db), Events(db)
+    for number, events in enumerate((one, two)):
+        await events.add(1, 0 + number, build="fp_1")
+        await events.add(1, 10 + number, build="fp_2")
+    watch = DriftWatch(db)
+    assert await alarms(watch, 20) == [("fp_1", "fp_2")]
+    for number, events in enumerate((one, two, one, two)):
+        at = (2 + number / 2) * GONE_S
+        await events.add(1, at, build="fp_1")
+        assert await alarms(watch, at + 10) == ([] if number else [("fp_2", "fp_1")])
+
+
+async def test_silence_alone_is_no_drift(db: Database, events: Events) -> None:
+    """Nobody asked for long: the build that answered last goes on."""
+    watch = DriftWatch(db)
+    await events.add(1, 0, build="fp_2")
+    await events.add(1, 10, build="fp_1")
+    await events.add(1, 11, build="fp_2")
+    assert await alarms(watch, 20) == [("fp_2", "fp_1")]
+    await events.add(1, 12 + 2 * GONE_S, build="fp_2")
+    assert await alarms(watch, 20 + 2 * GONE_S) == []
 
 
 async def test_versions_and_endpoints_have_builds_of_their_own(
