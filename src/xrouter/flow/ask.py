@@ -10,7 +10,7 @@ from xrouter.domain.embeddings import EmbeddingsRequest
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.identity import Principal
 from xrouter.domain.images import ImagesRequest
-from xrouter.flow.yardstick import prompt_tokens, tokens_of
+from xrouter.flow.yardstick import prompt_characters, tokens_of
 
 COUNTRIES = b"x-xrouter-countries"
 MAX_PRICE = b"x-xrouter-max-price"
@@ -32,7 +32,7 @@ class Ask:
     """
 
     is_real = True
-    __slots__ = ("_tokens", "headers", "other", "principal", "rates", "request")
+    __slots__ = ("_characters", "_tokens", "headers", "other", "principal", "rates", "request")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Ask:
         self.other = other
         self.headers: Headers = headers or {}
         self.rates: Mapping[str, int] = rates or {}
+        self._characters: int | None = None
         self._tokens: int | None = None
 
     @property
@@ -62,10 +63,17 @@ class Ask:
             self._tokens = self._counted()
         return self._tokens
 
+    @property
+    def characters(self) -> int:
+        """Of the prompt of a chat."""
+        if self._characters is None:
+            self._characters = 0 if self.request is None else prompt_characters(self.request)
+        return self._characters
+
     def _counted(self) -> int:
         other = self.other
         if self.request is not None:
-            return prompt_tokens(self.request)
+            return tokens_of(self.characters)
         if isinstance(other, EmbeddingsRequest):
             return sum(tokens_of(len(text)) for text in other.input)
         return 0 if other is None else tokens_of(len(other.prompt))

@@ -55,6 +55,10 @@ class Yardstick:
         """An estimate of what the request's prompt counts."""
         return self._prompt.tokens(prompt_characters(request))
 
+    def tokens(self, characters: int) -> int:
+        """An estimate of what so much of a prompt counts."""
+        return self._prompt.tokens(characters)
+
     def answer(self, characters: int) -> int:
         """An estimate of what so much of an answer counts."""
         return self._answer.tokens(characters)

@@ -135,7 +135,7 @@ def _attempts() -> Select[Any]:
         .outerjoin(part, part.event_id == row.event_id)
         .outerjoin(UsageRow, UsageRow.event_id == row.event_id)
         .where(
-            ~row.event_id.contains(CORRECTION),
+            ~row.event_id.contains(CORRECTION, autoescape=True),
             ~_endpoint().endswith(OWN),
             func.coalesce(UsageRow.cached, False).is_(False),
         )

@@ -88,7 +88,7 @@ async def _corrections(
 async def packaged(session: AsyncSession, events: Iterable[str]) -> set[str]:
     """Those of which prepaid tokens were drawn."""
     query = select(LineRow.transfer).where(
-        LineRow.transfer.in_(sorted(events)), LineRow.account.startswith(_PACKAGES)
+        LineRow.transfer.in_(sorted(events)), LineRow.account.startswith(_PACKAGES, autoescape=True)
     )
     return {*await session.scalars(query)}
 

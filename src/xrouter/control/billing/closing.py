@@ -67,7 +67,7 @@ class Months:
         """
         async with self._db.write() as session:
             await posting.alone(session)
-            owner = await access.organization(session, organization, "bills.change")
+            owner = await access.organization(session, organization, "bills.change", lock=True)
             requests, unknown, total = await repository.month(session, owner.slug, month)
             known = await session.get(ClosedMonthRow, (owner.slug, month))
             if known is not None:

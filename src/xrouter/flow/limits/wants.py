@@ -71,7 +71,7 @@ def _each(target: Target, ask: Ask, gauge: Gauge) -> tuple[int, int]:
     if ask.request is None:
         return ask.tokens, 0
     yardstick = gauge(target)
-    prompt = yardstick.prompt(ask.request)
+    prompt = yardstick.tokens(ask.characters)
     if ask.output is not None:
         return prompt, ask.output
     longest = target.model.abilities.max_output
@@ -87,5 +87,7 @@ def _tokens(target: Target, ask: Ask, gauge: Gauge) -> int:
 
 def _money(targets: Sequence[Target], ask: Ask, tenant: Tenant | None, gauge: Gauge) -> int:
     """At the dearest target; what has no price counts nothing."""
-    cost = max(costs.most(t, ask, *_each(t, ask, gauge)) or 0 for t in targets)
-    return cost + sum(on_top(cost, tenant))
+    cost = 0
+    for target in targets:
+        cost = max(cost, costs.most(target, ask, *_each(target, ask, gauge)) or 0)
+    return cost if tenant is None else cost + sum(on_top(cost, tenant))

@@ -198,9 +198,12 @@ class MemoryMeters(Meters):
             if wait > 0:
                 return Verdict(None, self._levels(wants, now, wall), place, wait)
             found.append(counter)
-        pairs = tuple(zip(found, wants, strict=True))
-        hold = _MemoryHold(wants, [c.add(want, now) for c, want in pairs], self)
-        return Verdict(hold, [c.level(want, now, wall) for c, want in pairs])
+        marks: list[float] = []
+        levels: list[Level] = []
+        for counter, want in zip(found, wants, strict=True):
+            marks.append(counter.add(want, now))
+            levels.append(counter.level(want, now, wall))
+        return Verdict(_MemoryHold(wants, marks, self), levels)
 
     def choose_now(self, wants: Sequence[Want], choices: Choices) -> Verdict:
         """As `take_now`, where it is not known yet who will answer."""
