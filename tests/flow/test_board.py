@@ -25,6 +25,7 @@ from xrouter.domain.errors import (
 from xrouter.domain.plan import Target
 from xrouter.flow import board as boards
 from xrouter.flow.board import (
+    ASKED_PAUSE_S,
     FIRST_PAUSE_S,
     IN_A_ROW,
     LEAST_RETRIES,
@@ -238,7 +239,7 @@ def test_a_wait_of_no_sense_is_none(board: Board, asked: float | None) -> None:
 @pytest.mark.parametrize("asked", [86400.0, float("inf")])
 def test_a_long_wait_is_cut(board: Board, clock: Clock, asked: float) -> None:
     fail(board, A, UpstreamRateLimited("x", retry_after=asked))
-    clock.now += LONGEST_PAUSE_S
+    clock.now += ASKED_PAUSE_S
     assert held(board) == []
 
 

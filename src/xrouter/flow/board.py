@@ -29,7 +29,14 @@ IN_A_ROW = 5
 BAD_SHARE = 0.5
 
 FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 15.0
+LONGEST_PAUSE_S = 10.0
+"""Between trials: one that began just before the target was well again may hang for a while, and
+still it is asked within the 15 s between two probes.
+"""
+
+ASKED_PAUSE_S = 15.0
+"""The most that a provider's own word counts."""
+
 PARKED_S = 30.0
 """For an account whose credential or money failed, and a version that the provider lacks."""
 
@@ -314,7 +321,7 @@ def _asked_pause(error: XRouterError) -> float | None:
     if not isinstance(error, UpstreamRateLimited | UpstreamOverloaded):
         return None
     asked = error.retry_after
-    return min(asked, LONGEST_PAUSE_S) if asked is not None and asked > 0 else None
+    return min(asked, ASKED_PAUSE_S) if asked is not None and asked > 0 else None
 
 
 def _parks(error: XRouterError) -> bool:
