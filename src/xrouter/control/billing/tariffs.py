@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from xrouter.control.billing.booked import Attempt
 from xrouter.control.db.tables.catalog import ModelRow, VersionRow
 from xrouter.control.db.tables.routing import PriceRow, RateRow
+from xrouter.control.kit.prices import price_of
 from xrouter.domain.answer import Usage
 from xrouter.domain.catalog import Price
 from xrouter.domain.money import BILLION, RUBLE, charge_of
@@ -56,7 +57,7 @@ class Tariffs:
         )
         prices = prices.where(ModelRow.provider == provider).order_by(PriceRow.effective_from)
         for model, row in await session.execute(prices):
-            price = _price(row)
+            price = price_of(row)
             found._by_id[row.id] = price
             if row.mode == SYNC:
                 entry = _Entry(row.effective_from.timestamp(), row.version, price)
@@ -102,18 +103,3 @@ class Tariffs:
 
 def _cost(price: Price, rate: int, usages: Sequence[Usage]) -> int:
     return sum(charge_of(usage, price, {price.currency: rate}).cost for usage in usages)
-
-
-def _price(row: PriceRow) -> Price:
-    return Price(
-        id=row.id,
-        currency=row.currency,
-        input=row.input,
-        output=row.output,
-        cached_input=row.cached_input,
-        cache_write=row.cache_write,
-        reasoning=row.reasoning,
-        request=row.request,
-        image=row.image,
-        source=row.source,
-    )

@@ -14,6 +14,7 @@ from sqlalchemy import Row
 from xrouter.control.db.tables.catalog import ProviderRow
 from xrouter.control.db.tables.releases import ReleaseRow
 from xrouter.control.db.tables.routing import RouteRow
+from xrouter.control.kit.prices import price_of
 from xrouter.control.publish.tables import SYNC, Tables
 from xrouter.domain.catalog import Price, State
 from xrouter.domain.routes import Canary, Policy, Route, RouteTarget
@@ -141,7 +142,7 @@ class Routing:
         found: dict[_Of, dict[str | None, Price]] = {}
         for row in rows:
             if self.has_begun(row.effective_from.timestamp()):
-                found.setdefault((row.llm_model_id, row.mode), {})[row.version] = _price(row)
+                found.setdefault((row.llm_model_id, row.mode), {})[row.version] = price_of(row)
         return found
 
     def _rates(self, rows: Iterable[Row[Any]]) -> dict[str, int]:
@@ -180,18 +181,3 @@ def _given(row: ProviderRow) -> dict[str, Any]:
     """What a provider's settings say of its models' policies."""
     said = row.settings.get("policy") if isinstance(row.settings, dict) else None
     return said if isinstance(said, dict) else {}
-
-
-def _price(row: Row[Any]) -> Price:
-    return Price(
-        id=row.id,
-        currency=row.currency,
-        input=row.input,
-        output=row.output,
-        cached_input=row.cached_input,
-        cache_write=row.cache_write,
-        reasoning=row.reasoning,
-        request=row.request,
-        image=row.image,
-        source=row.source,
-    )
