@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from functools import partial
 
 from xrouter.domain.answer import ChatAnswer, ChatDelta
@@ -49,11 +50,12 @@ class ChatAttempt:
         self._timeouts: Timeouts = timeouts_of(target, policy)
         self._ways = 0
 
-    async def answer(self) -> ChatAnswer:
+    def answer(self) -> Awaitable[ChatAnswer]:
         """A whole answer, with all its alternatives."""
         calls = self._calls()
-        if len(calls) == 1:
-            return await self._ask(*calls[0])
+        return self._ask(*calls[0]) if len(calls) == 1 else self._ask_all(calls)
+
+    async def _ask_all(self, calls: list[Call]) -> ChatAnswer:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._ask(*call)) for call in calls]
@@ -61,11 +63,12 @@ class ChatAttempt:
             raise errors.exceptions[0] from None
         return as_alternatives([task.result() for task in tasks])
 
-    async def stream(self) -> DeltaStream:
+    def stream(self) -> Awaitable[DeltaStream]:
         """A stream that has spoken."""
         calls = self._calls()
-        if len(calls) == 1:
-            return await self._open(*calls[0])
+        return self._open(*calls[0]) if len(calls) == 1 else self._open_all(calls)
+
+    async def _open_all(self, calls: list[Call]) -> DeltaStream:
         merged = MergedStream([partial(self._open, *call) for call in calls])
         try:
             await merged.listen()
@@ -175,7 +178,14 @@ class ChatAttempt:
             before = exchange.before()
             if before is not None:
                 await upstream.run(before, place)
-            wire = await self._sent(exchange, place, copy, way)
+            self._begin(way)
+            copy.sent = True
+            try:
+                wire = await upstream.open(exchange.wire, place)
+            except XRouterError:
+                copy.sent = False
+                raise
+            copy.sent = copy.accepted = wire.status < FIRST_ERROR_STATUS
             if wire.status < FIRST_ERROR_STATUS:
                 break
             error = await read_error(wire, upstream)
@@ -190,21 +200,11 @@ class ChatAttempt:
         copy.upstream_id = self._tally.upstream_request_id
         return wire, exchange
 
-    async def _sent(
-        self, exchange: ChatExchange, place: Place | None, copy: Copy, way: int
-    ) -> WireExchange:
-        """The beginning of an answer of any status. All copies of a way are one attempt."""
+    def _begin(self, way: int) -> None:
+        """A way of asking is about to be taken. All copies of it are one attempt."""
         if way == self._ways:
             self._ways += 1
             self._tally.attempt(self._request)
-        copy.sent = True
-        try:
-            wire = await self._upstream.open(exchange.wire, place)
-        except XRouterError:
-            copy.sent = False
-            raise
-        copy.sent = copy.accepted = wire.status < FIRST_ERROR_STATUS
-        return wire
 
 
 def timeouts_of(target: Target, policy: Policy) -> Timeouts:

@@ -73,7 +73,7 @@ class Course(Generic[T]):
 
     async def run(self) -> T:
         """The first answer. Raises the last error when no target answers."""
-        while (target := await self._next()) is not None:
+        while (target := self._next() or await self._once_more()) is not None:
             self._left -= 1
             try:
                 result = await self._ask(target)
@@ -117,20 +117,18 @@ class Course(Generic[T]):
             tally.tried.append(_tried(target, began, None))
         return result
 
-    async def _next(self) -> Target | None:
+    def _next(self) -> Target | None:
         """The next target to ask, None when there is none or too much was tried."""
-        if self._left <= 0:
-            return None
-        while self._ahead:
+        while self._ahead and self._left > 0:
             target = self._ahead.popleft()
             if target.endpoint.id not in self._dead:
                 return target
-        return await self._once_more()
+        return None
 
     async def _once_more(self) -> Target | None:
         """One of those that may do better in a moment, after that moment."""
         error = self._last
-        if error is None or not self._again or self._turned:
+        if error is None or not self._again or self._turned or self._left <= 0:
             return None
         target = self._again.pop(0)
         base = PAUSE_S * 2.0 ** (self._plan.policy.max_attempts - self._left - 1)
@@ -195,7 +193,7 @@ class Course(Generic[T]):
         """Another provider's answer in place of a refusal; the refusal where there is none."""
         board, tally = self._means.board, self._tally
         self._turn(self._plan.refusal)
-        while (other := await self._next()) is not None:
+        while (other := self._next() or await self._once_more()) is not None:
             self._left -= 1
             try:
                 answer = await self._ask(other)

@@ -5,6 +5,7 @@ The `course` knows what may be tried again; `attempt` and `errands` know how.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TypeVar
 
 from xrouter.domain.answer import ChatAnswer
@@ -40,55 +41,55 @@ class Dispatcher:
         self._upstreams = upstreams
         self._means = Means(upstreams, board, meters)
 
-    async def stream(self, request: ChatRequest, plan: Plan, tally: Tally) -> DeltaStream:
+    def stream(self, request: ChatRequest, plan: Plan, tally: Tally) -> Awaitable[DeltaStream]:
         """A stream that has spoken. Raises the last error when no target answers."""
 
-        async def attempt(target: Target, upstream: Upstream) -> DeltaStream:
-            return await ChatAttempt(request, target, upstream, tally, plan.policy).stream()
+        def attempt(target: Target, upstream: Upstream) -> Awaitable[DeltaStream]:
+            return ChatAttempt(request, target, upstream, tally, plan.policy).stream()
 
-        return await self._first_that_answers(plan, tally, attempt, begins_refused)
+        return self._first_that_answers(plan, tally, attempt, begins_refused)
 
-    async def answer(self, request: ChatRequest, plan: Plan, tally: Tally) -> ChatAnswer:
+    def answer(self, request: ChatRequest, plan: Plan, tally: Tally) -> Awaitable[ChatAnswer]:
         """A whole answer. Raises the last error when no target answers."""
 
-        async def attempt(target: Target, upstream: Upstream) -> ChatAnswer:
-            return await ChatAttempt(request, target, upstream, tally, plan.policy).answer()
+        def attempt(target: Target, upstream: Upstream) -> Awaitable[ChatAnswer]:
+            return ChatAttempt(request, target, upstream, tally, plan.policy).answer()
 
-        return await self._first_that_answers(plan, tally, attempt, is_refused)
+        return self._first_that_answers(plan, tally, attempt, is_refused)
 
-    async def embeddings(
+    def embeddings(
         self, request: EmbeddingsRequest, plan: Plan, tally: Tally
-    ) -> EmbeddingsAnswer:
+    ) -> Awaitable[EmbeddingsAnswer]:
         """Vectors. Raises the last error when no target answers."""
 
-        async def attempt(target: Target, upstream: Upstream) -> EmbeddingsAnswer:
-            return await vectors.embed(request, target, upstream, tally)
+        def attempt(target: Target, upstream: Upstream) -> Awaitable[EmbeddingsAnswer]:
+            return vectors.embed(request, target, upstream, tally)
 
-        return await self._first_that_answers(plan, tally, attempt)
+        return self._first_that_answers(plan, tally, attempt)
 
-    async def images(self, request: ImagesRequest, plan: Plan, tally: Tally) -> ImagesAnswer:
+    def images(self, request: ImagesRequest, plan: Plan, tally: Tally) -> Awaitable[ImagesAnswer]:
         """Pictures. Raises the last error when no target answers."""
 
-        async def attempt(target: Target, upstream: Upstream) -> ImagesAnswer:
-            return await errands.draw(request, target, upstream, tally)
+        def attempt(target: Target, upstream: Upstream) -> Awaitable[ImagesAnswer]:
+            return errands.draw(request, target, upstream, tally)
 
-        return await self._first_that_answers(plan, tally, attempt)
+        return self._first_that_answers(plan, tally, attempt)
 
-    async def count(self, request: CountRequest, plan: Plan, tally: Tally) -> TokenCount:
+    def count(self, request: CountRequest, plan: Plan, tally: Tally) -> Awaitable[TokenCount]:
         """Tokens, estimated where the provider cannot count."""
 
-        async def attempt(target: Target, upstream: Upstream) -> TokenCount:
-            return await errands.count(request, target, upstream, tally)
+        def attempt(target: Target, upstream: Upstream) -> Awaitable[TokenCount]:
+            return errands.count(request, target, upstream, tally)
 
-        return await self._first_that_answers(plan, tally, attempt)
+        return self._first_that_answers(plan, tally, attempt)
 
-    async def raw(self, request: RawRequest, plan: Plan, tally: Tally) -> errands.Passage:
+    def raw(self, request: RawRequest, plan: Plan, tally: Tally) -> Awaitable[errands.Passage]:
         """An answer of status 2xx, to be passed on. The caller closes it."""
 
-        async def attempt(target: Target, upstream: Upstream) -> errands.Passage:
-            return await errands.passed_on(request, target, upstream, tally)
+        def attempt(target: Target, upstream: Upstream) -> Awaitable[errands.Passage]:
+            return errands.passed_on(request, target, upstream, tally)
 
-        return await self._first_that_answers(plan, tally, attempt)
+        return self._first_that_answers(plan, tally, attempt)
 
     async def defer(self, request: ChatRequest, plan: Plan) -> tuple[Target, Left] | None:
         """The first target that answers later, and what it left; None when none does."""
@@ -113,7 +114,7 @@ class Dispatcher:
             reference, target, self._upstreams.get(target.endpoint), tally
         )
 
-    async def _first_that_answers(
+    def _first_that_answers(
         self, plan: Plan, tally: Tally, attempt: Attempt[T], refused: Refused[T] = _never
-    ) -> T:
-        return await Course(plan, tally, self._means, attempt, refused).run()
+    ) -> Awaitable[T]:
+        return Course(plan, tally, self._means, attempt, refused).run()

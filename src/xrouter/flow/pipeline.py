@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from msgspec import Struct
 from typing_extensions import override
@@ -97,9 +98,9 @@ class Pipeline(Flow):
         self._gear = gear
 
     @override
-    async def chat(
+    def chat(
         self, request: ChatRequest, credential: str | None, call: CallInfo, reply: Reply
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         tally = Tally(
             "chat", request.model, streamed=request.streaming, started_at=call.received_at
         )
@@ -109,17 +110,17 @@ class Pipeline(Flow):
 
         async def work() -> Ending:
             plan = await self._plan(("chat",), _Asker(credential, call, reply), tally, request)
-            make = partial(self._answer, request, plan, tally, reply)
             rule = cache.rule(plan, call.headers)
             try:
                 if rule is None:
-                    return await make()
+                    return await self._answer(request, plan, tally, reply)
                 job = Job(request, plan, tally, reply, rule, call.headers)
+                make = partial(self._answer, request, plan, tally, reply)
                 return await self._gear.cache.answer(job, make)
             finally:
                 tally.sum_up(request)
 
-        await self._conclude(work, call, tally, reply)
+        return self._conclude(work, call, tally, reply)
 
     @override
     async def embeddings(

@@ -112,13 +112,15 @@ def _answered(tally: Tally, error: XRouterError | None) -> str:
 
 def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEvent:
     now = time.monotonic()
-    total_ms = _ms(now - tally.started_at)
     usage, plan, who = tally.usage or _NONE, tally.plan, tally.principal
+    passed = now - (started := tally.started_at)
+    total_ms = _ms(passed)
+    sent, spoken = tally.dispatched_at, tally.first_token_at
     model, version, provider, endpoint = _parties(tally)
     return UsageEvent(
         event_id=tally.event_id,
         request_id=call.request_id,
-        at=time.time() - (now - tally.started_at),
+        at=time.time() - passed,
         operation=tally.operation,
         key_id=None if who is None else who.key_id,
         project=None if who is None else who.project,
@@ -131,7 +133,7 @@ def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEve
         attempts=tally.attempts,
         streamed=tally.streamed,
         status=_OK if error is None else error.status,
-        outcome=_outcome(error),
+        outcome="ok" if error is None else _outcome(error),
         error_code=None if error is None else error.code,
         finish_reason=_first(tally.finish_reasons),
         tokens_in=usage.prompt_tokens,
@@ -139,10 +141,8 @@ def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEve
         tokens_cached=usage.cached_tokens,
         tokens_reasoning=usage.reasoning_tokens,
         tokens_estimated=usage.estimated,
-        queue_ms=total_ms
-        if (sent := tally.dispatched_at) is None
-        else _ms(sent - tally.started_at),
-        first_token_ms=None if (at := tally.first_token_at) is None else _ms(at - tally.started_at),
+        queue_ms=total_ms if sent is None else _ms(sent - started),
+        first_token_ms=None if spoken is None else _ms(spoken - started),
         total_ms=total_ms,
         upstream_request_id=tally.upstream_request_id,
         route=None if plan is None else plan.route,
@@ -150,13 +150,11 @@ def _event(call: CallInfo, tally: Tally, error: XRouterError | None) -> UsageEve
         cached=tally.target is None and tally.cached is not None,
         build=tally.build,
         end_user=None if (user := tally.end_user) is None else user[:USER_LENGTH],
-        tried=tuple(tally.tried),
+        tried=tuple(tally.tried) if tally.tried else (),
     )
 
 
-def _outcome(error: XRouterError | None) -> str:
-    if error is None:
-        return "ok"
+def _outcome(error: XRouterError) -> str:
     return "cancelled" if error.status == CLIENT_GONE_STATUS else "error"
 
 

@@ -10,6 +10,9 @@ MEMORY_S = 10.0
 LONG_MEMORY_S = 600.0
 """For what tells good answers from bad ones, not whether there are any."""
 
+MOMENT_S = 0.05
+"""Answers of one moment count alike."""
+
 LEAST_OPINIONS = 3
 """Of callers, before what they say counts."""
 
@@ -84,7 +87,8 @@ class Standing:
 
     def spoke(self, now: float) -> None:
         """It has answered."""
-        self.fade(now)
+        if now - self.seen_at > MOMENT_S:
+            self.fade(now)
         self.good += 1
         self.answers += 1
         self.in_a_row = 0

@@ -33,7 +33,7 @@ _BROKEN_OFF = (UpstreamMalformed, UpstreamTimeout, UpstreamUnreachable)
 """After these the provider may think that it has answered."""
 
 
-class Copy:
+class Copy(Struct, eq=False):
     """One of the calls by which a target is asked the same; mostly there is but one.
 
     sent: it is on its way, or was when nobody waited for it any more. accepted: the provider has
@@ -42,16 +42,13 @@ class Copy:
     that may wait, says the provider; what the caller has asked for does not matter.
     """
 
-    __slots__ = ("accepted", "characters", "is_patient", "over", "sent", "upstream_id", "usage")
-
-    def __init__(self) -> None:
-        self.sent = False
-        self.accepted = False
-        self.over = False
-        self.is_patient = False
-        self.characters = 0
-        self.usage: Usage | None = None
-        self.upstream_id: str | None = None
+    sent: bool = False
+    accepted: bool = False
+    over: bool = False
+    is_patient: bool = False
+    characters: int = 0
+    usage: Usage | None = None
+    upstream_id: str | None = None
 
     @property
     def may_be_charged(self) -> bool:
@@ -78,7 +75,9 @@ class Copy:
         if answer.meta is not None:
             self.meet(answer.meta)
         self.usage = answer.usage
-        self.characters = sum(_characters(choice.message) for choice in answer.choices)
+        self.characters = 0
+        for choice in answer.choices:
+            self.characters += _characters(choice.message)
 
     def failed(self, error: XRouterError) -> None:
         """It has ended so. Nobody charges for an error in place of an answer."""
@@ -86,15 +85,12 @@ class Copy:
             self.sent = self.accepted = False
 
 
-class Asked:
+class Asked(Struct, eq=False):
     """A target, and the calls by which it was asked for a chat. Known of it: `standing`."""
 
-    __slots__ = ("copies", "standing", "target")
-
-    def __init__(self, target: Target | None, standing: Standing | None, copies: int) -> None:
-        self.target = target
-        self.standing = standing
-        self.copies = [Copy() for _ in range(copies)]
+    target: Target | None
+    standing: Standing | None
+    copies: list[Copy]
 
     @property
     def model(self) -> str | None:
@@ -180,7 +176,8 @@ class Tally(Struct, eq=False):
     def ask(self, copies: int) -> list[Copy]:
         """A target is going to be asked for a chat, by so many calls."""
         self._is_summed = False
-        asked = Asked(self.target, self.entered, copies)
+        made = [Copy()] if copies == 1 else [Copy() for _ in range(copies)]
+        asked = Asked(self.target, self.entered, made)
         self._asked.append(asked)
         return asked.copies
 

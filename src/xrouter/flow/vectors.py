@@ -24,15 +24,11 @@ from xrouter.wire.types import WireReply, WireRequest
 _AT_ONCE = 4
 
 
-class _Call(Copy):
+class _Call(Copy, eq=False, kw_only=True):
     """One of the calls. reply: when it was heard to the end."""
 
-    __slots__ = ("reply", "wire")
-
-    def __init__(self, wire: WireRequest) -> None:
-        super().__init__()
-        self.wire = wire
-        self.reply: WireReply | None = None
+    wire: WireRequest
+    reply: WireReply | None = None
 
 
 async def embed(
@@ -40,7 +36,7 @@ async def embed(
 ) -> EmbeddingsAnswer:
     """All calls to one target, some at a time."""
     exchange = upstream.adapter.encode_embeddings(request, target)
-    calls = [_Call(wire) for wire in exchange.wires]
+    calls = [_Call(wire=wire) for wire in exchange.wires]
     tally.attempt()
     tally.calls = len(calls)
     try:

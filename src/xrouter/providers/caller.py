@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Awaitable, Hashable
 from hashlib import sha256
 
 import msgspec
@@ -40,9 +40,15 @@ class Caller:
         if flow is not None:
             flow.close()
 
-    async def open(self, wire: WireRequest) -> Exchange:
+    def open(self, wire: WireRequest) -> Awaitable[Exchange]:
         """Send; once more with a fresh token if the provider refuses ours. As `Client.open`."""
-        token = await self.token() if self._needs_token else None
+        if self._needs_token:
+            return self._open_with_token(wire)
+        self.adapter.authorize(wire, None)
+        return self._client.open(wire, self._route)
+
+    async def _open_with_token(self, wire: WireRequest) -> Exchange:
+        token = await self.token()
         self.adapter.authorize(wire, token)
         exchange = await self._client.open(wire, self._route)
         if exchange.status != UNAUTHORIZED or token is None:

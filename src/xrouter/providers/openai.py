@@ -12,7 +12,7 @@ from msgspec import Raw
 from typing_extensions import override
 
 from xrouter.domain.abilities import Features
-from xrouter.domain.catalog import Kind, ModelDescription
+from xrouter.domain.catalog import Endpoint, Kind, ModelDescription
 from xrouter.domain.chat import ChatRequest, Fields
 from xrouter.domain.errors import InvalidRequest
 from xrouter.domain.images import ImagesAnswer, ImagesRequest
@@ -185,6 +185,11 @@ class OpenAIAdapter(_Operations):
     own_options: ClassVar[frozenset[str]] = account_options
     features: ClassVar[Features] = MappingProxyType({**_COMMON, **_OWN})
 
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint)
+        named = {name: endpoint.options.get(name) for name in ("organization", "project")}
+        self._payer = {f"openai-{name}": value for name, value in named.items() if value}
+
     @classmethod
     @override
     def supported_models(cls) -> list[ModelDescription]:
@@ -202,10 +207,7 @@ class OpenAIAdapter(_Operations):
     @override
     def authorize(self, wire: WireRequest, token: str | None) -> None:
         super().authorize(wire, token)
-        for name in ("organization", "project"):
-            value = self.endpoint.options.get(name)
-            if value:
-                wire.headers[f"openai-{name}"] = value
+        wire.headers |= self._payer
 
     @override
     def encode_chat(self, request: ChatRequest, target: Target) -> ChatExchange:

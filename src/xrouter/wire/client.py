@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
-from functools import partial
+from functools import lru_cache, partial
 
 from xrouter.domain.errors import NotReady, UpstreamTimeout
 from xrouter.wire import errors
-from xrouter.wire.address import Address, address
+from xrouter.wire.address import address
 from xrouter.wire.connection import Connection, Limits, StaleConnection
 from xrouter.wire.dial import Dialler
 from xrouter.wire.exchange import Exchange
@@ -32,6 +32,7 @@ __all__ = ["Client", "Exchange", "Route"]
 
 _REDIRECTS = range(300, 400)
 _BODILESS = ("GET", "HEAD", "DELETE")
+_USUAL = {"accept-encoding": "identity", "user-agent": "xrouter", "accept": "*/*"}
 
 
 class Client:
@@ -65,16 +66,24 @@ class Client:
             raise NotReady("The router is shutting down.")
         to = address(request.url)
         way = (to.secure, to.authority, route)
-        head = _head(request, to, route)
+        head = _head(request, route)
         connection = self._pool.take(way)
-        if connection is not None:
+        while True:
+            if connection is None:
+                connection = await self._dialler.dial(to, route)
+                self._out.add(connection)
             try:
-                return await self._asked(connection, head, request.body, to, way)
-            except StaleConnection:
-                pass
-        connection = await self._dialler.dial(to, route)
-        self._out.add(connection)
-        return await self._asked(connection, head, request.body, to, way)
+                await connection.ask(head, request.body)
+                if connection.status in _REDIRECTS:
+                    raise errors.sent_elsewhere(connection.status, to.origin)
+                released = partial(self._released, way)
+                return Exchange(connection, self._max_body, self._finishing, released)
+            except StaleConnection:  # only of one that was kept: a new one cannot be
+                connection.abort()
+                connection = None
+            except BaseException:
+                connection.abort()
+                raise
 
     async def fetch(self, request: WireRequest, route: Route, *, timeout: float) -> WireReply:  # noqa: ASYNC109 - one deadline over several steps
         """Send and read the whole answer within `timeout` seconds. Raises as `open` and `read`."""
@@ -100,45 +109,37 @@ class Client:
         for connection in list(self._out):
             connection.abort()
 
-    async def _asked(
-        self, connection: Connection, head: bytes, body: bytes, to: Address, way: Hashable
-    ) -> Exchange:
-        try:
-            await connection.ask(head, body)
-            if connection.status in _REDIRECTS:
-                raise errors.sent_elsewhere(connection.status, to.origin)
-            return Exchange(
-                connection, self._max_body, self._finishing, partial(self._released, way)
-            )
-        except BaseException:
-            connection.abort()
-            raise
-
     def _released(self, way: Hashable, connection: Connection) -> None:
         if connection.kept() and not self._closed:
             self._pool.put(way, connection)
 
 
-def _head(request: WireRequest, to: Address, route: Route) -> bytes:
+def _head(request: WireRequest, route: Route) -> bytes:
     """The head of a request. Raises UpstreamDenied for a header that cannot be sent."""
-    target, headers, body = to.target, request.headers, request.body
-    by_proxy = route.proxy is not None and not to.secure
+    method, body = request.method, request.body
+    start = _start(method, request.url, route.proxy, tuple(request.headers.items()))
+    if body or method not in _BODILESS:
+        return b"%bcontent-length: %d\r\n\r\n" % (start, len(body))
+    return start + b"\r\n"
+
+
+@lru_cache(maxsize=512)
+def _start(
+    method: str, url: str, proxy: str | None, headers: tuple[tuple[str, str], ...]
+) -> bytes:
+    """What the heads of an endpoint's requests mostly have in common. Raises as `_head`."""
+    to = address(url)
+    target, names = to.target, {name for name, _ in headers}
+    by_proxy = proxy is not None and not to.secure
     if by_proxy:
         target = f"http://{to.authority}{target}"
-    lines = [f"{request.method} {target} HTTP/1.1\r\nhost: {to.authority}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if "accept-encoding" not in headers:
-        lines.append("accept-encoding: identity")
-    if "user-agent" not in headers:
-        lines.append("user-agent: xrouter")
-    if "accept" not in headers:
-        lines.append("accept: */*")
-    if body or request.method not in _BODILESS:
-        lines.append(f"content-length: {len(body)}")
-    if by_proxy and (user := address(route.proxy or "", "proxy").user):
+    lines = [f"{method} {target} HTTP/1.1", f"host: {to.authority}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    lines += [f"{name}: {value}" for name, value in _USUAL.items() if name not in names]
+    if by_proxy and (user := address(proxy or "", "proxy").user):
         lines.append(f"proxy-authorization: Basic {user}")
-    text = "\r\n".join(lines)
+    text = "\r\n".join([*lines, ""])
     breaks = len(lines)
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise errors.bad_header(to.origin)
-    return text.encode() + b"\r\n\r\n"
+    return text.encode()

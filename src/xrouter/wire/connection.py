@@ -27,6 +27,7 @@ from xrouter.domain.errors import XRouterError
 from xrouter.wire import errors
 
 READ_BUFFER = 64 << 10
+LONGEST_NAME = 256
 LARGE_BODY = 1 << 20
 FIRST_FINAL = 200
 NO_BODY = (204, 304)
@@ -45,7 +46,9 @@ class Limits(Struct, frozen=True):
 
 @lru_cache(maxsize=512)
 def _lower(name: bytes) -> str:
-    """The name of a header; most answers have the same ones."""
+    """The name of a header; most answers have the same ones. Raises ValueError when too long."""
+    if len(name) > LONGEST_NAME:
+        raise ValueError
     return name.decode("latin-1").lower()
 
 
@@ -61,7 +64,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_fields",
+        "_head",
         "_heard",
         "_idle",
         "_keeps",
@@ -114,7 +117,7 @@ class Connection(asyncio.Protocol):
     def _renew(self) -> None:
         """Forget the last answer."""
         self._heard = False
-        self._fields = 0
+        self._head: list[tuple[bytes, bytes]] = []
         self._quiet = 0
         self._size = 0
         self._to_the_end = False  # only the end of the connection ends the body
@@ -161,7 +164,7 @@ class Connection(asyncio.Protocol):
             if self._transport is None:
                 self._lost(None)
                 continue
-            await self._wait()
+            await self._news()
 
     async def chunk(self) -> bytes:
         """The next bytes as soon as any have come, b"" at the proper end.
@@ -175,7 +178,7 @@ class Connection(asyncio.Protocol):
                 return b""
             if self.error is not None:
                 raise self.error
-            await self._wait()
+            await self._news()
 
     def rest(self) -> bytes:
         """What lies here of an answer that has `ended`."""
@@ -212,24 +215,23 @@ class Connection(asyncio.Protocol):
         """In pieces, so that others get their turn; no further when the answer is there."""
         for at in range(0, len(body), _PIECE):
             while self._stuck and not self.answered and self.error is None:
-                await self._wait()
+                await self._news()
             if self.answered or self.error is not None:
                 self._sent = False
                 return
             transport.write(body[at : at + _PIECE])
 
-    async def _wait(self) -> None:
-        """Until something has happened."""
+    def _news(self) -> asyncio.Future[None]:
+        """To be awaited: something happens."""
         self._waiter = waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        return waiter
 
     def _wake(self) -> None:
         waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _taken(self) -> bytes:
         parts = self._parts
@@ -247,6 +249,18 @@ class Connection(asyncio.Protocol):
         if self.error is None and not self.ended:
             self.error = error
         self._wake()
+
+    def _told(self) -> dict[str, str]:
+        """The fields so far. Raises ValueError when they are too many or too long."""
+        head, most = self._head, self._limits.field
+        if len(head) > self._limits.fields:
+            raise ValueError
+        headers = {}
+        for name, value in head:
+            if len(value) > most:
+                raise ValueError
+            headers[_lower(name)] = value.decode("latin-1").strip()
+        return headers
 
     # --- for the transport
 
@@ -266,10 +280,12 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._damaged()
             return
-        if not self._read and not self.ended:
-            self._quiet += len(data)
-            if self._quiet > self._limits.head:
-                self._damaged()
+        if self._read or self.ended:
+            self._wake()
+            return
+        self._quiet += len(data)
+        if self._quiet > self._limits.head:
+            self._damaged()
 
     def _damaged(self) -> None:
         self._fail(errors.cut(self._where) if self.answered else errors.not_http(self._where))
@@ -312,25 +328,24 @@ class Connection(asyncio.Protocol):
             self._keeps = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Also in trailers."""
-        self._fields += 1
-        if self._fields > self._limits.fields or len(name) + len(value) > self._limits.field:
-            raise ValueError
-        if not self.answered:
-            self.headers[_lower(name)] = value.decode("latin-1").strip()
+        """Also in trailers, which nobody reads."""
+        self._head.append((name, value))
+        if self.answered:
+            self._told()
 
     def on_headers_complete(self) -> None:
         """The head is whole; that of an interim answer is not the one we wait for."""
+        headers = self._told()
         status = self._parser.get_status_code()
         if status < FIRST_FINAL:
             return
+        self.headers = headers
         self._read = True
         self.status = status
         self.answered = True
-        framing = self.headers.get("transfer-encoding", "").lower()
-        framed = "content-length" in self.headers or framing.endswith("chunked")
-        self._to_the_end = not framed and status not in NO_BODY
-        self._wake()
+        if "content-length" not in headers and status not in NO_BODY:
+            framing = headers.get("transfer-encoding", "").lower()
+            self._to_the_end = not framing.endswith("chunked")
 
     def on_body(self, data: bytes) -> None:
         """A piece of it."""
@@ -343,14 +358,12 @@ class Connection(asyncio.Protocol):
         if self._size > READ_BUFFER and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
 
     def on_message_complete(self) -> None:
         """Of the answer, or of an interim one."""
         if not self.answered:
-            self.headers = {}
+            self._head.clear()
             return
         if not self.ended:
             self.ended = True
             self._keeps = self._keeps and self._parser.should_keep_alive()
-            self._wake()

@@ -34,6 +34,7 @@ OUR_MESSAGE = frozenset(
         "reasoning", "thinking",
     }
 )  # fmt: skip
+_MORE = OUR_MESSAGE - {"role", "content", "refusal"}
 OUR_CHOICE = frozenset({"index", "message", "delta", "finish_reason", "logprobs", "error"})
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 
@@ -77,13 +78,13 @@ def answer_of(body: dict[str, Any]) -> ChatAnswer:
 
 
 def _choice(given: Any, position: int) -> Choice:
-    message = given.get("message") if isinstance(given, dict) else None
-    if not isinstance(message, dict):
+    message = given.get("message") if given.__class__ is dict else None
+    if message.__class__ is not dict:
         raise UpstreamMalformed("The provider's answer has a choice without a message.")
     said = message_of(message)
-    finish = finish_of(given.get("finish_reason"))
-    if finish is None:
-        finish = "tool_calls" if said.tool_calls else "stop"
+    finish = given.get("finish_reason")
+    if finish != "stop":
+        finish = finish_of(finish) or ("tool_calls" if said.tool_calls else "stop")
     index = given.get("index")
     return Choice(
         said,
@@ -97,13 +98,16 @@ def _choice(given: Any, position: int) -> Choice:
 def message_of(given: dict[str, Any]) -> AnswerMessage:
     """The assistant's message; what we have no field for is kept in `extra`."""
     content = given.get("content")
+    extra = None if OUR_MESSAGE.issuperset(given) else extra_of(given, OUR_MESSAGE)
+    refusal = given.get("refusal")
+    if content.__class__ is str and not refusal and _MORE.isdisjoint(given):
+        return AnswerMessage(content, extra=extra)
     reasoning = reasoning_of(given)
     if isinstance(content, list):
         content, thoughts = parts_of(content)
         reasoning = reasoning or thoughts
     elif content.__class__ is not str:
         content = None
-    refusal = given.get("refusal")
     calls = whole_calls(given.get("tool_calls"))
     legacy = legacy_call(given.get("function_call"))
     if not content and (calls or legacy):
@@ -114,7 +118,7 @@ def message_of(given: dict[str, Any]) -> AnswerMessage:
         refusal=refusal if isinstance(refusal, str) and refusal else None,
         tool_calls=calls,
         function_call=legacy,
-        extra=None if OUR_MESSAGE.issuperset(given) else extra_of(given, OUR_MESSAGE),
+        extra=extra,
     )
 
 
@@ -160,8 +164,8 @@ def meta_of(body: dict[str, Any]) -> AnswerMeta:
     """What the provider said of itself."""
     model, fingerprint = body.get("model"), body.get("system_fingerprint")
     return AnswerMeta(
-        model if isinstance(model, str) else None,
-        fingerprint if isinstance(fingerprint, str) else None,
+        model if model.__class__ is str else None,
+        fingerprint if fingerprint.__class__ is str else None,
         None if OUR_TOP.issuperset(body) else extra_of(body, OUR_TOP),
     )
 
@@ -182,8 +186,8 @@ def usage_of(value: Any) -> Usage | None:
     if not isinstance(value, dict) or not value:
         return None
     get = value.get
-    prompt = _count(get("prompt_tokens")) or _count(get("input_tokens"))
-    completion = _count(get("completion_tokens")) or _count(get("output_tokens"))
+    prompt = _count(get("prompt_tokens") or get("input_tokens"))
+    completion = _count(get("completion_tokens") or get("output_tokens"))
     if not prompt and not completion:
         return None
     usage = Usage(prompt, completion, details=value)
@@ -212,8 +216,6 @@ def _price(value: Any) -> str | None:
 
 
 def _count(value: Any) -> int:
-    if value is None:
-        return 0
     if value.__class__ is int:
         return value if 0 <= value <= MAX_TOKENS else min(max(value, 0), MAX_TOKENS)
     if isinstance(value, str) and value.isascii() and value.isdecimal():
