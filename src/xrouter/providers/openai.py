@@ -220,11 +220,9 @@ class OpenAIAdapter(_Operations):
             dropped.append("messages.reasoning_content")
         if request.reasoning_effort == "none" and not thinks:  # it is the only way of these models
             fields = {name: raw for name, raw in fields.items() if name != "reasoning_effort"}
-        limit = fields.get("max_tokens")
-        renames = request.max_tokens is not None and request.max_completion_tokens is None
-        if limit is not None and renames and thinks:
-            others = {name: raw for name, raw in fields.items() if name != "max_tokens"}
-            fields = others | {"max_completion_tokens": limit}
+        if thinks and request.max_tokens is not None and request.max_completion_tokens is None:
+            fields = dict(fields)
+            fields["max_completion_tokens"] = fields.pop("max_tokens")
         if fields is not request.fields:
             request = msgspec.structs.replace(request, fields=fields)
         exchange = super().encode_chat(request, target)

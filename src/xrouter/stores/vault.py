@@ -101,7 +101,7 @@ class Vault:
         self.key_id = key_id(ring.keys[0])
         self.key_ids = tuple(key_id(key).hex() for key in ring.keys)
         self._pepper_id = ring.pepper_id.hex()
-        self._mac = hmac.new(self.pepper, digestmod=sha256)
+        self._mac = hmac.new(self.pepper, digestmod="sha256")  # by name: the whole of it in C
         self._ciphers = {key_id(key): AESGCM(_derive(key, b"seal")) for key in ring.keys}
         self._cipher = self._ciphers[self.key_id]
 

@@ -14,16 +14,16 @@ the close at once. Redirects are not followed, cookies not kept, the environment
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 from xrouter.domain.errors import NotReady, UpstreamTimeout
 from xrouter.wire import errors
-from xrouter.wire.address import address
+from xrouter.wire.address import Address, address
 from xrouter.wire.connection import Connection, Limits, StaleConnection
 from xrouter.wire.dial import Dialler
 from xrouter.wire.exchange import Exchange
-from xrouter.wire.pool import Pool
+from xrouter.wire.pool import Pool, Way
 from xrouter.wire.public import is_public
 from xrouter.wire.tls import TlsContexts
 from xrouter.wire.types import Route, WireReply, WireRequest
@@ -64,16 +64,19 @@ class Client:
         """
         if self._closed:
             raise NotReady("The router is shutting down.")
-        to = address(request.url)
-        way = (to.secure, to.authority, route)
-        head = _head(request, route)
+        method, body = request.method, request.body
+        to, way, start = _known(method, request.url, route, tuple(request.headers.items()))
+        if body or method not in _BODILESS:
+            head = b"%bcontent-length: %d\r\n\r\n" % (start, len(body))
+        else:
+            head = start + b"\r\n"
         connection = self._pool.take(way)
         while True:
             if connection is None:
                 connection = await self._dialler.dial(to, route)
                 self._out.add(connection)
             try:
-                await connection.ask(head, request.body)
+                await connection.ask(head, body)
                 if connection.status in _REDIRECTS:
                     raise errors.sent_elsewhere(connection.status, to.origin)
                 released = partial(self._released, way)
@@ -109,26 +112,20 @@ class Client:
         for connection in list(self._out):
             connection.abort()
 
-    def _released(self, way: Hashable, connection: Connection) -> None:
+    def _released(self, way: Way, connection: Connection) -> None:
         if connection.kept() and not self._closed:
             self._pool.put(way, connection)
 
 
-def _head(request: WireRequest, route: Route) -> bytes:
-    """The head of a request. Raises UpstreamDenied for a header that cannot be sent."""
-    method, body = request.method, request.body
-    start = _start(method, request.url, route.proxy, tuple(request.headers.items()))
-    if body or method not in _BODILESS:
-        return b"%bcontent-length: %d\r\n\r\n" % (start, len(body))
-    return start + b"\r\n"
-
-
 @lru_cache(maxsize=512)
-def _start(
-    method: str, url: str, proxy: str | None, headers: tuple[tuple[str, str], ...]
-) -> bytes:
-    """What the heads of an endpoint's requests mostly have in common. Raises as `_head`."""
-    to = address(url)
+def _known(
+    method: str, url: str, route: Route, headers: tuple[tuple[str, str], ...]
+) -> tuple[Address, Way, bytes]:
+    """Where a request goes, by which way, and its head but for the length of the body.
+
+    Mostly it is that of the request before. Raises UpstreamDenied for a header that cannot be sent.
+    """
+    to, proxy = address(url), route.proxy
     target, names = to.target, {name for name, _ in headers}
     by_proxy = proxy is not None and not to.secure
     if by_proxy:
@@ -142,4 +139,4 @@ def _start(
     breaks = len(lines)
     if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise errors.bad_header(to.origin)
-    return text.encode()
+    return to, Way(to.secure, to.authority, route), text.encode()

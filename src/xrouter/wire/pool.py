@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+
+from msgspec import Struct
 
 from xrouter.wire.connection import Connection
+from xrouter.wire.types import Route
 
 KEEP_ALIVE_S = 15.0
+
+
+class Way(Struct, frozen=True, cache_hash=True):
+    """Where a connection leads: what may carry one request may carry all that go the same way."""
+
+    secure: bool
+    authority: str
+    route: Route
 
 
 class Pool:
     """By where they lead. No limit: limits on concurrent calls are kept elsewhere, and visible."""
 
     def __init__(self) -> None:
-        self._idle: dict[Hashable, list[Connection]] = {}
+        self._idle: dict[Way, list[Connection]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
-    def take(self, way: Hashable) -> Connection | None:
+    def take(self, way: Way) -> Connection | None:
         """The one that was used last, None where there is none."""
         idle = self._idle.get(way)
         while idle:
@@ -27,7 +37,7 @@ class Pool:
             connection.abort()
         return None
 
-    def put(self, way: Hashable, connection: Connection) -> None:
+    def put(self, way: Way, connection: Connection) -> None:
         """Keep it for a while."""
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
