@@ -30,7 +30,7 @@ from xrouter.edge.limits import DoorLimits, GuardLimits
 from xrouter.edge.run import DoorServer, RunOptions
 from xrouter.edge.server import Door
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Bounds a wait for something that must come; never the thing that is tested."""
 
 KEY = "sk-test"

@@ -166,7 +166,7 @@ async def test_a_caller_that_never_takes_the_end_of_its_answer(keep_alive: bool)
 async def test_a_slow_caller_that_does_read_gets_everything() -> None:
     """It takes longer than the write deadline, but it never stops."""
     size = 12 << 20
-    async with open_house(guard=GuardLimits(write_timeout=1.2)) as house:
+    async with open_house(guard=GuardLimits(write_timeout=2.5)) as house:
 
         async def script(_request: ChatRequest, reply: Reply) -> None:
             await reply.answer(text_answer("x" * size), SERVED)
@@ -182,7 +182,7 @@ async def test_a_slow_caller_that_does_read_gets_everything() -> None:
             assert piece, "cut off"
             left -= len(piece)
             if left > 1 << 20:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
         assert status == 200
-        assert time.monotonic() - began > 1.2, "too fast to prove anything"
+        assert time.monotonic() - began > 2.5, "too fast to prove anything"
         wire.close()

@@ -58,7 +58,9 @@ async def ask(scope: dict[str, Any], body: bytes) -> list[dict[str, Any]]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await make_door(ScriptedFlow())({"type": "http", "client": None, **scope}, receive, send)
+    await make_door(ScriptedFlow())(
+        {"type": "http", "client": None, "query_string": b"", **scope}, receive, send
+    )
     return sent
 
 

@@ -343,7 +343,8 @@ async def test_some_pages_are_served_under_any_load() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"control"})
 
-    async with open_house(limits=DoorLimits(max_running=1), fallback=control) as house:
+    limits = DoorLimits(max_running=1, max_lag=3600.0)
+    async with open_house(limits=limits, fallback=control) as house:
         busy = Busy(house)
         ready = (await house.call("GET", "/health/ready")).json
         assert ready["status"] == "ready"

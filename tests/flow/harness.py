@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
+import pytest
 from msgspec import structs
 from typing_extensions import override
 
@@ -41,6 +42,7 @@ from xrouter.flow.upstreams import Upstreams
 from xrouter.providers import factory
 from xrouter.providers.base import BaseAPIAdapter
 from xrouter.sandbox.application import Sandbox
+from xrouter.sandbox.delivery import Connection
 from xrouter.sandbox.server import running
 from xrouter.stores.memory.answers import MemoryAnswers
 from xrouter.stores.memory.meters import MemoryMeters
@@ -51,8 +53,22 @@ from xrouter.telemetry.metrics import Meters
 from xrouter.wire.client import Client
 from xrouter.wire.tokens import TokenBook
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds that bound a wait for something that must come."""
+
+LOOK_S = 0.05
+"""What one look takes at most: while the machine stands still, nobody is late."""
+
+SILENCE_S = 5.0
+"""A limit of silence that a slow machine keeps: see `leaping`."""
+
+TURNS = 200
+"""Of the loop, after which everybody has seen all that was sent."""
+
+Leap = Callable[..., None]
+
+PATIENT = Timeouts(connect=60.0)
+"""The usual ones; a slow machine may connect."""
 
 KEY = "the key"
 PRINCIPAL = Principal(key_id="key-1", name="test", project="tests")
@@ -305,8 +321,8 @@ class Rig:
         for provider in _ENDPOINTS:
             more = changes.get(provider, {})
             pair = (
-                endpoint(provider, self.urls[0], 1, timeouts or Timeouts(), **more),
-                endpoint(provider, self.urls[1], 2, Timeouts(), **more),
+                endpoint(provider, self.urls[0], 1, timeouts or PATIENT, **more),
+                endpoint(provider, self.urls[1], 2, PATIENT, **more),
             )
             made[provider] = pair if standby else pair[:1]
         self.endpoints(made, policy)
@@ -412,9 +428,38 @@ async def open_rig() -> AsyncIterator[Rig]:
     await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, "no task is left")
 
 
-async def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for a condition."""
-    ends_at = time.monotonic() + PATIENCE
+@contextmanager
+def leaping() -> Iterator[Leap]:
+    """Where a provider hangs, the clock leaps over SILENCE_S: limits may be long, waits are not.
+
+    Gives what makes it leap at another time, too.
+    """
+    loop, pause = asyncio.get_running_loop(), Connection.pause
+    now, leapt = loop.time, 0.0
+
+    def leap(seconds: float = SILENCE_S) -> None:
+        nonlocal leapt
+        leapt += seconds
+
+    async def hang(connection: Connection, seconds: float | None) -> bool:
+        if seconds is None:
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            leap()
+        return await pause(connection, seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "time", lambda: now() + leapt)
+        patch.setattr(Connection, "pause", hang)
+        yield leap
+
+
+async def until(true: Callable[[], bool], what: str) -> float:
+    """Wait for a condition; how long it took on a machine that looks as often as it should."""
+    took, ends_at = 0.0, time.monotonic() + PATIENCE
     while not true():
-        assert time.monotonic() < ends_at, f"never came true: {what}"
+        began = time.monotonic()
+        assert began < ends_at, f"never came true: {what}"
         await asyncio.sleep(0.005)
+        took += min(LOOK_S, time.monotonic() - began)
+    return took

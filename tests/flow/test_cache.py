@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
-from tests.flow.harness import PATIENCE, Recorder, Rig
+from tests.flow.harness import SILENCE_S, Leap, Recorder, Rig
 
 from xrouter.domain.answer import (
     AnswerMessage,
@@ -115,11 +115,12 @@ async def test_when_the_first_leaves_the_next_makes_it(rig: Rig) -> None:
     assert asked(rig) == 2
 
 
+@pytest.mark.usefixtures("leaps")
 @pytest.mark.parametrize("stream", [True, False])
 async def test_those_who_wait_share_the_providers_failure(rig: Rig, stream: bool) -> None:
     policy = Policy(cache=Cache(ttl=60), max_attempts=1)
-    rig.use(Timeouts(first_token=0.2, total=0.2), standby=False, policy=policy)
-    rig.fault("slow_headers", delay_s=PATIENCE)
+    rig.use(Timeouts(first_token=SILENCE_S, total=SILENCE_S), standby=False, policy=policy)
+    rig.fault("hang_before_headers")
     replies = await asyncio.gather(*(rig.chat(OPENAI, stream=stream) for _ in range(5)))
     assert asked(rig) == 1
     assert {type(reply.error) for reply in replies} == {UpstreamTimeout}
@@ -154,16 +155,19 @@ async def test_when_the_first_leaves_one_alone_takes_over(rig: Rig) -> None:
 
 
 async def test_nobody_waits_for_a_slow_reader_longer_than_its_own_try_could_take(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, leaps: Leap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "LONGEST_WAIT_S", 0.0)
     policy = Policy(cache=Cache(ttl=60), max_attempts=1)
-    rig.use(Timeouts(total=0.2), standby=False, policy=policy)
+    rig.use(Timeouts(total=SILENCE_S), standby=False, policy=policy)
     reply = Recorder(hold_at="deltas")
     first = asyncio.create_task(rig.chat(OPENAI, stream=True, reply=reply))
     await reply.held.wait()
-    second = await rig.chat(OPENAI, stream=True)
-    assert isinstance(second.error, UpstreamTimeout)
+    second = asyncio.create_task(rig.chat(OPENAI, stream=True))
+    while not second.done():
+        leaps()
+        await asyncio.sleep(0.01)
+    assert isinstance(second.result().error, UpstreamTimeout)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
 

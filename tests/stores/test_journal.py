@@ -53,6 +53,7 @@ def test_a_batch_tells_whether_more_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_reader, "READ_BYTES", 1000)
+    monkeypatch.setattr(journal_reader, "BATCH_BYTES", 1000)
     writer, reader = JournalWriter(tmp_path), JournalReader(tmp_path)
     assert reader.batch(10).whole
     for _ in range(3):
@@ -66,7 +67,18 @@ def test_a_batch_tells_whether_more_was_there(
     assert reader.batch(100).whole
 
 
-@pytest.mark.parametrize("name, odd", [("a\x00b", True), ("a b", False)])
+def test_a_batch_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_reader, "READ_BYTES", 1000)
+    writer, reader = JournalWriter(tmp_path), JournalReader(tmp_path)
+    events = [event() for _ in range(40)]
+    for each in events:
+        writer.append(each)
+    batch = reader.batch(100)
+    assert batch.events == events
+    assert batch.whole
+
+
+@pytest.mark.parametrize("name, odd", [("a\x00b", True), ("a b", False), ("a\\b\n", False)])
 def test_a_batch_tells_of_odd_texts(tmp_path: Path, name: str, odd: bool) -> None:
     writer, reader = JournalWriter(tmp_path), JournalReader(tmp_path)
     writer.append(msgspec.structs.replace(event(), model_requested=name))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 from typing_extensions import override
 
 from xrouter.domain.limits import Meter, Window
@@ -150,6 +151,32 @@ def test_a_refusal_takes_nothing_of_the_others(meters: MemoryMeters) -> None:
     refused = meters.take_now([day, total])
     assert (refused.refused, refused.wait_s) == (1, FOREVER)
     assert left(meters, day) == 9
+
+
+@given(st.permutations(["minute", "day", "now"]), st.integers(0, 4), st.integers(1, 9))
+def test_a_refusal_changes_nothing(windows: list[Window], before: int, amount: int) -> None:
+    clock = Clock()
+    meters = Kept(clock)
+    wants = [want(20, amount, window) for window in windows]
+    bar = want(before, 1, "total")
+    for _ in range(before):
+        taken(meters.take_now([bar, *(replace(each, amount=1) for each in wants)]))
+    clock.go(0.7)
+    levels = meters.look_now(wants)
+    refused = meters.take_now([*wants, bar])
+    assert (refused.hold, refused.refused, refused.wait_s) == (None, len(wants), FOREVER)
+    assert meters.look_now(wants) == refused.levels[:-1]
+    for level, found in zip(levels, refused.levels, strict=False):
+        assert level.remaining == found.remaining
+        assert level.reset_s == pytest.approx(found.reset_s)
+
+
+def test_a_failure_takes_nothing(clock: Clock) -> None:
+    meters = MemoryMeters(lambda: clock.now, lambda: clock.wall)
+    total = want(1, 1, "total")
+    with pytest.raises(ZoneInfoNotFoundError):
+        meters.take_now([total, want(1, 1, "day", zone="Europe/Atlantis")])
+    assert left(meters, total) == 1
 
 
 @pytest.mark.parametrize("meter", ["running", "streams"])
@@ -310,6 +337,17 @@ def test_idle_counters_are_forgotten(clock: Clock) -> None:
         assert meters.take_now([Want(f"user:{n}", "requests", "minute", 60, 1, "UTC")]).hold
         clock.go(1)
         assert len(meters._counters) <= 10
+
+
+def test_room_is_made_in_the_middle_of_a_request(clock: Clock) -> None:
+    meters = Kept(clock, max_counters=2)
+    rate = want(60)
+    taken(meters.take_now([rate, want(5, 1, "total")]))
+    clock.go(60)
+    hold = taken(meters.take_now([want(5, 1, "total", "money"), rate]))
+    assert left(meters, rate) == 59
+    meters.release(hold)
+    assert left(meters, rate) == 60
 
 
 def test_when_all_are_in_use_the_oldest_go(clock: Clock) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Bounds a wait for something that must come; never the thing that is tested."""
 
 _ESTABLISHED = 1  # tcpi_state of Linux

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 
 import pytest
 from tests.wire.rawserver import Conn, RawServer, Request
@@ -11,7 +12,10 @@ from tests.wire.rawserver import Conn, RawServer, Request
 from xrouter.wire.client import Client, Exchange
 from xrouter.wire.types import Route, WireReply, WireRequest
 
-ROUTE = Route(connect=20.0)
+patient = partial(Route, connect=20.0)
+"""Routes on which a slow machine may connect."""
+
+ROUTE = patient()
 MAX_BODY = 1 << 20
 """Of the client fixture."""
 

@@ -18,7 +18,7 @@ from tests.wire.rawserver import (
     head,
     piece,
 )
-from tests.wire.talk import ROUTE, fetch, polite, post
+from tests.wire.talk import ROUTE, fetch, patient, polite, post
 
 from xrouter.domain.errors import NotReady, UpstreamDenied, UpstreamUnreachable
 from xrouter.wire.client import Client
@@ -101,7 +101,7 @@ async def test_a_private_authority_is_trusted_when_it_is_named(
     client: Client, trust: Trust
 ) -> None:
     async with RawServer(polite).listening(trust.serving()) as server:
-        route = Route(ca_bundle=trust.bundle)
+        route = patient(ca_bundle=trust.bundle)
         assert (await fetch(client, server.url, route)).body == b"1"
         assert (await fetch(client, server.url, route)).body == b"2"  # kept alive
         with pytest.raises(UpstreamUnreachable):  # and not lent to those who do not trust it
@@ -119,20 +119,20 @@ async def test_an_unknown_authority_is_refused_with_a_hint(client: Client, trust
 async def test_a_certificate_for_another_name_is_refused(client: Client, trust: Trust) -> None:
     async with RawServer(polite).listening(trust.serving("other.example")) as server:
         with pytest.raises(UpstreamUnreachable, match="certificate") as caught:
-            await fetch(client, server.url, Route(ca_bundle=trust.bundle))
+            await fetch(client, server.url, patient(ca_bundle=trust.bundle))
     assert "base_url" in (caught.value.hint or "")
 
 
 async def test_a_client_certificate_is_shown(client: Client, trust: Trust) -> None:
     async with RawServer(polite).listening(trust.serving(mtls=True)) as server:
-        route = Route(ca_bundle=trust.bundle, client_cert=trust.cert, client_key=trust.key)
+        route = patient(ca_bundle=trust.bundle, client_cert=trust.cert, client_key=trust.key)
         assert (await fetch(client, server.url, route)).body == b"1"
 
 
 async def test_a_client_certificate_is_missing(client: Client, trust: Trust) -> None:
     async with RawServer(polite).listening(trust.serving(mtls=True)) as server:
         with pytest.raises(UpstreamUnreachable) as caught:
-            await fetch(client, server.url, Route(ca_bundle=trust.bundle))
+            await fetch(client, server.url, patient(ca_bundle=trust.bundle))
     assert_no_secret(caught.value)
 
 
@@ -190,7 +190,7 @@ async def test_files_that_cannot_be_used(client: Client, trust: Trust, tmp_path:
 
 async def test_tls_streams_and_closes(client: Client, trust: Trust) -> None:
     async with RawServer().listening(trust.serving()) as server:
-        route = Route(ca_bundle=trust.bundle)
+        route = patient(ca_bundle=trust.bundle)
         task = asyncio.create_task(client.open(post(server.url), route))
         conn = await server.accept()
         await conn.request()
@@ -263,7 +263,7 @@ async def proxy() -> AsyncIterator[Proxy]:
 
 async def test_a_proxy_carries_plain_http(client: Client, proxy: Proxy) -> None:
     async with RawServer(polite).listening() as server:
-        reply = await fetch(client, server.url, Route(proxy=proxy.url))
+        reply = await fetch(client, server.url, patient(proxy=proxy.url))
         assert reply.body == b"1"
         assert [(r.method, r.target) for r in proxy.seen] == [
             ("POST", f"{server.url}/v1/chat?key=s3cret")
@@ -272,7 +272,7 @@ async def test_a_proxy_carries_plain_http(client: Client, proxy: Proxy) -> None:
 
 async def test_a_proxy_tunnels_tls(client: Client, proxy: Proxy, trust: Trust) -> None:
     async with RawServer(polite).listening(trust.serving()) as server:
-        route = Route(proxy=proxy.url, ca_bundle=trust.bundle)
+        route = patient(proxy=proxy.url, ca_bundle=trust.bundle)
         assert (await fetch(client, server.url, route)).body == b"1"
         assert [(r.method, r.target) for r in proxy.seen] == [
             ("CONNECT", f"127.0.0.1:{server.port}")
@@ -283,7 +283,7 @@ async def test_a_proxy_tunnels_tls(client: Client, proxy: Proxy, trust: Trust) -
 async def test_a_proxy_gets_its_own_credential(client: Client, proxy: Proxy, trust: Trust) -> None:
     with_user = proxy.url.replace("http://", "http://user:pass@")
     async with RawServer(polite).listening(trust.serving()) as server:
-        route = Route(proxy=with_user, ca_bundle=trust.bundle)
+        route = patient(proxy=with_user, ca_bundle=trust.bundle)
         assert (await fetch(client, server.url, route)).body == b"1"
         assert proxy.seen[0].headers["proxy-authorization"] == "Basic dXNlcjpwYXNz"
 
@@ -291,7 +291,7 @@ async def test_a_proxy_gets_its_own_credential(client: Client, proxy: Proxy, tru
 async def test_a_proxy_gets_its_credential_for_plain_http_too(client: Client, proxy: Proxy) -> None:
     with_user = proxy.url.replace("http://", "http://user:p%40ss@")
     async with RawServer(polite).listening() as server:
-        assert (await fetch(client, server.url, Route(proxy=with_user))).body == b"1"
+        assert (await fetch(client, server.url, patient(proxy=with_user))).body == b"1"
     assert proxy.seen[0].headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
     assert proxy.seen[0].headers["host"] == f"127.0.0.1:{server.port}"
 
@@ -301,7 +301,7 @@ async def test_a_proxy_may_speak_tls_itself(client: Client, trust: Trust, inner:
     proxy = Proxy()
     tls = trust.serving() if inner == "https" else None
     async with proxy.listening(trust.serving()), RawServer(polite).listening(tls) as server:
-        route = Route(proxy=proxy.url, ca_bundle=trust.bundle)
+        route = patient(proxy=proxy.url, ca_bundle=trust.bundle)
         assert (await fetch(client, server.url, route)).body == b"1"
         assert (await fetch(client, server.url, route)).body == b"2"  # kept alive
     assert proxy.seen[0].method == ("CONNECT" if inner == "https" else "POST")
@@ -314,13 +314,13 @@ async def test_a_proxy_that_hangs_up(client: Client) -> None:
 
     async with RawServer(hang_up).listening() as proxy:
         with pytest.raises(UpstreamUnreachable, match="proxy"):
-            await fetch(client, "https://provider.example", Route(proxy=proxy.url))
+            await fetch(client, "https://provider.example", patient(proxy=proxy.url))
 
 
 async def test_a_proxy_that_refuses(client: Client, trust: Trust) -> None:
     refusing = Proxy(refuse="407 Proxy Authentication Required")
     async with refusing.listening(), RawServer(polite).listening(trust.serving()) as server:
-        route = Route(proxy=refusing.url, ca_bundle=trust.bundle)
+        route = patient(proxy=refusing.url, ca_bundle=trust.bundle)
         with pytest.raises(UpstreamUnreachable, match="407") as caught:
             await fetch(client, server.url, route)
         assert "proxy" in (caught.value.hint or "")
@@ -342,7 +342,7 @@ async def test_a_proxy_address_that_cannot_be_used(client: Client) -> None:
 
 async def test_cancelled_while_a_proxy_connects(client: Client) -> None:
     async with RawServer().listening() as silent:
-        route = Route(proxy=silent.url)
+        route = patient(proxy=silent.url)
         task = asyncio.create_task(client.open(post("https://provider.example"), route))
         conn = await silent.accept()
         assert (await conn.head()).method == "CONNECT"

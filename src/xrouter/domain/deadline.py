@@ -16,8 +16,8 @@ import threading
 from types import TracebackType
 
 
-class _Watch(threading.local):
-    """The deadlines that run, of this thread's loop."""
+class _Watch:
+    """The deadlines that run, of one thread's loop."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -48,7 +48,14 @@ class _Watch(threading.local):
             self.set_timer(loop, min(each.ends_at for each in self.running))
 
 
-_watch = _Watch()
+class _Thread(threading.local):
+    """One for each thread."""
+
+    def __init__(self) -> None:
+        self.watch = _Watch()
+
+
+_thread = _Thread()
 
 
 class Deadline:
@@ -57,23 +64,26 @@ class Deadline:
     ends_at: by the loop's clock; once it was entered.
     """
 
-    __slots__ = ("_before", "_passed", "_seconds", "_task", "ends_at")
+    __slots__ = ("_before", "_passed", "_seconds", "_task", "_watch", "ends_at")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._passed = False
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
-        if task is None:
-            raise RuntimeError("a deadline is for the work of a task")
+        self._watch = watch = _thread.watch
+        loop = watch.loop
+        task = None if loop is None else asyncio.current_task(loop)
+        if loop is None or task is None:  # asks the system for the process, so only now
+            loop = asyncio.get_running_loop()
+            task = asyncio.current_task(loop)
+            if task is None:
+                raise RuntimeError("a deadline is for the work of a task")
+            if watch.loop is not loop:
+                watch.move(loop)
         self._task = task
         self._before = task.cancelling()
         self.ends_at = ends_at = loop.time() + self._seconds
-        watch = _watch
-        if watch.loop is not loop:
-            watch.move(loop)
         watch.running.add(self)
         if watch.timer is None or ends_at < watch.rings_at:
             watch.set_timer(loop, ends_at)
@@ -85,7 +95,7 @@ class Deadline:
         _trace: TracebackType | None,
     ) -> None:
         if not self._passed:
-            _watch.running.discard(self)
+            self._watch.running.discard(self)
             return
         ours = self._task.uncancel() <= self._before
         if ours and kind is not None and issubclass(kind, asyncio.CancelledError):
@@ -94,5 +104,5 @@ class Deadline:
     def expire(self) -> None:
         """Its time is up: cancel the work."""
         self._passed = True
-        _watch.running.discard(self)
+        self._watch.running.discard(self)
         self._task.cancel()

@@ -25,7 +25,9 @@ SHARE = 10_000
 MOST_TOKENS = 100_000_000
 """No call uses more: what a provider says beyond that is not believed."""
 
+_HALF = SHARE // 2
 _MOST_DIGITS = 30
+_WHOLE = MILLION * BILLION
 
 
 class Part(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -95,6 +97,13 @@ def rate_of(currency: str, rates: Mapping[str, int]) -> int | None:
     return BILLION if currency == RUBLE else rates.get(currency)
 
 
+def in_rubles(amount: int, rate: int) -> int:
+    """Billionths of a ruble, rounded up. amount: millionths of billionths of a currency's unit."""
+    if rate == BILLION:
+        return -(-amount // MILLION)
+    return -(-amount * rate // _WHOLE)
+
+
 def charge_of(
     usage: Usage,
     price: Price | None,
@@ -109,13 +118,16 @@ def charge_of(
     usage: not believed where it makes no sense. images: pictures drawn. requests: calls that the
     provider counts. What the provider itself says it charged goes before our price.
     """
-    if price is None or (rate := rate_of(price.currency, rates)) is None:
+    if price is None:
         return UNKNOWN
-    units = _told(usage.cost)
+    rate = BILLION if price.currency == RUBLE else rates.get(price.currency)
+    if rate is None:
+        return UNKNOWN
+    units = None if usage.cost is None else _told(usage.cost)
     if units is None:
-        cost = _rounded_up(_amount(usage, price, images, requests) * rate, MILLION * BILLION)
+        cost = in_rubles(_amount(usage, price, images, requests), rate)
     else:
-        cost = _rounded_up(units * rate, BILLION)
+        cost = -(-units * rate // BILLION)
     margin, vat = on_top(cost, tenant)
     return Charge(
         cost=cost,
@@ -135,17 +147,18 @@ def on_top(cost: int, tenant: Tenant | None) -> tuple[int, int]:
     """Margin and VAT (on cost and margin) of a tenant, each rounded half up."""
     if tenant is None:
         return 0, 0
-    margin = (cost * tenant.margin + SHARE // 2) // SHARE
-    return margin, ((cost + margin) * tenant.vat + SHARE // 2) // SHARE
+    margin = (cost * tenant.margin + _HALF) // SHARE if tenant.margin else 0
+    return margin, ((cost + margin) * tenant.vat + _HALF) // SHARE if tenant.vat else 0
 
 
 def _amount(usage: Usage, price: Price, images: int, requests: int) -> int:
     """Millionths of billionths of the currency's unit: amounts are for a million tokens."""
     asked, said = usage.prompt_tokens, usage.completion_tokens
     special = usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens
-    if not special and 0 <= asked <= MOST_TOKENS and 0 <= said <= MOST_TOKENS:
-        return asked * price.input + said * price.output + _beside(price, images, requests)
-    prompt, answer = _believed(usage.prompt_tokens), _believed(usage.completion_tokens)
+    if not special and asked >= 0 and said >= 0 and asked + said <= MOST_TOKENS:
+        amount = asked * price.input + said * price.output
+        return amount + _beside(price, images, requests) if images or price.request else amount
+    prompt, answer = _believed(asked), _believed(said)
     cached = min(_believed(usage.cached_tokens), prompt)
     written = min(_believed(usage.cache_write_tokens or 0), prompt - cached)
     thought = min(_believed(usage.reasoning_tokens), answer)
@@ -161,8 +174,6 @@ def _amount(usage: Usage, price: Price, images: int, requests: int) -> int:
 
 def _beside(price: Price, images: int, requests: int) -> int:
     """What is not counted in tokens."""
-    if not images and not price.request:
-        return 0
     return (max(0, requests) * price.request + max(0, images) * (price.image or 0)) * MILLION
 
 
@@ -174,7 +185,7 @@ def _believed(tokens: int) -> int:
     return max(0, min(tokens, MOST_TOKENS))
 
 
-def _told(cost: str | None) -> int | None:
+def _told(cost: str) -> int | None:
     """Billionths of the currency's unit that the provider says it charged; None without sense."""
     if not cost or len(cost) > _MOST_DIGITS:
         return None
@@ -185,7 +196,3 @@ def _told(cost: str | None) -> int | None:
     if not units.is_finite() or units < 0 or units > MILLION * BILLION:
         return None
     return int(units.to_integral_value(rounding="ROUND_CEILING"))
-
-
-def _rounded_up(amount: int, whole: int) -> int:
-    return -(-amount // whole)

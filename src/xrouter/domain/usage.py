@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+from functools import lru_cache
 from itertools import count
 from random import getrandbits
+from time import time_ns
 
 from msgspec import Struct
 
@@ -19,15 +20,25 @@ _LAST_BITS = 20
 _LAST = (1 << _LAST_BITS) - 1
 
 
+@lru_cache(maxsize=2)
+def _second(n: int) -> str:
+    """The beginning that the ids of 1024 milliseconds share."""
+    return "".join([_PAIRS[n >> at & _PAIR] for at in (30, 20, 10, 0)])
+
+
 class _Moment:
     """The ids of one millisecond: 60 random bits that they share, and 20 that are counted on."""
 
     __slots__ = ("head", "ms", "numbers")
 
     def __init__(self, ms: int) -> None:
-        n = ms << 60 | getrandbits(60)
+        n, pairs = getrandbits(60), _PAIRS
         self.ms = ms
-        self.head = "".join([_PAIRS[n >> at & _PAIR] for at in range(100, -1, -10)])
+        self.head = (
+            f"{_second(ms >> 10)}{pairs[ms & _PAIR]}{pairs[n >> 50]}{pairs[n >> 40 & _PAIR]}"
+            f"{pairs[n >> 30 & _PAIR]}{pairs[n >> 20 & _PAIR]}{pairs[n >> 10 & _PAIR]}"
+            f"{pairs[n & _PAIR]}"
+        )
         self.numbers = count(getrandbits(_LAST_BITS - 1))
 
 
@@ -40,7 +51,7 @@ def new_id(prefix: str = "") -> str:
     80 random bits; the last 20 are counted on within a millisecond. Not a secret.
     """
     global _moment  # noqa: PLW0603 - whoever comes first in a millisecond makes it
-    ms = time.time_ns() // 1_000_000
+    ms = time_ns() // 1_000_000
     moment = _moment
     if moment.ms != ms:
         _moment = moment = _Moment(ms)

@@ -7,6 +7,7 @@ from xrouter.edge.asgi import Headers
 
 _BEARER = "bearer"
 _USUAL = b"Bearer "
+_AFTER = len(_USUAL)
 
 
 def credential(headers: Headers) -> str | None:
@@ -15,6 +16,8 @@ def credential(headers: Headers) -> str | None:
     Raises InvalidRequest when two headers hold different keys.
     """
     found = _bearer(headers.get(b"authorization"))
+    if b"api-key" not in headers and b"x-api-key" not in headers:
+        return found
     for name in (b"api-key", b"x-api-key"):
         if name in headers:
             key = headers[name].decode("latin-1").strip()
@@ -33,7 +36,7 @@ def _bearer(value: bytes | None) -> str | None:
     if value is None:
         return None
     if value.startswith(_USUAL):
-        return value[len(_USUAL) :].decode("latin-1").strip() or None
+        return value[_AFTER:].decode("latin-1").strip() or None
     scheme, _, rest = value.decode("latin-1").strip().partition(" ")
     if scheme.lower() == _BEARER:
         return rest.strip() or None

@@ -12,12 +12,15 @@ CLIENT_GONE = "client_disconnected"
 
 
 class Cancellation:
-    """Cancels the task that made it: once, with a reason, and only while it is armed."""
+    """Cancels a request's task: once, with a reason, and only while it is armed.
+
+    task: None for the one that runs; to find it is dearer than all the rest.
+    """
 
     __slots__ = ("_armed", "_task", "reason")
 
-    def __init__(self) -> None:
-        task = asyncio.current_task()
+    def __init__(self, task: asyncio.Task[None] | None = None) -> None:
+        task = task or asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is handled in a task")
         self._task = task

@@ -35,9 +35,9 @@ def clean(text: str) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _named(who: tuple[str, str, str, str, str | None, str]) -> tuple[Header, ...]:
-    """What many answers have in common: model, version, provider, endpoint, route, reason."""
-    model, version, provider, endpoint, route, reason = who
+def _named(who: tuple[str, str, str, str, str | None, str, int]) -> tuple[Header, ...]:
+    """What many have in common: model, version, provider, endpoint, route, reason, attempts."""
+    model, version, provider, endpoint, route, reason, attempts = who
     headers = [
         (b"x-xrouter-model", clean(model)),
         (b"x-xrouter-version", clean(version)),
@@ -47,24 +47,22 @@ def _named(who: tuple[str, str, str, str, str | None, str]) -> tuple[Header, ...
     if reason:
         why = reason if route is None else f"route/{route}; {reason}"
         headers.append((b"x-xrouter-route", clean(why)))
+    headers.append((b"x-xrouter-attempts", b"%d" % attempts))
     return tuple(headers)
 
 
 def served(who: Served, dropped: tuple[str, ...] = ()) -> list[Header]:
     """Who answered. dropped: what the dialect gave up, beside what the adapter did."""
     headers = asked(who)
-    given_up = (*dropped, *who.dropped)
-    if given_up:
-        headers.append((b"x-xrouter-dropped", clean(", ".join(given_up))))
+    if dropped or who.dropped:
+        headers.append((b"x-xrouter-dropped", clean(", ".join((*dropped, *who.dropped)))))
     return headers
 
 
 def asked(who: Served) -> list[Header]:
     """Who was asked, whatever came of it."""
-    headers = [
-        *_named((who.model, who.version, who.provider, who.endpoint, who.route, who.reason)),
-        (b"x-xrouter-attempts", b"%d" % who.attempts),
-    ]
+    key = (who.model, who.version, who.provider, who.endpoint, who.route, who.reason, who.attempts)
+    headers = [*_named(key)]
     if who.cached:
         headers.append((b"x-xrouter-cache", b"hit"))
     if who.notice is not None:
@@ -88,10 +86,11 @@ def _deprecation(notice: Notice) -> list[Header]:
 def allowance(state: Allowance) -> list[Header]:
     """The limit of requests or of tokens, the way clients of OpenAI read it."""
     limit, remaining, reset = _RATE[state.meter]
+    left = state.remaining
     return [
         (limit, b"%d" % state.limit),
-        (remaining, b"%d" % max(0, state.remaining)),
-        (reset, _go(max(0, round(state.reset_s * _MS))).encode()),
+        (remaining, b"%d" % left if left > 0 else b"0"),
+        (reset, _go(round(state.reset_s * _MS))),
     ]
 
 
@@ -119,16 +118,16 @@ def _challenge(reason: XRouterError) -> list[Header]:
 
 def go_duration(seconds: float) -> str:
     """Seconds in Go's notation: `12ms`, `1.5s`, `6m0s`, `1h2m3s`."""
-    return _go(max(0, round(seconds * _MS)))
+    return _go(round(seconds * _MS)).decode()
 
 
 @lru_cache(maxsize=4096)
-def _go(milliseconds: int) -> str:
+def _go(milliseconds: int) -> bytes:
     if milliseconds < _MS:
-        return f"{milliseconds}ms" if milliseconds else "0s"
+        return b"%dms" % milliseconds if milliseconds > 0 else b"0s"
     minutes, rest = divmod(milliseconds, _MINUTE * _MS)
     hours, minutes = divmod(minutes, _MINUTE)
     text = f"{rest / _MS:g}s"
     if hours or minutes:
         text = f"{minutes}m{text}"
-    return f"{hours}h{text}" if hours else text
+    return (f"{hours}h{text}" if hours else text).encode()

@@ -6,22 +6,22 @@ No timer for each request: `sweep` looks at all connections about once a second.
 from __future__ import annotations
 
 import asyncio
-import time
+from collections import deque
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from typing_extensions import override
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from xrouter.domain.errors import InvalidRequest, XRouterError
 from xrouter.domain.usage import new_id
+from xrouter.edge.asgi import Header
 from xrouter.edge.limits import GuardLimits
 from xrouter.edge.line import LINE, Line
 from xrouter.edge.routes import wrong_method
@@ -61,7 +61,11 @@ class GuardProtocol(HttpToolsProtocol):
 
     Bounds the head of a request in size and time (absolute: trickled bytes do not prolong it), the
     framing of its body, and how long a caller may not read. Refuses in OpenAI's envelope.
+
+    Upgrades, uvicorn's access log and its limit of concurrency are not for us: left out.
     """
+
+    cycle: Line
 
     def __init__(
         self,
@@ -72,8 +76,10 @@ class GuardProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = config.guard if isinstance(config, GuardedConfig) else GuardLimits()
-        self._running: RequestResponseCycle | None = None
-        self._line: Line | None = None
+        self._running: Line | None = None
+        self._waiting: deque[Line] = deque()
+        self._base: dict[str, Any] = {}
+        self._base_url = b""
         self._refusal: XRouterError | None = None
         self._head_since: float | None = None
         self._head_bytes = 0
@@ -96,13 +102,13 @@ class GuardProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._head_since = self._moved_at = time.monotonic()
+        self._head_since = self._moved_at = monotonic()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered, also when another one waits behind it."""
         if self._running is not None and self._is_answering:
-            self._leave(self._running)
+            self._running.gone()
         super().connection_lost(exc)
 
     @override
@@ -111,15 +117,15 @@ class GuardProtocol(HttpToolsProtocol):
         if self._deaf_since is not None:
             self._drop(data)
             return
-        self._read_bytes = len(data)
+        size = self._read_bytes = len(data)
         if self._in_body:
-            self._wire_bytes += len(data)
+            self._wire_bytes += size
         else:
             if self._head_since is None:
-                self._head_since = time.monotonic()
+                self._head_since = monotonic()
                 self._head_bytes = self._others_bytes = 0
-            self._head_bytes += len(data)
-            if self._head_is_too_large(data):
+            self._head_bytes += size
+            if self._head_bytes > self._limits.max_head and self._head_is_too_large(data):
                 self._refuse(self._too_large(data))
                 return
         self._feed(data)
@@ -137,31 +143,55 @@ class GuardProtocol(HttpToolsProtocol):
 
     @override
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
         if self._head_since is None:  # behind another request, in the same read
-            self._head_since = time.monotonic()
+            self._head_since = monotonic()
             self._head_bytes = self._others_bytes = self._read_bytes
 
     @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    @override
     def on_headers_complete(self) -> None:
-        self._wants_upgrade = self.parser.should_upgrade()
-        if self._wants_upgrade and self.parser.get_method() != b"CONNECT":
+        parser, url, limits = self.parser, self.url, self._limits
+        method = parser.get_method()
+        upgrades = self._wants_upgrade = parser.should_upgrade()
+        if upgrades and method != b"CONNECT":
             return
-        if self._head_bytes > self._limits.max_head or len(self.url) > self._limits.max_target:
+        if self._head_bytes > limits.max_head or len(url) > limits.max_target:
             self._check_head()
-        if self._wants_upgrade:
-            self._stop(wrong_method("CONNECT", self.url.decode("latin-1")))
+        if upgrades:
+            self._stop(wrong_method("CONNECT", url.decode("latin-1")))
         self._head_since = None
         self._in_body = True
         self._wire_bytes = self._body_bytes = 0
-        super().on_headers_complete()
-        if self.pipeline and len(self.pipeline) <= _PIPELINED:
-            self.flow.resume_reading()  # so that the caller's leaving is still noticed
+        if url != self._base_url:
+            self._base, self._base_url = self._scope_of(url), url
+        version = parser.get_http_version()
+        headers, self.headers = self.headers, []  # what comes behind the body is nobody's header
+        scope = self._base.copy()
+        scope["method"] = method.decode("ascii")
+        scope["http_version"] = version
+        scope["headers"] = headers
+        scope["state"] = self.app_state.copy()
+        line = scope[LINE] = Line(self, scope, dict(headers))
+        line.keep_alive = version != "1.0" and parser.should_keep_alive()
+        if b"expect" in line.headers:
+            line.waiting_for_100_continue = _expects(headers)
+        self._enter(line)
 
     @override
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)
-        super().on_body(body)
+        line = self.cycle
+        if line.response_complete:
+            return
+        line.body += body
+        if len(line.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        line.came()
 
     @override
     def on_message_complete(self) -> None:
@@ -169,7 +199,10 @@ class GuardProtocol(HttpToolsProtocol):
             return
         self._in_body = False
         self._head_since = None
-        super().on_message_complete()
+        line = self.cycle
+        if not line.response_complete:
+            line.more_body = False
+            line.came()
 
     @override
     def on_response_complete(self) -> None:
@@ -178,10 +211,10 @@ class GuardProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        if self._waiting:
+            self._start(self._waiting.popleft())
         else:
-            self._idle_since = time.monotonic()
+            self._idle_since = monotonic()
 
     @override
     def shutdown(self) -> None:
@@ -189,20 +222,45 @@ class GuardProtocol(HttpToolsProtocol):
             self._running.keep_alive = False
         super().shutdown()
 
+    # --- how a request begins
+
+    def _scope_of(self, url: bytes) -> dict[str, Any]:
+        """What ASGI is told of all requests with this URL on this connection."""
+        parsed = httptools.parse_url(url)
+        path = parsed.path.decode("ascii")
+        if "%" in path:
+            path = unquote(path)
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "path": self.root_path + path,
+            "raw_path": self.root_path.encode("ascii") + parsed.path,
+            "query_string": parsed.query or b"",
+        }
+
+    def _enter(self, line: Line) -> None:
+        """Begin with it, or let it wait behind the one that is being answered."""
+        before: Line | None = self.cycle
+        self.cycle = line
+        if before is None or before.response_complete:
+            self._start(line)
+            return
+        self.flow.pause_reading()
+        self._waiting.append(line)
+        if len(self._waiting) <= _PIPELINED:
+            self.flow.resume_reading()  # so that the caller's leaving is still noticed
+
+    def _start(self, line: Line) -> None:
+        self._running = line
+        task = line.task = self.loop.create_task(line.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
     # --- what is checked
-
-    def _leave(self, running: RequestResponseCycle) -> None:
-        running.disconnected = True
-        running.message_event.set()
-        if self._line is not None:
-            self._line.gone()
-
-    @override
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        self._line = Line(cycle)
-        cycle.scope["extensions"] = {LINE: self._line}  # type: ignore[dict-item]
-        super()._start_asgi_task(cycle, app)
 
     @property
     def _is_answering(self) -> bool:
@@ -260,13 +318,13 @@ class GuardProtocol(HttpToolsProtocol):
 
     def _refuse(self, reason: XRouterError) -> None:
         """Answer, unless that would end up in the middle of another answer, and hear no more."""
-        self._deaf_since = time.monotonic()
+        self._deaf_since = monotonic()
         running = self._running
         if running is not None and self._is_answering:
             if not (self._in_body and running is self.cycle) or running.response_started:
                 running.keep_alive = False
                 return
-            self._leave(running)
+            running.gone()
         self.transport.write(self._envelope(reason))
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -322,9 +380,13 @@ class GuardProtocol(HttpToolsProtocol):
         return now - self._moved_at > self._limits.write_timeout
 
 
+def _expects(headers: list[Header]) -> bool:
+    return any(n == b"expect" and v.lower() == b"100-continue" for n, v in headers)
+
+
 def sweep(connections: Iterable[Any]) -> None:
     """Look at all connections once."""
-    now = time.monotonic()
+    now = monotonic()
     for connection in list(connections):
         if isinstance(connection, GuardProtocol):
             connection.check(now)

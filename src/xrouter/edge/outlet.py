@@ -16,18 +16,19 @@ class Outlet:
     """Knows the sending side and the headers that every response of the request has.
 
     line: a shorter way than ASGI's, where there is one. headers: may be added to until `started`.
-    finished: the whole response was handed over. wrote_at: `time.monotonic()` of the last writing.
+    finished: the whole response was handed over. wrote_at: `time.monotonic()` of the last writing,
+    `now` before the first.
     """
 
     __slots__ = ("_line", "_send", "finished", "headers", "started", "wrote_at")
 
-    def __init__(self, send: Send, request_id: str, line: Line | None = None) -> None:
+    def __init__(self, send: Send, request_id: str, now: float, line: Line | None = None) -> None:
         self._send = send
         self._line = line
         self.headers: list[Header] = [(b"x-request-id", request_id.encode())]
         self.started = False
         self.finished = False
-        self.wrote_at = time.monotonic()
+        self.wrote_at = now
 
     async def open(self, status: int, *headers: Header) -> None:
         """Send the status line and all headers."""
@@ -54,8 +55,8 @@ class Outlet:
 
     async def whole(self, status: int, kind: bytes, body: bytes, *headers: Header) -> None:
         """Send a response that is there as a whole. kind: its content type."""
-        told = ((_TYPE, kind), (_LENGTH, b"%d" % len(body)), *headers)
-        if self._line is not None and self._line.whole(status, [*told, *self.headers], body):
+        told = [(_TYPE, kind), (_LENGTH, b"%d" % len(body)), *headers]
+        if self._line is not None and self._line.whole(status, told + self.headers, body):
             self.started = self.finished = True
             return
         await self.open(status, *told)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 from typing_extensions import override
 
@@ -102,8 +104,8 @@ class HttpReply(Reply):
         await self._out.whole(error.status, JSON, body, *fields.error(error))
 
     @override
-    async def answer(self, answer: ChatAnswer, served: Served) -> None:
-        await self._result(self._voice.answer(answer, served), served)
+    def answer(self, answer: ChatAnswer, served: Served) -> Coroutine[Any, Any, None]:
+        return self._result(self._voice.answer(answer, served), served)
 
     @override
     async def embeddings(self, answer: EmbeddingsAnswer, served: Served) -> None:
@@ -119,12 +121,12 @@ class HttpReply(Reply):
         await self._out.whole(_OK, JSON, b"".join(pieces))
 
     @override
-    async def images(self, answer: ImagesAnswer, served: Served) -> None:
-        await self._result(self._voice.images(answer, served), served)
+    def images(self, answer: ImagesAnswer, served: Served) -> Coroutine[Any, Any, None]:
+        return self._result(self._voice.images(answer, served), served)
 
     @override
-    async def count(self, count: TokenCount, served: Served) -> None:
-        await self._result(self._voice.count(count, served), served)
+    def count(self, count: TokenCount, served: Served) -> Coroutine[Any, Any, None]:
+        return self._result(self._voice.count(count, served), served)
 
     @override
     async def open_raw(self, served: Served, content_type: str) -> None:
@@ -143,9 +145,9 @@ class HttpReply(Reply):
     async def break_raw(self) -> None:
         raise ClientGone("The answer broke off.")
 
-    async def _result(self, body: bytes, served: Served) -> None:
+    def _result(self, body: bytes, served: Served) -> Coroutine[Any, Any, None]:
         self._out.headers += fields.served(served, self._voice.dropped)
-        await self._out.whole(_OK, JSON, body)
+        return self._out.whole(_OK, JSON, body)
 
     def ping_if_silent(self, seconds: float) -> None:
         """Send a heartbeat when nothing was written for so long; never waits."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import Any
 
 from msgspec import structs
@@ -35,7 +36,7 @@ from xrouter.edge.routes import (
     wrong_method,
 )
 from xrouter.edge.shed import Shed, ShedHealth
-from xrouter.edge.visit import Means, Visit
+from xrouter.edge.visit import STRANGERS_BODY, Means, Visit
 
 _THEIRS = ("/control/", "/oauth/", "/.well-known/oauth-authorization-server")
 _THEIR_PAGES = frozenset(
@@ -85,7 +86,15 @@ class Door:
         self._heartbeat = Heartbeat(limits.heartbeat)
         self.shed = Shed(limits)
         self._means = Means(
-            flow, snapshots, keys, responses, Background(), limits, self._heartbeat, self.shed
+            flow,
+            snapshots,
+            keys,
+            responses,
+            Background(),
+            limits,
+            self._heartbeat,
+            self.shed,
+            min(STRANGERS_BODY, limits.max_body),
         )
         self._workers = workers(dialects)
         self._fallback = fallback
@@ -120,13 +129,12 @@ class Door:
         self._means.background.cut()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or the life of the process."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-            return
+        """Serve one request, or the life of the process.
+
+        Whatever happens, the caller gets one whole answer, or is gone.
+        """
         if scope["type"] != "http":
-            if self._fallback is not None:
-                await self._fallback(scope, receive, send)
+            await self._no_request(scope, receive, send)
             return
         path: str = scope["path"]
         found = self._table.find(path)
@@ -136,40 +144,26 @@ class Door:
         visit = Visit(scope, receive, send, self._means)
         self._visits.add(visit)
         try:
-            await self._serve(visit, found)
-        finally:
-            visit.leave()
-            self._visits.discard(visit)
-
-    async def _serve(self, visit: Visit, found: tuple[Methods, str] | None) -> None:
-        """Whatever happens, the caller gets one whole answer, or is gone."""
-        try:
-            error = await self._attempt(visit, found)
-            if error is not None:
-                await visit.refuse(error)
+            try:
+                await self._route(visit, found)(visit)
+            except Exception as error:  # noqa: BLE001 - the last line of defence of a request
+                await visit.refuse(_told(error, visit.request_id))
+            else:
+                if not visit.out.finished:
+                    await visit.refuse(_unanswered(visit.request_id))
         except asyncio.CancelledError:
             if not visit.cancellation.is_ours():
                 raise
             if visit.cancellation.reason == SERVER_SHUTDOWN:
                 await visit.refuse(_leaving())
+        finally:
+            visit.leave()
+            self._visits.discard(visit)
 
-    async def _attempt(
+    def _route(
         self, visit: Visit, found: tuple[Methods, str] | None
-    ) -> XRouterError | None:
-        """Run the route; what the caller has yet to be told, or None."""
-        try:
-            await self._route(visit, found)
-        except XRouterError as error:
-            return error
-        except Exception:  # noqa: BLE001 - the last line of defence of a request
-            _log.exception("defect at the door, request_id=%s", visit.request_id)
-            return InternalError("XRouter failed to handle the request; it has been recorded.")
-        if visit.out.finished:
-            return None
-        _log.error("no answer was given, request_id=%s", visit.request_id)
-        return InternalError("XRouter did not answer the request; it has been recorded.")
-
-    async def _route(self, visit: Visit, found: tuple[Methods, str] | None) -> None:
+    ) -> Callable[[Visit], Awaitable[None]]:
+        """What serves it. Raises what it is refused with at the door."""
         method: str = visit.scope["method"]
         path: str = visit.scope["path"]
         visit.check_head()
@@ -179,8 +173,7 @@ class Door:
         methods, visit.rest = found
         if b"origin" in visit.headers:
             if method == "OPTIONS":
-                await visit.out.empty(_NO_CONTENT, *cors.preflight(visit.headers, methods))
-                return
+                return partial(_allow, methods)
             visit.out.headers += cors.ANSWER
         route = methods.get(method)
         if route is None:
@@ -191,7 +184,13 @@ class Door:
             visit.refusal = route.refuse
         if not route.vital:
             visit.place = self.shed.enter(visit.headers)
-        await route.serve(visit)
+        return route.serve
+
+    async def _no_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._fallback is not None:
+            await self._fallback(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """The ASGI lifespan: start, wait, stop. What goes wrong is told to the server."""
@@ -223,8 +222,25 @@ class Door:
             await send({"type": "lifespan.shutdown.complete"})
 
 
+async def _allow(methods: Methods, visit: Visit) -> None:
+    await visit.out.empty(_NO_CONTENT, *cors.preflight(visit.headers, methods))
+
+
 def _is_theirs(path: str) -> bool:
     return path.startswith(_THEIRS) or path in _THEIR_PAGES
+
+
+def _told(error: Exception, request_id: str) -> XRouterError:
+    """What the caller is told."""
+    if isinstance(error, XRouterError):
+        return error
+    _log.error("defect at the door, request_id=%s", request_id, exc_info=error)
+    return InternalError("XRouter failed to handle the request; it has been recorded.")
+
+
+def _unanswered(request_id: str) -> InternalError:
+    _log.error("no answer was given, request_id=%s", request_id)
+    return InternalError("XRouter did not answer the request; it has been recorded.")
 
 
 def _leaving() -> NotReady:

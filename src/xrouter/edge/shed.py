@@ -23,7 +23,6 @@ from xrouter.telemetry.logs import log
 PRIORITY = b"x-xrouter-priority"
 REASONS = ("running", "bytes", "lag")
 
-_USUAL = b"normal"
 _PROBE_S = 0.1
 _SMOOTHING = 0.3
 _CALM_PROBES = 50
@@ -75,9 +74,10 @@ class Shed:
         self.lag = 0.0
         self.refused = dict.fromkeys(REASONS, 0)
         self._low = _bounds(limits, 70, 50)
+        self._usual = _bounds(limits, 100, 100)
         self._by_name = {
             b"low": self._low,
-            b"normal": _bounds(limits, 100, 100),
+            b"normal": self._usual,
             b"high": _bounds(limits, 110, 200),
         }
         self._busy = -(-limits.max_running // _HARDLY_ANY)
@@ -88,22 +88,28 @@ class Shed:
 
     def enter(self, headers: Headers) -> Place:
         """Let a request in, or raise Overloaded. Raises InvalidRequest for an unknown priority."""
-        name = headers.get(PRIORITY, _USUAL)
-        bounds = self._by_name.get(name)
-        if bounds is None:
-            raise _unknown(name)
-        if self.running >= bounds.running:
+        bounds = self._usual
+        if PRIORITY in headers:
+            bounds = self._named(headers[PRIORITY])
+        running = self.running
+        if running >= bounds.running:
             raise self.refuse("running")
-        if self.lag > bounds.lag and self.running >= self._busy:
+        if self.lag > bounds.lag and running >= self._busy:
             raise self.refuse("lag")
-        self.running += 1
+        self.running = running + 1
         return Place(self, bounds)
+
+    def _named(self, priority: bytes) -> Bounds:
+        bounds = self._by_name.get(priority)
+        if bounds is None:
+            raise _unknown(priority)
+        return bounds
 
     def occupy(self, size: int) -> Place:
         """Take up a place for work that was let in before. size: bytes of its body."""
         self.running += 1
         self.held += size
-        return Place(self, self._by_name[_USUAL], size)
+        return Place(self, self._usual, size)
 
     def refuse(self, reason: str) -> Overloaded:
         """Count a refusal; what the caller is told."""
@@ -171,20 +177,20 @@ class Place:
 
         When no other bodies are held, any is let in.
         """
-        more = size - self._size
-        if more <= 0:
+        before, shed = self._size, self._shed
+        if size <= before:
             return
-        shed = self._shed
-        others = shed.held - self._size
-        if others > 0 and others + size > self._bounds.size:
+        held = shed.held + size - before
+        if held > self._bounds.size and shed.held > before:
             raise shed.refuse("bytes")
-        shed.held += more
+        shed.held = held
         self._size = size
 
     def leave(self) -> None:
         """The request is over."""
-        self._shed.running -= 1
-        self._shed.held -= self._size
+        shed = self._shed
+        shed.running -= 1
+        shed.held -= self._size
         self._size = 0
 
 

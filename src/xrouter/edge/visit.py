@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
+from time import monotonic
 from typing import TypeVar
 
 from msgspec import Struct
@@ -63,7 +63,10 @@ def plain_refusal(error: XRouterError, _request_id: str) -> bytes:
 
 
 class Means(Struct, frozen=True):
-    """What the routes work with, the same for all visits."""
+    """What the routes work with, the same for all visits.
+
+    small_body: bytes; what has come whole and is no larger, is read without waiting.
+    """
 
     flow: Flow
     snapshots: SnapshotSource
@@ -73,16 +76,19 @@ class Means(Struct, frozen=True):
     limits: DoorLimits
     heartbeat: Heartbeat
     shed: Shed
+    small_body: int
 
 
 class Visit:
     """From the head of a request to the end of its answer. Belongs to the task that made it.
 
     serial: a ULID; ids that the caller sees are made of it. rest: what a `/*` route left open.
-    refusal: how the route's dialect tells an error. place: what it takes up, once it is let in.
+    request_id: goes out as `x-request-id`. refusal: how the route's dialect tells an error. place:
+    what it takes up, once it is let in.
     """
 
     __slots__ = (
+        "_beating",
         "_line",
         "_receive",
         "_received",
@@ -96,34 +102,32 @@ class Visit:
         "place",
         "received_at",
         "refusal",
+        "request_id",
         "rest",
         "scope",
         "serial",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, means: Means) -> None:
-        self.received_at = time.monotonic()
-        self.serial = new_id()
+        self.received_at = now = monotonic()
+        self.serial = serial = new_id()
+        self.request_id = request_id = "req_" + serial
         self.scope = scope
         self.means = means
-        self.headers: Headers = dict(scope["headers"])
-        extensions = scope.get("extensions")
-        self._line: Line | None = extensions.pop(LINE, None) if extensions else None
-        self.out = Outlet(send, self.request_id, self._line)
+        line: Line | None = scope.pop(LINE, None)
+        self._line = line
+        self.headers: Headers = dict(scope["headers"]) if line is None else line.headers
+        self.out = Outlet(send, request_id, now, line)
         self.rest = ""
         self.refusal: Refusal = plain_refusal
         self.body_read = False
         self.place: Place | None = None
-        self.cancellation = Cancellation()
+        self.cancellation = Cancellation(None if line is None else line.task)
         self._receive = receive
         self._received = 0
         self._reply: HttpReply | None = None
+        self._beating: HttpReply | None = None
         self._watcher: asyncio.Task[None] | None = None
-
-    @property
-    def request_id(self) -> str:
-        """Goes out as `x-request-id`."""
-        return "req_" + self.serial
 
     @property
     def reply(self) -> HttpReply | None:
@@ -158,11 +162,9 @@ class Visit:
     @property
     def client(self) -> str | None:
         """The caller's address: of the connection, or what a proxy that is trusted says."""
-        address = self.scope.get("client")
+        address, proxies = self.scope.get("client"), self.means.limits.proxies
         direct: str | None = address[0] if address else None
-        if not self.means.limits.proxies:
-            return direct
-        return origin(direct, self.scope["headers"], self.means.limits.proxies)
+        return origin(direct, self.scope["headers"], proxies) if proxies else direct
 
     def info(self, operation: str) -> CallInfo:
         """Who calls, for the records."""
@@ -192,7 +194,9 @@ class Visit:
         A huge one is decoded beside the event loop: other requests get their turn between the
         steps of `parse`, though not within one call of the decoder.
         """
-        body = await self.body()
+        body = self._at_hand()
+        if body is None:
+            body = await self.body()
         if len(body) <= HUGE_BODY:
             return parse(body)
         async with self.means.shed.decoding:
@@ -207,6 +211,7 @@ class Visit:
             loop = asyncio.get_running_loop()
             self._watcher = loop.create_task(watch(self._receive, self._gone))
         if voice.streaming:
+            self._beating = reply
             self.means.heartbeat.add(reply)
         return reply
 
@@ -230,15 +235,26 @@ class Visit:
 
     def leave(self) -> None:
         """The visit is over."""
+        line = self._line
         self.cancellation.disarm()
-        if self._line is not None:
-            self._line.forget()
+        if line is not None:
+            line.forget()
         if self._watcher is not None:
             self._watcher.cancel()
-        if self._reply is not None:
-            self.means.heartbeat.discard(self._reply)
+        if self._beating is not None:
+            self.means.heartbeat.discard(self._beating)
         if self.place is not None:
             self.place.leave()
+
+    def _at_hand(self) -> bytes | None:
+        """A small plain body that has come already; None where `body` must wait or look closer."""
+        line = self._line
+        body = None if line is None else line.take(self.means.small_body)
+        if body is not None:
+            self.body_read = True
+            if self.place is not None:
+                self.place.hold(len(body))
+        return body
 
     async def _next(self) -> Message:
         """The next message of the body, counted."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from xrouter.domain.catalog import Price
 from xrouter.domain.limits import Tenant
-from xrouter.domain.money import FREE, Charge, Part, charge_of, on_top, rate_of
+from xrouter.domain.money import FREE, Charge, Part, charge_of, in_rubles, on_top, rate_of
 from xrouter.domain.plan import Target
 from xrouter.flow.ask import Ask
 from xrouter.flow.fold import summed
@@ -31,7 +31,7 @@ def estimate(target: Target, ask: Ask, output: int) -> int | None:
 
     Nothing on a project's own account. Where `n` is several calls, each of them reads the prompt.
     """
-    return _estimate(target, target.version.price, ask, (ask.tokens, output))
+    return _estimate(target, target.version.price, ask, ask.tokens, output)
 
 
 def most(target: Target, ask: Ask, tokens: int, output: int) -> int | None:
@@ -40,18 +40,20 @@ def most(target: Target, ask: Ask, tokens: int, output: int) -> int | None:
     tokens: of the prompt.
     """
     price = target.version.price
-    return _estimate(target, None if price is None else _dearest(price), ask, (tokens, output))
+    return _estimate(target, None if price is None else _dearest(price), ask, tokens, output)
 
 
-def _estimate(target: Target, price: Price | None, ask: Ask, tokens: tuple[int, int]) -> int | None:
+def _estimate(target: Target, price: Price | None, ask: Ask, asked: int, said: int) -> int | None:
     if target.endpoint.owner is not None:
         return 0
-    request, (asked, said) = ask.request, tokens
-    answers = 1 if request is None else request.n or 1
+    request = ask.request
+    if request is None:
+        return cost(price, ask.rates, asked, said, ask.pictures)
+    answers = request.n or 1
     if answers > 1 and target.model.abilities.features.get("n") == "emulated":
         found = cost(price, ask.rates, asked, said)
         return None if found is None else answers * found
-    return cost(price, ask.rates, asked, answers * said, ask.pictures)
+    return cost(price, ask.rates, asked, answers * said)
 
 
 @lru_cache(maxsize=4096)
@@ -73,12 +75,13 @@ def cost(
     """Billionths of a ruble, rounded up; None when the price or the rate is unknown."""
     if price is None:
         return None
-    rate = BILLION if price.currency == RUBLE else rates.get(price.currency)
-    if rate is None:
-        return None
-    beside = price.request + pictures * (price.image or 0)
-    millionths = price.input * tokens_in + price.output * tokens_out + beside * _MILLION
-    return -(-millionths * rate // (_MILLION * BILLION))
+    amount = price.input * tokens_in + price.output * tokens_out
+    if pictures or price.request:
+        amount += (price.request + pictures * (price.image or 0)) * _MILLION
+    if price.currency == RUBLE:
+        return -(-amount // _MILLION)
+    rate = rates.get(price.currency)
+    return None if rate is None else in_rubles(amount, rate)
 
 
 def charge_of_attempts(

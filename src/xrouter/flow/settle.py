@@ -198,7 +198,8 @@ def _charge(tally: Tally, error: XRouterError | None, snapshot: Snapshot) -> Cha
         return FREE
     said = Usage(estimated=True) if usage is None else usage
     drawn, calls = tally.pictures, tally.calls
-    price = target.version.price_of(is_deferred=tally.is_deferred)
+    version = target.version
+    price = version.price_of(is_deferred=True) if tally.is_deferred else version.price
     if price is None and usage is None and tally.operation == MODERATIONS:
         return FREE
     charge = charge_of(said, price, snapshot.rates, tenant, images=drawn, requests=calls)

@@ -53,15 +53,15 @@ class Yardstick:
 
     def prompt(self, request: ChatRequest) -> int:
         """An estimate of what the request's prompt counts."""
-        return self._prompt.tokens(prompt_characters(request))
+        return tokens_of(prompt_characters(request), self._prompt.each)
 
     def tokens(self, characters: int) -> int:
         """An estimate of what so much of a prompt counts."""
-        return self._prompt.tokens(characters)
+        return ceil(characters / self._prompt.each)
 
     def answer(self, characters: int) -> int:
         """An estimate of what so much of an answer counts."""
-        return self._answer.tokens(characters)
+        return ceil(characters / self._answer.each)
 
 
 class Lengths:
@@ -75,11 +75,12 @@ class Lengths:
 
     def add(self, tokens: int) -> None:
         """One more; the older ones count less and less."""
-        bits = tokens.bit_length()
-        bound = 1 << bits
-        if tokens <= bound - (bound >> 2):
-            bound -= bound >> 2
-        self._counts[bound] = self._counts.get(bound, 0) + 1
+        bound = 1 << tokens.bit_length()
+        quarter = bound >> 2
+        if tokens <= bound - quarter:
+            bound -= quarter
+        counts = self._counts
+        counts[bound] = counts.get(bound, 0) + 1
         self._seen += 1
         if self._seen >= _FADE_AT:
             self._counts = {bound: count // 2 for bound, count in self._counts.items() if count > 1}
@@ -98,24 +99,21 @@ class Lengths:
 
 
 class _Share:
-    """Characters for each token, the last counts before the older ones."""
+    """each: characters of a token, by the last counts more than by the older ones."""
 
-    __slots__ = ("_characters", "_tokens")
+    __slots__ = ("_characters", "_tokens", "each")
 
     def __init__(self) -> None:
         self._characters = 0.0
         self._tokens = 0.0
+        self.each = CHARACTERS_PER_TOKEN
 
     def learn(self, characters: int, tokens: int) -> None:
         """What is too short to tell, or no text, teaches nothing."""
         if tokens >= _SHORT and _LEAST <= characters / tokens <= _MOST:
             self._characters = self._characters * _MEMORY + characters
             self._tokens = self._tokens * _MEMORY + tokens
-
-    def tokens(self, characters: int) -> int:
-        if not self._tokens:
-            return tokens_of(characters)
-        return tokens_of(characters, self._characters / self._tokens)
+            self.each = self._characters / self._tokens
 
 
 PLAIN = Yardstick()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,8 @@ SLOT = 512
 """Bytes, of which two tell the length; 0 is an empty slot. What is longer is not kept."""
 
 SUFFIX = ".underway"
-_HEAD = 2
+_LENGTH = struct.Struct(">H")
+_HEAD = _LENGTH.size
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Sent).decode
 
@@ -60,19 +62,20 @@ class Underway(Track):
 
     @override
     def put(self, sent: Sent) -> int | None:
-        record, free = _encode(sent), self._free
+        record, free, slots = _encode(sent), self._free, self._map
         size = len(record)
-        if self._map is None or not free or size > SLOT - _HEAD:
+        if slots is None or not free or size > SLOT - _HEAD:
             return None
         at = free.pop()
-        self._map[at + _HEAD : at + _HEAD + size] = record
-        self._map[at : at + _HEAD] = size.to_bytes(_HEAD, "big")
+        start = at + _HEAD
+        slots[start : start + size] = record
+        _LENGTH.pack_into(slots, at, size)
         return at
 
     @override
     def clear(self, slot: int) -> None:
         if self._map is not None:
-            self._map[slot : slot + _HEAD] = b"\0\0"
+            _LENGTH.pack_into(self._map, slot, 0)
             self._free.append(slot)
 
     def close(self) -> None:
@@ -122,7 +125,7 @@ def graves(folder: Path) -> Iterator[Grave]:
 
 def _read(data: bytes) -> Iterator[Sent]:
     for at in range(0, len(data), SLOT):
-        size = int.from_bytes(data[at : at + _HEAD], "big")
+        size = _LENGTH.unpack_from(data, at)[0]
         if not size:
             continue
         try:

@@ -26,8 +26,7 @@ class AccessLog:
         if not self._enabled:
             return
         if error is None:
-            head = b'{"event":"request","level":"info","request":'
-            self._put(head + event + b"}")
+            self._put(b'{"event":"request","level":"info","request":%b}' % event)
             return
         level = b"error" if error.status >= _SERVER_ERROR else b"warning"
         shown = {"message": _text(error.message), "hint": _text(error.hint), "blame": error.blame}

@@ -7,7 +7,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from xrouter.domain.catalog import Endpoint
 from xrouter.domain.errors import XRouterError
-from xrouter.domain.money import Charge
+from xrouter.domain.money import Part
 from xrouter.domain.usage import UsageEvent
 from xrouter.telemetry.series import Count, Counts, Spreads
 
@@ -19,7 +19,7 @@ class _ModelSeries:
     """What is counted for one (operation, model, provider), bound once: looking it up is dear."""
 
     __slots__ = ("by_status", "duration", "first_token", "key", "tokens_cached", "tokens_in",
-                 "tokens_out")  # fmt: skip
+                 "tokens_out", "unpriced")  # fmt: skip
 
     def __init__(self, meters: Meters, key: tuple[str, str, str]) -> None:
         _, model, provider = self.key = key
@@ -29,6 +29,7 @@ class _ModelSeries:
         self.tokens_in = meters.tokens.of((model, provider, "input"))
         self.tokens_out = meters.tokens.of((model, provider, "output"))
         self.tokens_cached = meters.tokens.of((model, provider, "cached"))
+        self.unpriced: Count | None = None
 
 
 class Meters:
@@ -78,23 +79,27 @@ class Meters:
         """A request is over."""
         key = (event.operation, event.model_served or "none", event.provider or "none")
         series = self._series.get(key) or self._new_series(key)
-        count = series.by_status.get(event.status)
+        status, charge = event.status, event.charge
+        count = series.by_status.get(status)
         if count is None:
-            labels = (*series.key, str(event.status))
-            count = series.by_status[event.status] = self.requests.of(labels)
+            count = series.by_status[status] = self.requests.of((*series.key, str(status)))
         count.number += 1
         series.duration.observe(event.total_ms / 1000)
         if event.first_token_ms is not None:
             series.first_token.observe(event.first_token_ms / 1000)
-        if event.tokens_in:
-            series.tokens_in.number += event.tokens_in
-        if event.tokens_out:
-            series.tokens_out.number += event.tokens_out
+        series.tokens_in.number += event.tokens_in
+        series.tokens_out.number += event.tokens_out
         if event.tokens_cached:
             series.tokens_cached.number += event.tokens_cached
-        charge = event.charge
-        if charge is not None and (charge.rate is None or charge.parts):
-            self._note_unpriced(charge, key)
+        if charge is None:
+            return
+        if charge.parts:
+            self._note_unpriced(charge.parts, event.operation)
+        elif charge.rate is None:
+            unpriced = series.unpriced
+            if unpriced is None:
+                unpriced = series.unpriced = self.unpriced.of(series.key[1:])
+            unpriced.number += 1
 
     def upstream_failed(self, endpoint: Endpoint, error: XRouterError) -> None:
         """An attempt at a target failed; codes of providers are not labels, ours are."""
@@ -113,11 +118,12 @@ class Meters:
         """A further counter, for those who count."""
         return Counter(name, about, labels, registry=self.registry)
 
-    def _note_unpriced(self, charge: Charge, key: tuple[str, str, str]) -> None:
+    def _note_unpriced(self, parts: tuple[Part, ...], operation: str) -> None:
         """Of several attempts, each by its own model."""
-        places = [(part.model, part.provider) for part in charge.parts if not part.is_known]
-        for place in places if charge.parts else [key[1:]]:
-            self.unpriced.of(self._bounded((key[0], *place))[1:]).number += 1
+        for part in parts:
+            if not part.is_known:
+                key = self._bounded((operation, part.model, part.provider))
+                self.unpriced.of(key[1:]).number += 1
 
     def _new_series(self, key: tuple[str, str, str]) -> _ModelSeries:
         series = _ModelSeries(self, self._bounded(key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from msgspec import Struct
 
@@ -39,14 +40,13 @@ class Pool:
 
     def put(self, way: Way, connection: Connection) -> None:
         """Keep it for a while."""
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = time.monotonic()
         idle = self._idle.get(way)
         if idle is None:
             idle = self._idle[way] = []
         idle.append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(KEEP_ALIVE_S, self._swept)
+            self._sweep = asyncio.get_running_loop().call_later(KEEP_ALIVE_S, self._swept)
 
     def close(self) -> None:
         """Let all go."""
@@ -61,8 +61,7 @@ class Pool:
     def _swept(self) -> None:
         """Close those that nobody needed, and forget those that others have closed."""
         self._sweep = None
-        loop = asyncio.get_running_loop()
-        oldest = loop.time() - KEEP_ALIVE_S
+        oldest = time.monotonic() - KEEP_ALIVE_S
         for way, idle in list(self._idle.items()):
             fresh = [each for each in idle if each.usable and each.idle_since > oldest]
             for connection in idle:
@@ -73,4 +72,4 @@ class Pool:
             else:
                 del self._idle[way]
         if self._idle:
-            self._sweep = loop.call_later(KEEP_ALIVE_S / 2, self._swept)
+            self._sweep = asyncio.get_running_loop().call_later(KEEP_ALIVE_S / 2, self._swept)

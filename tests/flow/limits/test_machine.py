@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from msgspec import Struct
 from tests.flow import catalog
 from tests.services.redis import Redis
-from tests.stores.redis.conftest import PATIENT_S
+from tests.stores.redis.conftest import PATIENT_S, patience
 from typing_extensions import override
 
 from xrouter.domain.answer import Usage
@@ -289,6 +289,7 @@ def test_no_interleaving_passes_a_limit(
     if processes:
         monkeypatch.setattr(Interleavings, "redis", request.getfixturevalue("redis"))
         monkeypatch.setattr(Interleavings, "processes", processes)
+        patience(monkeypatch, PATIENT_S)
     run_state_machine_as_test(
         Interleavings,
         settings=settings(

@@ -9,7 +9,7 @@ from tests.flow import catalog
 from tests.flow.test_route import WHO, chat
 
 from xrouter.domain.catalog import Price, Version
-from xrouter.domain.limits import Limit
+from xrouter.domain.limits import Limit, Tenant
 from xrouter.domain.plan import Plan, Target
 from xrouter.domain.snapshot import Snapshot
 from xrouter.flow.ask import Ask
@@ -80,6 +80,15 @@ def test_each_needs_money_at_its_own_price() -> None:
         "model:west/w": 5,
         "version:west/w:1": 5,
     }
+
+
+def test_money_is_held_with_what_its_tenant_pays_on_top() -> None:
+    tenant = Tenant(project=WHO.project, organization="o", margin=10_000, vat=5000)
+    limits = limit("key:*", "money"), limit("model:*", "money")
+    state = structs.replace(limited(*limits), tenants={WHO.project: tenant})
+    assert wanted(needed(state, FIRST)) == {"key:k1": 15, "model:north/m": 15}
+    several = {"key:k1": 15, "model:north/m": 15, "model:west/w": 15}
+    assert wanted(needed(state, FIRST, OTHER)) == several
 
 
 async def test_a_spent_budget_leaves_the_projects_own_account() -> None:

@@ -17,7 +17,7 @@ from xrouter.domain.images import ImagesRequest
 from xrouter.domain.limits import Limit, Meter
 from xrouter.domain.plan import Target
 from xrouter.flow.ask import Ask, Other
-from xrouter.flow.limits.rules import Rule
+from xrouter.flow.limits.rules import Rule, Sheet
 from xrouter.flow.limits.wants import DEFAULT_OUTPUT, wants
 from xrouter.flow.yardstick import Yardstick
 
@@ -43,9 +43,9 @@ def needed(
     most = 10**15
     rule = Rule(Limit(subject="key:k", meter=meter, window="total", amount=most), "key:k")
     if learned is None:
-        (want,) = wants([rule], [target], ask, None)
+        (want,) = wants(Sheet((rule,)), [target], ask)
     else:
-        (want,) = wants([rule], [target], ask, None, lambda _: learned)
+        (want,) = wants(Sheet((rule,)), [target], ask, lambda _: learned)
     return want.amount
 
 

@@ -10,7 +10,7 @@ from xrouter.domain.snapshot import Snapshot
 from xrouter.flow.ask import Ask
 from xrouter.flow.limits.alarms import Alarms
 from xrouter.flow.limits.needs import needs
-from xrouter.flow.limits.refusals import allowances, refusal
+from xrouter.flow.limits.refusals import refusal
 from xrouter.flow.limits.rules import RuleBook
 from xrouter.flow.limits.wants import Gauge, unknown
 from xrouter.flow.tally import Tally
@@ -43,15 +43,16 @@ class Keeper:
             return None, plan
         verdict = await self._meters.take(need.wants, LEASE_S, need.choices)
         if reply is not None:
-            for allowance in allowances(*need.told(verdict)):
-                reply.allow(allowance)
-        if verdict.hold is None:
+            need.tell(reply, verdict)
+        held = verdict.hold
+        if held is None:
             refused = need.rules[verdict.refused]
             self._alarms.refused(refused)
             raise refusal(refused, verdict, need.wants[verdict.refused])
-        granted, levels = need.granted(verdict)
-        self._alarms.look(granted, verdict.hold.wants, levels)
-        return verdict.hold, need.left(plan, verdict.opened)
+        if need.is_watched:
+            granted, levels = need.granted(verdict)
+            self._alarms.look(granted, held.wants, levels)
+        return held, plan if need.choices is None else need.left(plan, verdict.opened)
 
     def defer(self, held: Hold, target: Target | None) -> None:
         """For a request that a provider will answer later, perhaps to another process: what it
@@ -86,11 +87,6 @@ class Keeper:
 
 def _actual(held: Hold, tally: Tally, charge: Charge | None) -> list[int]:
     """An answer that was kept from before costs a request and nothing else."""
-    who = None
-    if tally.cached is not None:
-        who = tally.cached.model, tally.cached.version
-    elif tally.target is not None:
-        who = tally.target.model.model_id, tally.target.version.label
     usage = None if tally.cached is not None else tally.usage
     used: dict[Meter, int] = {
         "requests": 1,
@@ -100,8 +96,17 @@ def _actual(held: Hold, tally: Tally, charge: Charge | None) -> list[int]:
         "money": 0 if charge is None else charge.total,
     }
     return [
-        used[want.meter] if want.model is None or _counts(want, who) else 0 for want in held.wants
+        used[want.meter] if want.model is None or _counts(want, _who(tally)) else 0
+        for want in held.wants
     ]
+
+
+def _who(tally: Tally) -> tuple[str, str] | None:
+    """The model and the version that have answered, or were asked last."""
+    if tally.cached is not None:
+        return tally.cached.model, tally.cached.version
+    target = tally.target
+    return None if target is None else (target.model.model_id, target.version.label)
 
 
 def _counts(want: Want, who: tuple[str, str] | None) -> bool:

@@ -8,13 +8,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from xrouter.domain.choices import Choices
-from xrouter.domain.limits import Meter
 from xrouter.domain.plan import Plan, Target
-from xrouter.domain.ports import Level, Verdict, Want
+from xrouter.domain.ports import Allowance, Level, Reply, Verdict, Want
 from xrouter.domain.snapshot import Snapshot
+from xrouter.domain.windows import FOREVER
 from xrouter.flow import accounts
 from xrouter.flow.ask import Ask
-from xrouter.flow.limits.rules import Rule, RuleBook, Rules
+from xrouter.flow.limits.rules import Rule, RuleBook, Rules, Shown, shown
 from xrouter.flow.limits.wants import Gauge, unknown, wants
 
 _SEVERAL = 2
@@ -24,22 +24,33 @@ Who = tuple[str, str, bool]
 
 
 class Needs(Struct):
-    """One want for each rule. choices, whose: who the targets are, where their limits differ."""
+    """One want for each rule. shown, is_watched: see Sheet. choices, whose: who the targets are,
+    where their limits differ.
+    """
 
     rules: Sequence[Rule]
     wants: list[Want]
+    shown: Shown
+    is_watched: bool
     choices: Choices | None = None
     whose: Sequence[Who] = ()
 
-    def told(self, verdict: Verdict) -> tuple[Sequence[Want], Sequence[Level]]:
-        """What matters to the caller, and how it stands: the common ones, and those of who is asked
-        first, or of whom the refusal is about.
+    def tell(self, reply: Reply, verdict: Verdict) -> None:
+        """How the limit of requests stands, and the one of tokens, of which the least is left: of
+        the common ones, and those of who is asked first, or of whom the refusal is about.
         """
-        if self.choices is None:
-            return self.wants, verdict.levels
-        ways = verdict.opened[:1] if verdict.hold is not None else self._about(verdict.refused)
-        places = self.choices.held(len(self.wants), ways)
-        return [self.wants[at] for at in places], [verdict.levels[at] for at in places]
+        told, wants, levels = self.shown, self.wants, verdict.levels
+        if self.choices is not None:
+            ways = verdict.opened[:1] if verdict.hold is not None else self._about(verdict.refused)
+            places = self.choices.held(len(wants), ways)
+            wants, levels = [wants[at] for at in places], [levels[at] for at in places]
+            told = shown(wants)
+        for meter, at, several in told:
+            if several:
+                at = min(several, key=lambda place: levels[place].remaining)  # noqa: PLW2901
+            level = levels[at]
+            reset = 0.0 if level.reset_s == FOREVER else level.reset_s
+            reply.allow(Allowance(wants[at].limit, level.remaining, reset, meter))
 
     def granted(self, verdict: Verdict) -> tuple[Sequence[Rule], Sequence[Level]]:
         """The rules of what is held, in its order, and how they stand."""
@@ -76,30 +87,28 @@ def needs(
     book: RuleBook, ask: Ask, plan: Plan, snapshot: Snapshot, gauge: Gauge = unknown
 ) -> Needs:
     """Of the whole plan."""
-    principal = ask.principal
-    user = ask.end_user
-    tenant = snapshot.tenants.get(principal.project)
-    rules = book.common(principal, user, snapshot)
+    sheet = book.common(ask, snapshot)
     everyone = plan.targets
     if plan.overflow or plan.refusal:
         everyone = (*plan.targets, *plan.overflow, *plan.refusal)
     who = _by_who(everyone) if book.by_target else {}
-    is_whole = book.of_streams and (ask.request is None or not ask.request.streaming)
     if len(who) == 1:
-        rules += book.own(principal, plan.targets[0], user, snapshot)
-    if accounts.cost_nothing(plan):
-        rules = _but("money", rules)
+        sheet = book.whole(ask, plan.targets[0], snapshot)
+    if sheet.money and accounts.cost_nothing(plan):
+        sheet = sheet.but("money")
+    is_whole = book.of_streams and (ask.request is None or not ask.request.streaming)
     if is_whole:
-        rules = _but("streams", rules)
-    found = Needs(rules, wants(rules, everyone, ask, tenant, gauge))
+        sheet = sheet.but("streams")
+    wanted = wants(sheet, everyone, ask, gauge)
+    found = Needs(sheet.rules, wanted, sheet.shown, sheet.is_watched)
     if len(who) < _SEVERAL:
         return found
     own: list[tuple[Rules, list[Want]]] = []
     for (_, _, is_theirs), targets in who.items():
-        rules = book.own(principal, targets[0], user, snapshot)
-        rules = _but("money", rules) if is_theirs else rules
-        rules = _but("streams", rules) if is_whole else rules
-        own.append((rules, wants(rules, targets, ask, tenant, gauge) if rules else []))
+        sheet = book.own(ask, targets[0], snapshot)
+        sheet = sheet.but("money") if is_theirs else sheet
+        sheet = sheet.but("streams") if is_whole else sheet
+        own.append((sheet.rules, wants(sheet, targets, ask, gauge)))
     return _joined(found, own, list(who), len(_by_who(plan.targets)))
 
 
@@ -119,9 +128,10 @@ def _joined(
             elif want.amount > wanted[at].amount:
                 wanted[at] = want
         ways.append(tuple(places[rule.counter] for rule in theirs[0]))
-    if len(set(ways)) == 1:  # all the same, whoever answers
-        return Needs(rules, wanted)
-    return Needs(rules, wanted, Choices(tuple(ways), main), whose)
+    needed = Needs(rules, wanted, shown(wanted), is_watched=True)
+    if len(set(ways)) > 1:  # not all the same, whoever answers
+        needed.choices, needed.whose = Choices(tuple(ways), main), whose
+    return needed
 
 
 def _by_who(targets: Sequence[Target]) -> dict[Who, list[Target]]:
@@ -133,7 +143,3 @@ def _by_who(targets: Sequence[Target]) -> dict[Who, list[Target]]:
 
 def _who(target: Target) -> Who:
     return target.model.model_id, target.version.label, target.endpoint.owner is not None
-
-
-def _but(meter: Meter, rules: Rules) -> Rules:
-    return tuple(rule for rule in rules if rule.limit.meter != meter)

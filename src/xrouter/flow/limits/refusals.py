@@ -1,16 +1,14 @@
-"""What a caller is told of limits: the errors, and the state for the headers."""
+"""What a caller is told when a limit refuses."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
 
 from xrouter.domain.errors import CallerError, RateLimited, XRouterError
 from xrouter.domain.limits import Limit
-from xrouter.domain.ports import Allowance, Level, Verdict, Want
+from xrouter.domain.ports import Verdict, Want
 from xrouter.flow.limits.rules import Rule
 
 _BILLION = 1_000_000_000
@@ -69,25 +67,6 @@ def refusal(rule: Rule, verdict: Verdict, want: Want) -> XRouterError:
         f"Please try again in {verdict.wait_s:.3g}s.",
         retry_after=verdict.wait_s,
     )
-
-
-def allowances(wants: Sequence[Want], levels: Sequence[Level]) -> list[Allowance]:
-    """The limit of requests, and the one of tokens, of which the least is left."""
-    least: dict[Literal["requests", "tokens"], tuple[Want, Level]] = {}
-    for want, level in zip(wants, levels, strict=True):
-        meter = want.meter
-        if meter == "requests" or meter == "tokens":  # noqa: PLR1714 - the type checker's words
-            known = least.get(meter)
-            if known is None or level.remaining < known[1].remaining:
-                least[meter] = want, level
-    return [
-        Allowance(want.limit, level.remaining, _finite(level.reset_s), meter)
-        for meter, (want, level) in sorted(least.items())
-    ]
-
-
-def _finite(seconds: float) -> float:
-    return seconds if math.isfinite(seconds) else 0.0
 
 
 def _exhausted(rule: Rule, verdict: Verdict, want: Want) -> QuotaExhausted:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 from msgspec import Struct
 
 from xrouter.domain.identity import Principal
-from xrouter.domain.limits import ALL, Limit, Tenant, counter_of
+from xrouter.domain.limits import ALL, Limit, Meter, Tenant, counter_of
 from xrouter.domain.plan import Target
+from xrouter.domain.ports import Want
 from xrouter.domain.snapshot import EMPTY, Snapshot
+from xrouter.flow.ask import Ask
 
 _MAX_READY = 20_000
+_SHOWN: tuple[Literal["requests", "tokens"], ...] = ("requests", "tokens")
+
+Shown = tuple[tuple[Literal["requests", "tokens"], int, tuple[int, ...]], ...]
+"""By meters that callers are told of: the place of its first want among others, and all of them
+where it is not the only one.
+"""
 
 
-class Rule(Struct, frozen=True, cache_hash=True):
+class Rule(Struct, frozen=True):
     """A limit that counts for a request, and the counter behind it.
 
     model, version: it counts only what these answer, None for all.
@@ -27,6 +38,37 @@ class Rule(Struct, frozen=True, cache_hash=True):
 Rules = tuple[Rule, ...]
 
 
+class Sheet:
+    """Rules that count for a request, and what is the same of them each time.
+
+    tenant: who pays. wants: one of each. tokens, money: the places of those whose amounts depend on
+    the request. shown: of those that callers are told of. is_watched: whether any is warned of.
+    """
+
+    __slots__ = ("_others", "is_watched", "money", "rules", "shown", "tenant", "tokens", "wants")
+
+    def __init__(self, rules: Rules, tenant: Tenant | None = None) -> None:
+        self.rules = rules
+        self.tenant = tenant
+        self.wants = tuple(_one(rule) for rule in rules)
+        self.tokens = _places(self.wants, "tokens")
+        self.money = _places(self.wants, "money")
+        self.shown = shown(self.wants)
+        self.is_watched = any(rule.limit.warn_at is not None for rule in rules)
+        self._others: dict[Meter, Sheet] = {}
+
+    def but(self, meter: Meter) -> Sheet:
+        """Without the rules of a meter."""
+        found = self._others.get(meter)
+        if found is None:
+            left = tuple(rule for rule in self.rules if rule.limit.meter != meter)
+            found = self._others[meter] = Sheet(left, self.tenant)
+        return found
+
+
+_Sheets = dict[tuple[str | None, ...], Sheet]
+
+
 class RuleBook:
     """On the newest snapshot. by_target: whether any limit depends on who answers. of_streams:
     whether any counts streams alone.
@@ -34,43 +76,52 @@ class RuleBook:
 
     def __init__(self) -> None:
         self._snapshot = EMPTY
-        self._common: dict[tuple[str, ...], Rules] = {}
-        self._own: dict[tuple[str, ...], Rules] = {}
+        self._common: _Sheets = {}
+        self._own: _Sheets = {}
+        self._whole: _Sheets = {}
         self._asks_user = False
         self.by_target = False
         self.of_streams = False
 
-    def common(self, principal: Principal, user: str | None, snapshot: Snapshot) -> Rules:
-        """Those of the key, its project and organisation and the end user, whoever answers.
-
-        user: of the request, as the caller says.
-        """
+    def common(self, ask: Ask, snapshot: Snapshot) -> Sheet:
+        """Those of the key, its project and organisation and the end user, whoever answers."""
         if snapshot is not self._snapshot:
             self._begin(snapshot)
-        who = (user,) if user is not None and self._asks_user else ()
-        found = self._common.get((principal.key_id, *who))
+        principal, user = ask.principal, ask.end_user if self._asks_user else None
+        found = self._common.get((principal.key_id, user))
         if found is None:
-            found = _common(principal, _subjects(principal, who, snapshot), snapshot)
-            _keep(self._common, (principal.key_id, *who), found)
+            subjects, tenant = _subjects(principal, user, snapshot)
+            found = Sheet(_common(principal, subjects, snapshot), tenant)
+            _keep(self._common, (principal.key_id, user), found)
         return found
 
-    def own(
-        self, principal: Principal, target: Target, user: str | None, snapshot: Snapshot
-    ) -> Rules:
+    def own(self, ask: Ask, target: Target, snapshot: Snapshot) -> Sheet:
         """Those that count only what this target's model, or its version, answers."""
         if snapshot is not self._snapshot:
             self._begin(snapshot)
-        who = (user,) if user is not None and self._asks_user else ()
-        key = (principal.key_id, target.model.model_id, target.version.label, *who)
+        principal, user = ask.principal, ask.end_user if self._asks_user else None
+        key = principal.key_id, user, target.model.model_id, target.version.label
         found = self._own.get(key)
         if found is None:
-            found = _own(principal, target, _subjects(principal, who, snapshot), snapshot)
+            subjects, tenant = _subjects(principal, user, snapshot)
+            found = Sheet(_own(principal, target, subjects, snapshot), tenant)
             _keep(self._own, key, found)
+        return found
+
+    def whole(self, ask: Ask, target: Target, snapshot: Snapshot) -> Sheet:
+        """Both."""
+        common, user = self.common(ask, snapshot), ask.end_user if self._asks_user else None
+        key = ask.principal.key_id, user, target.model.model_id, target.version.label
+        found = self._whole.get(key)
+        if found is None:
+            own = self.own(ask, target, snapshot)
+            found = Sheet(common.rules + own.rules, common.tenant)
+            _keep(self._whole, key, found)
         return found
 
     def _begin(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._common, self._own = {}, {}
+        self._common, self._own, self._whole = {}, {}, {}
         self._asks_user = any(subject.startswith("user:") for subject in snapshot.limits)
         self.by_target = any(
             subject.startswith(("model:", "version:"))
@@ -82,18 +133,47 @@ class RuleBook:
         )
 
 
-def _keep(ready: dict[tuple[str, ...], Rules], key: tuple[str, ...], found: Rules) -> None:
+def shown(wants: Sequence[Want]) -> Shown:
+    """Of limits of requests, and of those of tokens."""
+    found = ((meter, _places(wants, meter)) for meter in _SHOWN)
+    return tuple((meter, at[0], at if len(at) > 1 else ()) for meter, at in found if at)
+
+
+def _places(found: Sequence[Want], meter: Meter) -> tuple[int, ...]:
+    return tuple(place for place, want in enumerate(found) if want.meter == meter)
+
+
+def _one(rule: Rule) -> Want:
+    limit = rule.limit
+    return Want(
+        rule.counter,
+        limit.meter,
+        limit.window,
+        limit.amount,
+        1,
+        limit.time_zone,
+        rule.model,
+        rule.version,
+    )
+
+
+def _keep(ready: _Sheets, key: tuple[str | None, ...], found: Sheet) -> None:
     if len(ready) >= _MAX_READY:
         ready.clear()
     ready[key] = found
 
 
-def _subjects(principal: Principal, users: tuple[str, ...], snapshot: Snapshot) -> list[str]:
+def _subjects(
+    principal: Principal, user: str | None, snapshot: Snapshot
+) -> tuple[list[str], Tenant | None]:
+    """Whose limits count, and who pays."""
     tenant = snapshot.tenants.get(principal.project)
     subjects = [f"key:{principal.key_id}", f"project:{principal.project}"]
     if tenant is not None:
         subjects.append(f"organization:{tenant.organization}")
-    return subjects + [f"user:{user}" for user in users]
+    if user is not None:
+        subjects.append(f"user:{user}")
+    return subjects, tenant
 
 
 def _limits(subject: str, snapshot: Snapshot) -> tuple[Limit, ...]:

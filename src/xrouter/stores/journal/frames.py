@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-import zlib
+from zlib import crc32
 
 import msgspec
 
@@ -13,12 +13,13 @@ HEAD = struct.Struct(">II")
 MAX_EVENT = 64 * 1024
 SUFFIX = ".journal"
 
+_pack = HEAD.pack
 _decode = msgspec.json.Decoder(UsageEvent).decode
 
 
 def frame(payload: bytes) -> bytes:
     """One record."""
-    return HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+    return _pack(len(payload), crc32(payload)) + payload
 
 
 def read_frame(data: bytes, at: int) -> tuple[UsageEvent, int] | None:
@@ -35,7 +36,7 @@ def read_frame(data: bytes, at: int) -> tuple[UsageEvent, int] | None:
     if end > len(data):
         return None
     payload = data[start:end]
-    if zlib.crc32(payload) != crc:
+    if crc32(payload) != crc:
         raise ValueError(f"damaged record at offset {at}")
     return _decode(payload), end
 
@@ -45,6 +46,6 @@ def next_frame(data: bytes, at: int) -> int | None:
     for offset in range(at, len(data) - HEAD.size):
         length, crc = HEAD.unpack_from(data, offset)
         start, end = offset + HEAD.size, offset + HEAD.size + length
-        if 0 < length <= MAX_EVENT and end <= len(data) and zlib.crc32(data[start:end]) == crc:
+        if 0 < length <= MAX_EVENT and end <= len(data) and crc32(data[start:end]) == crc:
             return offset
     return None

@@ -98,18 +98,18 @@ class JournalWriter(Journal):
         return len(self._waiting)
 
     def _write(self, record: bytes) -> bool:
+        size = len(record)
         try:
-            if self._fd < 0 or self._size + len(record) > self._segment_bytes:
+            if self._fd < 0 or self._size + size > self._segment_bytes:
                 self._open_segment()
-            written = os.write(self._fd, record)
-            if written != len(record):
+            if os.write(self._fd, record) != size:
                 os.ftruncate(self._fd, self._size)
                 raise OSError(28, "short write")
         except OSError as error:
             if not self._waiting:
                 log.error("journal_refused", error=str(error), folder=str(self._folder))
             return False
-        self._size += written
+        self._size += size
         self._dirty = True
         return True
 

@@ -33,20 +33,24 @@ Clock = Callable[[], float]
 
 
 class _Counter(ABC):
-    """One limit's state. `now` is monotonic, `wall` are unix seconds."""
+    """One limit's state. `now` is monotonic, `wall` are unix seconds.
 
-    __slots__ = ()
+    mark: what `settle` wants to know of the moment at which something was taken.
+    """
+
+    __slots__ = ("mark",)
+    mark: float
 
     @abstractmethod
     def wait(self, want: Want, now: float, wall: float) -> float:
         """Seconds until so much would be granted; 0 for now, infinite for never."""
 
     @abstractmethod
-    def add(self, want: Want, now: float) -> float:
-        """Take it. Returns a mark for `settle`."""
+    def take(self, want: Want, now: float, wall: float) -> Level | None:
+        """How much is left after it; None where there is to wait for it, and nothing is taken."""
 
     @abstractmethod
-    def settle(self, want: Want, mark: float, held: int, actual: int, now: float) -> None:
+    def settle(self, want: Want, mark: float, actual: int, now: float) -> None:
         """Replace what was held by what was used."""
 
     @abstractmethod
@@ -59,58 +63,65 @@ class _Counter(ABC):
 
 
 class _Rate(_Counter):
-    """full_at: when all of it is free again."""
+    """mark: when all of it is free again."""
 
-    __slots__ = ("full_at",)
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self.full_at = 0.0
+        self.mark = 0.0
 
     @override
     def wait(self, want: Want, now: float, wall: float) -> float:
-        amount = want.amount or 1
-        if amount > want.limit:
+        needed = want.amount or 1
+        if needed > want.limit:
             return FOREVER
-        step = MINUTE_S / want.limit
-        over = max(self.full_at, now) + amount * step - now - MINUTE_S
-        return over if over > step * _SLACK else 0.0
+        if self._left(want, now) >= needed:
+            return 0.0
+        return max(_SLACK, self.mark + needed * MINUTE_S / want.limit - now - MINUTE_S)
 
     @override
-    def add(self, want: Want, now: float) -> float:
-        self.full_at = max(self.full_at, now) + want.amount * MINUTE_S / want.limit
-        return self.full_at
+    def take(self, want: Want, now: float, wall: float) -> Level | None:
+        limit, amount = want.limit, want.amount
+        used_s = self.mark - now if self.mark > now else 0.0
+        left = (MINUTE_S - used_s) * limit / MINUTE_S + _SLACK
+        if left < (amount or 1):
+            return None
+        used_s += amount * MINUTE_S / limit
+        self.mark = now + used_s
+        return Level(int(left) - amount, used_s)
 
     @override
-    def settle(self, want: Want, mark: float, held: int, actual: int, now: float) -> None:
-        more = (actual - held) * MINUTE_S / want.limit
-        if more >= 0:
-            self.full_at = max(self.full_at, now) + more
-        else:  # what has become free by itself is not given back once more
-            self.full_at -= min(-more, max(0.0, mark - now))
+    def settle(self, want: Want, mark: float, actual: int, now: float) -> None:
+        more = actual - want.amount
+        if more > 0:
+            self.mark = max(self.mark, now) + more * MINUTE_S / want.limit
+        elif more and mark > now:  # what has become free by itself is not given back once more
+            self.mark -= min(-more * MINUTE_S / want.limit, mark - now)
 
     @override
     def level(self, want: Want, now: float, wall: float) -> Level:
-        used_s = max(0.0, self.full_at - now)
-        left = (MINUTE_S - used_s) * want.limit / MINUTE_S
-        return Level(max(0, int(left + _SLACK)), used_s)
+        return Level(max(0, int(self._left(want, now))), max(0.0, self.mark - now))
 
     @override
     def is_idle(self, now: float, wall: float) -> bool:
-        return self.full_at <= now
+        return self.mark <= now
+
+    def _left(self, want: Want, now: float) -> float:
+        return (MINUTE_S - max(0.0, self.mark - now)) * want.limit / MINUTE_S + _SLACK
 
 
 class _Count(_Counter):
-    """used: held and settled, of the window from `starts` to `ends`. held: what is not settled."""
+    """used: held and settled, of the window from `mark` to `ends`. held: what is not settled."""
 
-    __slots__ = ("ends", "held", "starts", "used")
+    __slots__ = ("ends", "held", "used")
 
     def __init__(self) -> None:
         self.used = self.held = 0
-        self.starts = self.ends = -FOREVER
+        self.mark = self.ends = -FOREVER
 
     @override
     def wait(self, want: Want, now: float, wall: float) -> float:
-        if not self.starts <= wall < self.ends:
+        if not self.mark <= wall < self.ends:
             self._roll(want, wall)
         if self.used + (want.amount or 1) <= want.limit:
             return 0.0
@@ -119,16 +130,26 @@ class _Count(_Counter):
         return self.ends - wall if want.amount <= want.limit else FOREVER
 
     @override
-    def add(self, want: Want, now: float) -> float:
-        self.used += want.amount
-        self.held += want.amount
-        return self.starts
+    def take(self, want: Want, now: float, wall: float) -> Level | None:
+        if not self.mark <= wall < self.ends:
+            self._roll(want, wall)
+        amount = want.amount
+        used = self.used + amount
+        left = want.limit - used
+        if left < 0 or (not amount and not left):
+            return None
+        self.used = used
+        self.held += amount
+        return Level(left, 0.0 if want.window == "now" else self.ends - wall)
 
     @override
-    def settle(self, want: Want, mark: float, held: int, actual: int, now: float) -> None:
-        if mark == self.starts:
-            self.used = max(0, self.used + actual - held)
-            self.held = max(0, self.held - held)
+    def settle(self, want: Want, mark: float, actual: int, now: float) -> None:
+        if mark != self.mark:
+            return
+        self.used += actual - want.amount
+        self.held -= want.amount
+        if self.held < 0 or self.used < 0:  # it was forgotten meanwhile
+            self.used, self.held = max(0, self.used), max(0, self.held)
 
     @override
     def level(self, want: Want, now: float, wall: float) -> Level:
@@ -141,25 +162,27 @@ class _Count(_Counter):
 
     def seed(self, spent: Spent) -> None:
         """At least so much was used, if it was in the window of now."""
-        if self.starts <= spent.at < self.ends:
+        if self.mark <= spent.at < self.ends:
             self.used = max(self.used - self.held, spent.amount) + self.held
 
     def _roll(self, want: Want, wall: float) -> None:
         """Begin the window of now, unless the clock was only set back a little."""
         if wall >= self.ends:
             self.used = self.held = 0
-        elif self.starts - wall < LEAP_S:
+        elif self.mark - wall < LEAP_S:
             return
-        self.starts, self.ends = span(want.window, want.time_zone, wall)
+        self.mark, self.ends = span(want.window, want.time_zone, wall)
 
 
 class _MemoryHold(Hold):
-    """marks: of each counter. meters: where it is held, None when it is settled or released."""
+    """marks: of each counter of which something is held. meters: where, None when it is settled
+    or released.
+    """
 
     __slots__ = ("marks", "meters")
 
-    def __init__(self, wants: Sequence[Want], marks: Sequence[float], meters: MemoryMeters) -> None:
-        super().__init__(wants)
+    def __init__(self, wants: Sequence[Want], marks: list[float], meters: MemoryMeters) -> None:
+        self.wants = wants
         self.marks = marks
         self.meters: MemoryMeters | None = meters
 
@@ -190,25 +213,24 @@ class MemoryMeters(Meters):
 
     def take_now(self, wants: Sequence[Want]) -> Verdict:
         """As `take`; nobody needs a lease here."""
-        now, wall = self._clock(), self._wall()
-        found: list[_Counter] = []
-        for place, want in enumerate(wants):
-            counter = self._counters.get(want.counter) or self._new(want, now, wall)
-            wait = counter.wait(want, now, wall)
-            if wait > 0:
-                return Verdict(None, self._levels(wants, now, wall), place, wait)
-            found.append(counter)
-        marks: list[float] = []
-        levels: list[Level] = []
-        for counter, want in zip(found, wants, strict=True):
-            marks.append(counter.add(want, now))
-            levels.append(counter.level(want, now, wall))
-        return Verdict(_MemoryHold(wants, marks, self), levels)
+        now, wall, counters = self._clock(), self._wall(), self._counters
+        hold = _MemoryHold(wants, [], self)
+        marks, levels = hold.marks, []
+        for want in wants:
+            counter = counters.get(want.counter) or self._new(want)
+            level = counter.take(want, now, wall)
+            if level is None:
+                self.release(hold)
+                wait = counter.wait(want, now, wall)
+                return Verdict(None, self._levels(wants, now, wall), len(marks), wait)
+            marks.append(counter.mark)
+            levels.append(level)
+        return Verdict(hold, levels)
 
     def choose_now(self, wants: Sequence[Want], choices: Choices) -> Verdict:
         """As `take_now`, where it is not known yet who will answer."""
         now, wall = self._clock(), self._wall()
-        found = [self._counters.get(w.counter) or self._new(w, now, wall) for w in wants]
+        found = [self._counters.get(want.counter) or self._new(want) for want in wants]
         pairs = tuple(zip(found, wants, strict=True))
         waits = [c.wait(want, now, wall) for c, want in pairs]
         refused = choices.refused(waits)
@@ -217,7 +239,9 @@ class MemoryMeters(Meters):
             return Verdict(None, levels, refused, waits[refused])
         opened = choices.open(waits)
         taken = held(wants, choices, opened)
-        marks = [found[at].add(want, now) for at, want in taken]
+        for at, want in taken:
+            found[at].take(want, now, wall)
+        marks = [found[at].mark for at, _ in taken]
         hold = _MemoryHold([want for _, want in taken], marks, self)
         return Verdict(hold, [c.level(want, now, wall) for c, want in pairs], opened=opened)
 
@@ -232,10 +256,14 @@ class MemoryMeters(Meters):
         if not isinstance(hold, _MemoryHold) or hold.meters is None:
             return
         hold.meters = None
-        now, wall = self._clock(), self._wall()
-        for want, mark, used in zip(hold.wants, hold.marks, actual, strict=True):
-            counter = self._counters.get(want.counter) or self._new(want, now, wall)
-            counter.settle(want, mark, want.amount, max(0, used), now)
+        now, counters = self._clock(), self._counters
+        if actual and min(actual) < 0:
+            actual = [max(0, used) for used in actual]
+        wants = hold.wants
+        for place, mark in enumerate(hold.marks):
+            want = wants[place]
+            counter = counters.get(want.counter) or self._new(want)
+            counter.settle(want, mark, actual[place], now)
 
     @override
     def release(self, hold: Hold) -> None:
@@ -254,7 +282,7 @@ class MemoryMeters(Meters):
         now, wall = self._clock(), self._wall()
         for each in spent:
             want = Want(each.counter, "requests", each.window, 1, 0, each.time_zone)
-            counter = self._counters.get(each.counter) or self._new(want, now, wall)
+            counter = self._counters.get(each.counter) or self._new(want)
             if isinstance(counter, _Count):
                 counter.wait(want, now, wall)
                 counter.seed(each)
@@ -267,21 +295,22 @@ class MemoryMeters(Meters):
             found.append(counter.level(want, now, wall))
         return found
 
-    def _new(self, want: Want, now: float, wall: float) -> _Counter:
+    def _new(self, want: Want) -> _Counter:
         if len(self._counters) >= self._max:
-            self._forget(now, wall)
+            self._forget(self._clock(), self._wall())
         counter = self._counters[want.counter] = _made(want)
         return counter
 
     def _forget(self, now: float, wall: float) -> None:
         """Make room: the idle ones go, and if that is not enough, the oldest tenth."""
-        kept = {key: c for key, c in self._counters.items() if not c.is_idle(now, wall)}
-        surplus = len(kept) - self._max * 9 // 10
+        counters = self._counters
+        for idle in [key for key, c in counters.items() if c.is_idle(now, wall)]:
+            del counters[idle]
+        surplus = len(counters) - self._max * 9 // 10
         if surplus > 0:
             log.error("limit_counters_forgotten", count=surplus)
-            for key in list(kept)[:surplus]:
-                del kept[key]
-        self._counters = kept
+            for oldest in list(counters)[:surplus]:
+                del counters[oldest]
 
 
 def held(wants: Sequence[Want], choices: Choices, opened: Sequence[int]) -> list[tuple[int, Want]]:

@@ -74,7 +74,7 @@ def _check_messages(request: ChatRequest) -> None:
         if isinstance(content, list):
             _check_parts(content, f"messages[{index}].content")
         if role == "user":
-            if content is None or content == []:
+            if not content and content != "":
                 raise _no_content(index, message)
         elif role == "assistant":
             if message.tool_calls:

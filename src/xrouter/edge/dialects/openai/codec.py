@@ -67,19 +67,23 @@ class WholeVoice(Voice):
 
     @override
     def answer(self, answer: ChatAnswer, served: Served) -> bytes:
-        meta = answer.meta
+        meta, usage = answer.meta, answer.usage
+        more = meta.extra if meta else None
+        has_more = bool(more)
+        choices: list[CompletionChoice] = []
+        for choice in answer.choices:
+            choices.append(_choice(choice))
+            if choice.extra or choice.message.extra:
+                has_more = True
         body = Completion(
             id=self._name,
             created=int(time.time()),
             model=served.model,
-            choices=[_choice(choice) for choice in answer.choices],
-            usage=UNSET if answer.usage is None else answer.usage.openai(),
+            choices=choices,
+            usage=UNSET if usage is None else usage.openai(),
             system_fingerprint=meta.fingerprint if meta else None,
         )
-        more = (meta.extra if meta else None) or {}
-        if more or any(choice.message.extra or choice.extra for choice in answer.choices):
-            return encode(_with_more(body, more, answer.choices))
-        return encode(body)
+        return encode(_with_more(body, more or {}, answer.choices) if has_more else body)
 
 
 def _choice(choice: Choice) -> CompletionChoice:
