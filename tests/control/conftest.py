@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.control.fakes import AcmeAdapter, AcmeServer, OtherAdapter, adapters,
 
 from xrouter.control.db.engine import Database
 from xrouter.control.db.migrate import upgrade
+from xrouter.control.people.throttle import Throttle
 from xrouter.control.server import Services, create_app
 from xrouter.domain.secret import Secret
 from xrouter.stores.vault import Vault
@@ -19,6 +21,21 @@ from xrouter.wire.client import Client
 from xrouter.wire.tokens import TokenBook
 
 ADMIN = "admin-token-of-tests"
+
+
+@pytest.fixture(autouse=True)
+def between_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes between tries of passwords and secrets: how slow a test is counts for none."""
+    for place in ("server", "oauth.app"):
+        monkeypatch.setattr(f"xrouter.control.{place}.Throttle", partial(Throttle, lambda: 0.0))
+
+
+@pytest.fixture(autouse=True)
+def patient_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine is no absent database, nor an absent identity provider."""
+    limits = ("db.engine.CONNECT_S", "db.engine.POOL_WAIT_S", "people.oidc.ask.CONNECT_S")
+    for name in limits:
+        monkeypatch.setattr(f"xrouter.control.{name}", 60.0)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from typing import Any
 import httpx2
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 from tests.control.conftest import ADMIN, Api
 
 from xrouter.control.drain import Drain
 from xrouter.control.identity.uses import UseKeeper
+from xrouter.control.kit.bulk import Finder
 from xrouter.control.publish.build import build_snapshot
 from xrouter.control.server import Services, create_app
 from xrouter.domain.bounds import Bounds, compact
@@ -297,6 +301,38 @@ async def test_last_use_is_written_down_once_a_minute(
     assert listed[other["key_id"]]["last_used_at"] is None
     async with services.db.read() as session:
         assert await session.scalar(text("SELECT count(*) FROM key_uses")) == 1
+
+
+async def test_a_use_that_was_not_committed_is_written_with_the_next_one(
+    services: Services,
+) -> None:
+    keeper = UseKeeper()
+    for at, fails in ((1000.0, True), (1001.0, False), (1070.0, True), (1071.0, False)):
+        with contextlib.suppress(ZeroDivisionError):
+            async with services.db.write() as session:
+                await keeper.take(session, [event("key_a", at), event("key_b", at)])
+                if fails:
+                    raise ZeroDivisionError
+    async with services.db.read() as session:
+        found = await session.execute(text("SELECT key_id, at FROM key_uses ORDER BY key_id"))
+        assert [tuple(row) for row in found] == [("key_a", 1071.0), ("key_b", 1071.0)]
+
+
+async def test_keys_of_which_nothing_is_due_are_not_asked_for(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, asked = UseKeeper(), []
+
+    async def find(self: Finder, session: AsyncSession, keys: Collection[str]) -> Any:
+        asked.append(sorted(keys))
+        return await really(self, session, keys)
+
+    really = Finder.find
+    monkeypatch.setattr(Finder, "find", find)
+    for at in (1000.0, 1001.0, 1002.0, 1059.0, 1060.0, 1061.0, 1062.0):
+        async with services.db.write() as session:
+            await keeper.take(session, [event("key_a", at), event("client_x", at)])
+    assert asked == [["key_a"]] * 4
 
 
 HOSTILE = ["' OR '1'='1", "'; DROP TABLE api_keys; --", "*)(uid=*", "%s%n{0}", "${jndi:x}", "\x00"]

@@ -104,7 +104,7 @@ async def published(
     async with db.write() as session:
         for table, values in rows:
             await session.execute(insert(table).values(**values))
-    return await build_snapshot(db, vault, adapters())
+    return await build_snapshot(db, vault, adapters(), NOW.timestamp())
 
 
 async def test_models_endpoints_and_their_policies(db: Database, vault: Vault) -> None:

@@ -173,7 +173,8 @@ async def test_a_backlog_is_not_waited_with(
     db: Database, journal: JournalWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is read at once may be less than a batch."""
-    monkeypatch.setattr(journal_reader, "READ_BYTES", 3000)
+    monkeypatch.setattr(journal_reader, "READ_BYTES", 1000)
+    monkeypatch.setattr(journal_reader, "BATCH_BYTES", 3000)
     for _ in range(60):
         journal.append(happened())
     drain = Drain(db, JournalReader(tmp_path / "journal"), every_s=3600)

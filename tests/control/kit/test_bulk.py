@@ -83,6 +83,17 @@ async def test_a_value_is_written_wherever_the_others_have_none(
     assert await attempts(db) == kept(rows)
 
 
+@pytest.mark.parametrize("where", [(), (0,), (AT_ONCE,), (3 * AT_ONCE,)])
+async def test_what_is_the_same_in_nearly_all_rows_is_not_so_in_the_others(
+    db: Database, where: tuple[int, ...]
+) -> None:
+    same = {"tokens_in": 5, "tokens_out": 0, "cost": 1, "price_id": None, "is_estimated": True}
+    odd = {"model": "acme/two", "cost": 2**60, "is_estimated": False, "currency": None}
+    rows = [attempt(n, **same | (odd if n in where else {})) for n in range(3 * AT_ONCE + 1)]
+    await write(db, ATTEMPTS, rows)
+    assert await attempts(db) == kept(rows)
+
+
 async def test_truth_is_truth(db: Database) -> None:
     await write(db, ATTEMPTS, [attempt(0), attempt(1)])
     async with db.read() as session:

@@ -12,14 +12,28 @@ from xrouter.stores.redis.link import Link
 __all__ = ["_sandbox_process", "sandbox", "served", "servers"]
 
 SOON_S = 20.0
-PATIENT_S = 5.0
+PATIENT_S = 20.0
 """Tests are about order, not about speed: a busy machine is no absent Redis."""
+
+PATIENT = ("hearing", "lanes", "meters")
+"""Modules that know what may take its time."""
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(SOON_S):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+def patience(patch: pytest.MonkeyPatch, seconds: float) -> None:
+    """For what nobody waits for."""
+    for name in PATIENT:
+        patch.setattr(f"xrouter.stores.redis.{name}.PATIENT_S", seconds)
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience(monkeypatch, PATIENT_S)
 
 
 @pytest.fixture

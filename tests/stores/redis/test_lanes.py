@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.services.redis import Redis
-from tests.stores.redis.conftest import until
+from tests.stores.redis.conftest import PATIENT_S, until
 from tests.stores.redis.test_link import frozen
 
 from xrouter.domain.deadline import Deadline
@@ -65,7 +65,7 @@ Make = Callable[..., Process]
 
 @pytest.fixture
 def process(link_to: Callable[..., Link], redis_url: str) -> Make:
-    def make(deadline_s: float = 5.0, **more: float) -> Process:
+    def make(deadline_s: float = PATIENT_S, **more: float) -> Process:
         return Process(link_to(redis_url, deadline_s), **more)
 
     return make
@@ -314,7 +314,7 @@ def test_never_more_than_the_width_hold_at_once(
 
 
 async def _hold(redis: Redis, lane: Lane, calls: list[tuple[int, str, int]]) -> None:
-    processes = [Process(Link(Secret(redis.url), 5.0)) for _ in range(3)]
+    processes = [Process(Link(Secret(redis.url), PATIENT_S)) for _ in range(3)]
     holding = 0
 
     async def call(number: int, steps: int) -> None:

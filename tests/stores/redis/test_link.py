@@ -3,12 +3,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 from tests.services.process import free_port
 from tests.services.redis import Redis
+from tests.stores.redis.conftest import PATIENT_S
 
 from xrouter.domain.errors import OperatorError
 from xrouter.domain.secret import Secret
@@ -54,6 +55,15 @@ def answer(link: Link) -> Any:
     return link.call(lambda redis: redis.ping())
 
 
+async def again(link: Link, clock: Clock) -> Any:
+    """The answer, once there is time enough to connect: a client in a hurry has little."""
+    for _ in range(50):
+        clock.now += OPEN_S
+        with suppress(RedisAway):
+            return await link.call(lambda redis: redis.ping(), within=PATIENT_S)
+    raise AssertionError("it does not come back")
+
+
 async def test_a_call_is_answered(link: Link) -> None:
     assert await answer(link)
     assert link.up
@@ -86,8 +96,7 @@ async def test_a_frozen_redis_costs_a_deadline_and_then_nothing(
             with pytest.raises(RedisAway):
                 await link.call(asked)
             assert asked.times == 4
-        clock.now += OPEN_S
-        assert await link.call(lambda redis: redis.ping(), within=5.0)
+        assert await again(link, clock)
     assert link.up
     assert [event["event"] for event in events] == ["redis_away", "redis_back"]
 
@@ -120,7 +129,8 @@ async def test_a_trial_that_is_cancelled_lets_others_try(
         trial.cancel()
         with pytest.raises(asyncio.CancelledError):
             await trial
-    assert await link.call(asked, within=5.0)
+        assert not link._trying
+    assert await again(link, clock)
 
 
 async def test_a_crowd_at_a_frozen_redis_waits_for_one_deadline(
@@ -164,14 +174,34 @@ async def test_a_caller_that_leaves_mixes_up_no_answers(link: Link) -> None:
         assert await link.call(lambda redis: redis.get("b")) == b"2"
 
 
+async def test_a_caller_that_leaves_at_any_moment_has_left(link: Link) -> None:
+    """Also in the one in which what it says has just been said."""
+
+    async def ask_on() -> None:
+        while True:
+            await answer(link)
+
+    for turns in range(60):
+        asking = asyncio.create_task(ask_on())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking], timeout=PATIENT_S)
+        assert asking.cancelled()
+
+
 async def test_an_error_of_redis_is_redis_away_too(link: Link) -> None:
     with pytest.raises(RedisAway):
         await link.call(lambda redis: redis.execute_command("NO SUCH COMMAND"))
 
 
 async def test_work_in_the_background_is_finished_at_the_end(
-    link_to: Callable[..., Link], redis: Redis, redis_url: str
+    link_to: Callable[..., Link],
+    redis: Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(module, "PATIENT_S", PATIENT_S)
     link = link_to(redis_url)
 
     async def write() -> None:

@@ -31,11 +31,13 @@ Make = Callable[..., RedisMeters]
 
 @pytest.fixture
 async def make() -> AsyncIterator[Make]:
+    """No time passes for them, in which a rate would allow more."""
     made: list[tuple[Link, RedisMeters]] = []
+    now = time.time()
 
     def meters(url: str, mates: Mates | None = None, *, grants: bool = True) -> RedisMeters:
         link = Link(Secret(url), PATIENT_S)
-        made.append((link, RedisMeters(link, mates=mates, grants=grants)))
+        made.append((link, RedisMeters(link, lambda: now, mates=mates, grants=grants)))
         return made[-1][1]
 
     yield meters

@@ -280,27 +280,40 @@ async def test_what_was_spent_without_redis_is_told_when_it_is_back(
 async def test_whoever_leaves_while_asking_holds_nothing(
     meters_at: MetersAt, redis_url: str
 ) -> None:
-    async with slowed(redis_url, 0.6) as url:
+    may_answer = asyncio.Event()
+    may_answer.set()
+    others = meters_at(redis_url)
+    async with slowed(redis_url, 0.0, may_answer) as url:
         meters = meters_at(url)
+        taken(await meters.take([want(name="first")], LEASE_S))
+        may_answer.clear()
         task = asyncio.create_task(meters.take([want(10, 10)], LEASE_S))
-        await asyncio.sleep(0.45)  # it is taken, and the answer is on its way
+        await stands(others, want(10, 1), 0)  # it is taken, and the answer is on its way
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        with pytest.raises(asyncio.CancelledError):
             await task
-        await stands(meters_at(redis_url), want(10, 1), 10)
+        may_answer.set()
+        await stands(others, want(10, 1), 10)
 
 
 @asynccontextmanager
-async def slowed(url: str, seconds: float) -> AsyncIterator[str]:
-    """A way to Redis on which everything takes longer."""
+async def slowed(
+    url: str, seconds: float, may_answer: asyncio.Event | None = None
+) -> AsyncIterator[str]:
+    """A way to Redis on which everything takes longer, and answers come when they may."""
     parts = urlsplit(url)
     tasks: set[asyncio.Task[None]] = set()
+    at_once = asyncio.Event()
+    at_once.set()
 
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pump(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may: asyncio.Event
+    ) -> None:
         try:
             with contextlib.suppress(OSError):
                 while data := await reader.read(65536):
                     await asyncio.sleep(seconds / 2)
+                    await may.wait()
                     writer.write(data)
                     await writer.drain()
         finally:
@@ -308,8 +321,8 @@ async def slowed(url: str, seconds: float) -> AsyncIterator[str]:
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, forth = await asyncio.open_connection(parts.hostname, parts.port)
-        for source, sink in ((reader, forth), (back, writer)):
-            task = asyncio.create_task(pump(source, sink))
+        for source, sink, may in ((reader, forth, at_once), (back, writer, may_answer or at_once)):
+            task = asyncio.create_task(pump(source, sink, may))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 

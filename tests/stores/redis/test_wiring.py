@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 from tests.e2e.fixtures import Servers
 from tests.e2e.harness import until as eventually
 from tests.services.redis import Redis
-from tests.stores.redis.conftest import until
+from tests.stores.redis.conftest import PATIENT_S, until
 from tests.stores.redis.test_link import frozen
 from typing_extensions import override
 
@@ -29,6 +30,7 @@ from xrouter.flow.lanes import JointLanes, Place
 from xrouter.flow.upstreams import Upstreams
 from xrouter.settings import Settings
 from xrouter.stores.memory.answers import MemoryAnswers
+from xrouter.stores.redis import state
 from xrouter.stores.redis.answers import RedisAnswers
 from xrouter.stores.redis.link import Link
 from xrouter.stores.vault import Vault
@@ -82,8 +84,9 @@ async def turn(plane: DataPlane, max_running: int | None = 1) -> Place | None:
 
 
 async def test_two_data_planes_share_an_account(
-    tmp_path: Path, redis: Redis, redis_url: str
+    tmp_path: Path, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(state, "Link", partial(Link, deadline_s=PATIENT_S))
     async with started(tmp_path / "a", redis_url) as a, started(tmp_path / "b", redis_url) as b:
         place = await turn(a)
         assert place is not None

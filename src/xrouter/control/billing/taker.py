@@ -124,18 +124,17 @@ class Charges(Taker):
             owner = owners[event.project or DEFAULT]
             month, at = calendar.booked(event.at, owner)
             charge = event.charge or UNKNOWN
-            if drawn or not _is_plain(charge):
+            if drawn or not _post(event, charge, owner.project, at, lines):
                 found = _priced(event, drawn, owner)
                 charge = found.charge
                 attempts += found.attempts
                 lines += _entries(found, owner.project, at)
-                unknown = tuple(part for part in found.parts if not part.is_known)
-            else:
-                _post(event, charge, owner.project, at, lines)
-                unknown = () if charge.rate is not None else (_only(event, charge),)
+                for part in found.parts:
+                    if not part.is_known:
+                        self._warn(part)
+            elif charge.rate is None:
+                self._warn(_only(event, charge))
             rows.append(_row(event, charge, month, owner))
-            for part in unknown:
-                self._warn(part)
         return rows, attempts, lines
 
     def _warn(self, part: Part) -> None:
@@ -234,30 +233,25 @@ def _row(event: UsageEvent, charge: Charge, month: str, owner: Tenant) -> Values
     )
 
 
-def _is_plain(charge: Charge) -> bool:
-    """Whether it is that of one call, and its amounts are what they should be."""
+def _post(event: UsageEvent, charge: Charge, project: str, at: float, lines: list[Entry]) -> bool:
+    """Add the lines of a plain charge: in the order of the accounts, none of 0. Whether it is one:
+    that of one call, whose amounts are what they should be.
+    """
     cost, margin, vat, total = charge.cost, charge.margin, charge.vat, charge.total
-    return (
-        charge.calls == 1
-        and not charge.parts
-        and cost >= 0
-        and margin >= 0
-        and vat >= 0
-        and cost + margin + vat == total <= MOST
-    )
-
-
-def _post(event: UsageEvent, charge: Charge, project: str, at: float, lines: list[Entry]) -> None:
-    """Add the lines of a plain charge: in the order of the accounts, none of 0."""
+    if charge.calls != 1 or charge.parts or cost + margin + vat != total or total > MOST:
+        return False
+    if cost < 0 or margin < 0 or vat < 0:
+        return False
     event_id = event.event_id
-    if charge.margin:
-        lines.append((event_id, at, MARGIN, charge.margin))
-    if charge.total:
-        lines.append((event_id, at, posting.project(project), -charge.total))
-    if charge.cost:
-        lines.append((event_id, at, posting.provider(event.provider or ""), charge.cost))
-    if charge.vat:
-        lines.append((event_id, at, VAT, charge.vat))
+    if margin:
+        lines.append((event_id, at, MARGIN, margin))
+    if total:
+        lines.append((event_id, at, posting.project(project), -total))
+    if cost:
+        lines.append((event_id, at, posting.provider(event.provider or ""), cost))
+    if vat:
+        lines.append((event_id, at, VAT, vat))
+    return True
 
 
 def _entries(found: Charged, project: str, at: float) -> list[Entry]:

@@ -17,8 +17,11 @@ from xrouter.stores.journal.frames import MAX_EVENT, SUFFIX, next_frame, read_fr
 from xrouter.telemetry.logs import log
 
 _NUL = b"\\u0000"
-READ_BYTES = 1 << 20
+READ_BYTES = 96 << 10
 """Read at once from a segment: more than the largest event, so that each reading moves on."""
+
+BATCH_BYTES = 1 << 21
+"""Of a segment in one batch, about: events may be large."""
 
 
 class Batch(Struct, frozen=True):
@@ -63,17 +66,25 @@ class JournalReader:
                 self._unreadable.pop(path, None)
 
     def _read(self, path: Path, limit: int, events: list[UsageEvent]) -> int:
-        at = self._read_to.get(path, 0)
+        begin = at = self._read_to.get(path, 0)
+        more = True
         try:
             with path.open("rb") as file:
-                file.seek(at)
-                data = file.read(READ_BYTES)
+                while more and len(events) < limit and at - begin < BATCH_BYTES:
+                    file.seek(at)
+                    data = file.read(READ_BYTES)
+                    more = len(data) == READ_BYTES
+                    if self._unreadable.get(path) == data:
+                        break
+                    at += self._take(path, at, data, limit, events)
         except FileNotFoundError:
             return at
-        if self._unreadable.get(path) == data:
-            return at
+        self._whole = self._whole and not more
+        return at
+
+    def _take(self, path: Path, at: int, data: bytes, limit: int, events: list[UsageEvent]) -> int:
+        """How much of the data, which is that behind `at`, is done with."""
         self._odd = self._odd or _NUL in data
-        self._whole = self._whole and len(data) < READ_BYTES
         offset = 0
         while len(events) < limit:
             try:
@@ -86,14 +97,14 @@ class JournalReader:
                 if skipped is None:
                     kept = max(offset, len(data) - MAX_EVENT)
                     self._unreadable[path] = data[kept:]  # until more is written behind it
-                    return at + kept
+                    return kept
                 offset = skipped
                 continue
             if found is None:
                 break
             event, offset = found
             events.append(event)
-        return at + offset
+        return offset
 
 
 def _is_over(path: Path, offset: int) -> bool:
@@ -112,10 +123,8 @@ def _is_over(path: Path, offset: int) -> bool:
 
 
 def _nothing_whole_after(fd: int, offset: int) -> bool:
-    rest = os.pread(fd, os.fstat(fd).st_size - offset, offset)
-    if not rest:
-        return True
+    size = os.fstat(fd).st_size - offset
     try:
-        return read_frame(rest, 0) is None
+        return read_frame(os.pread(fd, min(size, READ_BYTES), offset), 0) is None
     except ValueError:
-        return next_frame(rest, 1) is None
+        return next_frame(os.pread(fd, size, offset), 1) is None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from typing_extensions import override
 
+from xrouter.domain.deadline import Deadline
 from xrouter.domain.ports import ChangeSignal
 from xrouter.stores.redis.link import PATIENT_S, Client, Link
 from xrouter.telemetry.logs import log
@@ -68,7 +69,8 @@ class Hearing:
         """As long as one connection lasts."""
         pubsub = client.pubsub()
         try:
-            await pubsub.subscribe(*self._channels)
+            with Deadline(PATIENT_S):
+                await pubsub.subscribe(*self._channels)
             asked = False
             while True:
                 message = await pubsub.get_message(timeout=self._check_s)
@@ -76,7 +78,8 @@ class Hearing:
                     raise TimeoutError("no answer")
                 asked = message is None
                 if asked:
-                    await pubsub.ping()
+                    with Deadline(PATIENT_S):
+                        await pubsub.ping()
                 elif message["type"] == "subscribe" and not self.live:
                     self.live = True
                     self._tell_missed()

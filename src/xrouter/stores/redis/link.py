@@ -71,12 +71,16 @@ class Link:
         return self._expected
 
     def client(self, timeout_s: float, connections: int) -> Client:
-        """A client of its own, for who needs another timeout. It tries nothing twice."""
+        """A client of its own, for who needs another timeout. It tries nothing twice.
+
+        timeout_s: to connect. All else is bounded by who asks, with a `Deadline`: the driver's own
+        timeout of a command is `asyncio.wait_for`, in which a cancellation can be lost (3.11).
+        """
         try:
             pool = self._driver.ConnectionPool.from_url(
                 self._url.reveal(),
                 max_connections=connections,
-                socket_timeout=timeout_s,
+                socket_timeout=None,
                 socket_connect_timeout=timeout_s,
                 retry=_no_retry(),
                 protocol=2,
