@@ -1,6 +1,20 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "steady",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
+"""Each run tries the same, and a machine that stands still for a moment fails nothing."""
+
+settings.register_profile("wide", settings.get_profile("steady"), derandomize=False)
+"""For looking further: `pytest --hypothesis-profile wide` tries something else each time."""
 
 pytest_plugins = ["tests.services.fixtures"]
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from tests.edge.harness import open_house
@@ -69,16 +70,27 @@ async def test_nobody_is_let_in_after_the_end(clients: list[socket.socket]) -> N
     assert door.count() == 0
 
 
-async def test_who_pauses_lets_in_later(clients: list[socket.socket]) -> None:
+async def test_who_pauses_lets_in_later(
+    clients: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
     door, listeners = Door(), listen("127.0.0.1", 0)
     acceptor = Acceptor(listeners, lambda: One(door))
     acceptor.start(2048)
-    acceptor.pause(listeners[0], 0.02)
+    later: list[Callable[[], object]] = []
+
+    def call_later(seconds: float, what: Callable[..., object], *arguments: object) -> None:
+        assert seconds == 0.02
+        later.append(partial(what, *arguments))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "call_later", call_later)
+        acceptor.pause(listeners[0], 0.02)
     clients.append(socket.create_connection(acceptor.address))
     for _ in range(TURNS):
         await asyncio.sleep(0)
     assert door.count() == 0
-    async with asyncio.timeout(10):
+    later.pop()()
+    async with asyncio.timeout(60):
         while door.count() == 0:
             await asyncio.sleep(0.005)
     acceptor.close()

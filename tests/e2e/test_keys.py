@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -244,10 +243,8 @@ def test_the_leak_drill_is_over_within_a_second_in_every_process(fleet: Fleet) -
     fleet.wait_agreed()
     assert all(everywhere(fleet, key, 404) for key in (*keys, safe))
     done = first.command("keys", "revoke-all", "--project", "leaky", "--yes")
-    began = time.monotonic()
     assert "3 keys" in done.stdout, done.stderr
-    until(lambda: all(everywhere(fleet, key, 401) for key in keys), "all are refused")
-    assert time.monotonic() - began < SOON_S
+    until(lambda: all(everywhere(fleet, key, 401) for key in keys), "all are refused", SOON_S)
     assert everywhere(fleet, safe, 404)
 
 
@@ -257,9 +254,7 @@ def test_a_rotation_is_soon_known_in_every_process_and_its_grace_ends(fleet: Fle
     fleet.wait_agreed()
     path = f"/keys/{made['key_id']}"
     fresh = first.control("POST", path + "/rotate", {"grace_seconds": 3600})["key"]
-    began = time.monotonic()
-    until(lambda: everywhere(fleet, fresh, 404), "the new secret works")
-    assert time.monotonic() - began < SOON_S
+    until(lambda: everywhere(fleet, fresh, 404), "the new secret works", SOON_S)
     assert everywhere(fleet, made["key"], 404), "the old one, too"
     last = first.control("POST", path + "/rotate", {})["key"]
     until(lambda: everywhere(fleet, last, 404), "the newest secret works")

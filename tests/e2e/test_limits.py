@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from itertools import count
 from pathlib import Path
 
@@ -30,14 +29,11 @@ def test_a_limit_bites_within_a_second(servers: Servers) -> None:
     fresh = server.control("POST", "/keys", {"name": "fresh"})["key"]
     until(lambda: server.ask("GET", "/v1/models", key=fresh).status == 200, "the key is known")
 
-    began = time.monotonic()
-
     def look() -> bool:
         last.append(server.chat(model, key=fresh))
         return last[-1].status == 429
 
     until(look, "the limit bites", SOON_S)
-    assert time.monotonic() - began < SOON_S
     answered = [each for each in last if "x-ratelimit-limit-requests" in each.headers]
     remaining = [each.headers["x-ratelimit-remaining-requests"] for each in answered]
     assert remaining == ["1", "0", "0"]
@@ -67,7 +63,7 @@ def test_a_gateway_knows_what_was_used_before(servers: Servers) -> None:
         return LEFT in first[-1].headers
 
     until(counts, "the limit counts", SOON_S)
-    asyncio.run(sent([server], before, server.key, 0.0))
+    assert asyncio.run(sent([server], before, server.key, 0.0)) == {200: before}
     all_of_them = before + len(first)
     until(lambda: len(server.events()) == all_of_them, "all are in the database")
     gateway = servers(bare=True).start("--role", "gateway")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -101,7 +100,6 @@ def test_a_change_through_one_is_whole_and_soon_in_all(fleet: Fleet) -> None:
         for number in range(changes):
             label = "12"[(number + 1) % 2]
             body = {"versions": model("moving", label)["versions"]}
-            began = time.monotonic()
             first.control("PATCH", "/models/openai/moving", body)
             since = len(callers.seen)
 
@@ -110,7 +108,6 @@ def test_a_change_through_one_is_whole_and_soon_in_all(fleet: Fleet) -> None:
                 return len(found) == len(fleet.servers)
 
             until(everywhere, "all answer with the new version", SOON_S)
-            assert time.monotonic() - began < SOON_S
     assert callers.failed == []
     total = len(callers.seen)
     counted = "SELECT count(*) FROM usage_events WHERE model_served = 'openai/moving'"
@@ -175,16 +172,18 @@ async def test_a_holder_that_slept_writes_nothing(fleet: Fleet) -> None:
         await connection.execute("LOCK TABLE attempt_counts IN ACCESS EXCLUSIVE MODE")
         until(lambda: fleet.sql(waiting) != "0", "the holder looks")
         sleeper.signal(signal.SIGSTOP)
+        before = len(told(sleeper, "health_left"))
         await lock.rollback()
     finally:
         await connection.close()
     try:
         successor = fleet.wait_for_holder("probes", but=holder)
-        assert not told(sleeper, "health_left")
+        assert len(told(sleeper, "health_left")) == before
     finally:
         sleeper.signal(signal.SIGCONT)
-    until(lambda: bool(told(sleeper, "health_left")), "it finds out when it writes")
-    assert fleet.holder("probes") == successor
+    until(lambda: len(told(sleeper, "health_left")) > before, "it finds out when it writes")
+    if not told(fleet.server_of(successor), "health_left"):  # nor did it stand still itself
+        assert fleet.holder("probes") == successor
     assert sleeper.chat("openai/gpt-4o-mini").status == 200
 
 

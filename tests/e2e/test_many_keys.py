@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from pathlib import Path
 
 from tests.e2e.fixtures import Servers
@@ -61,10 +60,8 @@ def test_many_keys_with_a_gateway_and_without_the_database(servers: Servers) -> 
 
     main.control("POST", "/keys/key_m3/revoke")
     fresh = main.control("POST", "/keys/key_m4/rotate", {})["key"]
-    began = time.monotonic()
-    until(lambda: {status(each, known[3]) for each in both} == {401}, "a key is revoked")
-    until(lambda: {status(each, fresh) for each in both} == {404}, "a key is rotated")
-    assert time.monotonic() - began < SOON_S
+    until(lambda: {status(each, known[3]) for each in both} == {401}, "a key is revoked", SOON_S)
+    until(lambda: {status(each, fresh) for each in both} == {404}, "a key is rotated", SOON_S)
     assert {main.chat("none/none", key=known[4]).error["code"]} == {"api_key_rotated"}
     told = main.control("POST", "/explain", {"model": "openai/gpt-4o-mini", "key_id": "key_m5"})
     assert told["error"] is None

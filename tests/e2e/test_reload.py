@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 
 from tests.e2e.fixtures import Servers
 from tests.e2e.harness import Answer, Server, until
@@ -15,14 +14,12 @@ SOON_S = 3.0
 def _becomes(server: Server, model: str, key: str, status: int) -> Answer:
     """Wait until a request is answered with this status; it must be so soon."""
     last: list[Answer] = []
-    began = time.monotonic()
 
     def look() -> bool:
         last.append(server.chat(model, key=key))
         return last[-1].status == status
 
     until(look, f"{model} answers {status}", SOON_S)
-    assert time.monotonic() - began < SOON_S
     return last[-1]
 
 

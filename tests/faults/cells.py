@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from tests.flow.harness import Recorder, open_rig
+from tests.flow.harness import PATIENT, SILENCE_S, Recorder, leaping, open_rig
 
 from xrouter.domain.catalog import Endpoint, Model, Timeouts, Version
 from xrouter.domain.plan import Target
@@ -23,7 +23,6 @@ from xrouter.providers import factory
 from xrouter.providers.base import from_environment
 
 QUESTION = "[[words:40]] Tell me of hedgehogs"
-SILENCE_S = 0.3
 
 Spec = Mapping[str, Any]
 Charged = tuple[int, int]
@@ -134,6 +133,11 @@ class Outcome(Struct, frozen=True):
 
 async def run(fault: Fault, provider: str, *, stream: bool) -> Outcome:
     """One request, its first target failing and its second well."""
+    with leaping():
+        return await _run(fault, provider, stream=stream)
+
+
+async def _run(fault: Fault, provider: str, *, stream: bool) -> Outcome:
     async with open_rig() as rig:
         endpoints = tuple(
             _endpoint(provider, sandbox.environment(url), number)
@@ -198,15 +202,15 @@ def _endpoint(provider: str, environ: dict[str, str], number: int) -> Endpoint:
         credential=fields.credential,
         options={**known.options, **fields.options},
         priority=number,
-        timeouts=Timeouts(),
+        timeouts=PATIENT,
     )
 
 
 def _broken(endpoint: Endpoint, fault: Fault, *, stream: bool) -> Endpoint:
     """The endpoint at an address where the fault lives, and impatient where it is silence."""
     if "hang" in fault.name:
-        total = 1.0 if stream else SILENCE_S
-        silence = Timeouts(first_token=SILENCE_S, idle=SILENCE_S, total=total)
+        total = 3 * SILENCE_S if stream else SILENCE_S
+        silence = Timeouts(connect=60.0, first_token=SILENCE_S, idle=SILENCE_S, total=total)
         return replace(endpoint, timeouts=silence)
     match fault.spec.get("address"):
         case "port":

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.control.conftest import (
     acme_models,
+    between_tries,
     db,
+    patient_database,
     sqlite_file,
     sqlite_template,
     sqlite_url,
@@ -29,8 +31,10 @@ from xrouter.wire.tokens import TokenBook
 __all__ = [
     "_sandbox_process",
     "acme_models",
+    "between_tries",
     "db",
     "new_world",
+    "patient_database",
     "person",
     "sandbox",
     "servers",

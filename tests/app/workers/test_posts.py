@@ -218,7 +218,10 @@ async def test_one_that_hangs_has_a_successor(place: Place, role: Role) -> None:
     assert place.ended == [f"{role}-1-1"]
 
 
-async def test_it_says_where_it_hangs_before_it_is_killed(place: Place) -> None:
+async def test_it_says_where_it_hangs_before_it_is_killed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posts, "SPEAK_S", 2.0)
     place.are(WRITES)
     post = place.post(hang_s=0.1)
     first = await begun(post)

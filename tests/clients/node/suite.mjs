@@ -309,7 +309,7 @@ each("aborting before the answer", async ({ client, upstream: { model, simulator
 check("the client's patience ends", async ({ once }) => {
   await sandbox.fault("hang_before_headers", "openai");
   const { model } = named.openai;
-  const asked = once.chat.completions.create({ model, messages: say("Hello") }, { timeout: 1000 });
+  const asked = once.chat.completions.create({ model, messages: say("Hello") }, { timeout: 3000 });
   await assert.rejects(asked, OpenAI.APIConnectionTimeoutError);
   await sandbox.sawAClientLeave();
 });
