@@ -24,7 +24,7 @@ from tests.services.process import free_port
 PATIENCE = 60.0
 """Seconds that bound a wait for something that must come, on a machine that has much to do."""
 
-LOOK_S = 0.05
+LOOK_S = 0.5
 """What one look takes of the patience at most: while the machine stands still, nobody is late."""
 
 XROUTER = (sys.executable, "-m", "xrouter.cli.main")

@@ -186,3 +186,63 @@ async def test_a_slow_caller_that_does_read_gets_everything() -> None:
         assert status == 200
         assert time.monotonic() - began > 2.5, "too fast to prove anything"
         wire.close()
+
+
+async def test_a_body_that_never_comes_behind_an_early_answer() -> None:
+    async with open_house(guard=GuardLimits(head_timeout=1.5)) as house:  # more than a sweep
+        wire = await house.connect()
+        await wire.send(b"GET /health/live HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n")
+        assert (await wire.answer()).status == 200
+        assert await closed(wire) == b""
+
+
+async def test_trailers_are_not_kept() -> None:
+    async with open_house() as house:
+        wire = await house.connect()
+        await wire.send(
+            b"GET /health/live HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        await wire.send(b"1\r\nx\r\n0\r\n" + b"a: b\r\n" * 5000)
+        assert (await wire.answer()).status == 200
+        await house.until(lambda: bool(house.connections))
+        assert [len(each.headers) for each in house.connections] == [0]
+        wire.close()
+
+
+async def test_only_so_many_requests_wait_on_a_connection() -> None:
+    async with open_house() as house:
+        go_on = asyncio.Event()
+
+        async def script(_request: ChatRequest, reply: Reply) -> None:
+            await go_on.wait()
+            await reply.answer(text_answer(), SERVED)
+
+        house.flow.script = script
+        wire = await house.connect()
+        await wire.send(request("POST", "/v1/chat/completions", chat_body()))
+        await house.until(lambda: bool(house.flow.requests))
+        for _ in range(20):
+            await wire.send(request("GET", "/health/live") * 100)
+        await house.until(lambda: house.connections[0]._deaf_since is not None)
+        go_on.set()
+        assert (await wire.answer()).status == 200
+        assert await closed(wire) == b""
+
+
+async def test_a_bad_request_behind_another_does_not_end_that_one() -> None:
+    async with open_house() as house:
+        go_on = asyncio.Event()
+
+        async def script(_request: ChatRequest, reply: Reply) -> None:
+            await go_on.wait()
+            await reply.answer(text_answer(), SERVED)
+
+        house.flow.script = script
+        wire = await house.connect()
+        await wire.send(request("POST", "/v1/chat/completions", chat_body()))
+        await house.until(lambda: bool(house.flow.requests))
+        await wire.send(b"GET http:///// HTTP/1.1\r\nhost: x\r\n\r\n")
+        await house.until(lambda: house.connections[0]._deaf_since is not None)
+        go_on.set()
+        assert (await wire.answer()).status == 200
+        wire.close()

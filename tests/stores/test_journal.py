@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -277,3 +278,27 @@ def test_two_writers_share_a_folder(tmp_path: Path) -> None:
     one.close()
     drain(reader)
     assert len(segments(tmp_path)) == 1
+
+
+def test_a_segment_that_a_reader_took_away_while_it_was_made_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its making and its lock it is empty and nobody's."""
+    reader, lock = JournalReader(tmp_path), fcntl.flock
+    meddling = [True]
+
+    def flock(fd: int, how: int) -> None:
+        if meddling:
+            meddling.clear()
+            reader.commit(reader.batch(100).position)
+            assert not list(tmp_path.iterdir())
+        lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    writer = JournalWriter(tmp_path)
+    made = [event(number) for number in range(3)]
+    for each in made:
+        writer.append(each)
+    assert not meddling
+    assert drain(reader) == made
+    writer.close()

@@ -442,3 +442,15 @@ class Interleavings(RuleBasedStateMachine):
 
 Interleavings.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestInterleavings = Interleavings.TestCase
+
+
+def test_what_has_become_free_by_itself_is_not_given_back_once_more(
+    meters: Kept, clock: Clock
+) -> None:
+    want = Want("c", "tokens", "minute", 60, 30, "UTC")
+    first, second = meters.take_now([want]).hold, meters.take_now([want]).hold
+    assert first is not None
+    assert second is not None
+    clock.go(29)
+    meters.release(first)
+    assert meters.look_now([replace(want, amount=0)])[0].remaining == 30

@@ -329,3 +329,15 @@ async def test_a_whole_read_at_the_limit(client: Client, server: RawServer) -> N
     sending = asyncio.create_task(conn.send(b"x" * MAX_BODY))
     assert len(await exchange.read()) == MAX_BODY
     await sending
+
+
+async def test_a_second_answer_in_the_same_read_is_nobodys(
+    client: Client, server: RawServer
+) -> None:
+    task, conn, _ = await begin(client, server)
+    second = head("content-encoding: gzip", "content-length: 4", status="503 Service Unavailable")
+    await conn.send(head("content-length: 2", "x-a: 1") + b"ok" + second + b"evil")
+    exchange = await task
+    assert (exchange.status, exchange.headers.get("x-a")) == (200, "1")
+    assert await exchange.read() == b"ok"
+    exchange.close()

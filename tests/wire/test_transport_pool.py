@@ -229,3 +229,21 @@ async def test_an_answer_before_the_whole_request_was_sent(
     await conn.reply(b"too large", status="413 Payload Too Large")
     assert (await task).status == 413
     await until(conn.is_gone)
+
+
+async def test_a_kept_connection_that_dies_under_a_large_body_is_replaced(
+    client: Client, server: RawServer
+) -> None:
+    first = asyncio.create_task(fetch(client, server.url))
+    conn = await server.accept()
+    await conn.request()
+    await conn.reply(b"one")
+    await first
+    large = WireRequest("POST", server.url, {}, b"x" * (8 << 20))
+    task = asyncio.create_task(client.fetch(large, ROUTE, timeout=60))
+    await conn.head()
+    conn.reset()
+    fresh = await server.accept()
+    assert len((await fresh.request()).body) == 8 << 20
+    await fresh.reply(b"two")
+    assert (await task).body == b"two"

@@ -32,6 +32,7 @@ _GOODBYE_BYTES = 1 << 20
 _FRAMING_BYTES = 64 << 10
 _FRAMING_RATIO = 8
 _PIPELINED = 8
+_MOST_WAITING = 1000
 _LINE_ENDS = 4
 _OFFER = (b"upgrade", b"connection", b"http2-settings")
 
@@ -151,7 +152,8 @@ class GuardProtocol(HttpToolsProtocol):
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        if not self._in_body:  # trailers are nobody's headers
+            self.headers.append((name.lower(), value))
 
     @override
     def on_headers_complete(self) -> None:
@@ -164,11 +166,11 @@ class GuardProtocol(HttpToolsProtocol):
             self._check_head()
         if upgrades:
             self._stop(wrong_method("CONNECT", url.decode("latin-1")))
+        if url != self._base_url:
+            self._base, self._base_url = self._scope_of(url), url
         self._head_since = None
         self._in_body = True
         self._wire_bytes = self._body_bytes = 0
-        if url != self._base_url:
-            self._base, self._base_url = self._scope_of(url), url
         version = parser.get_http_version()
         headers, self.headers = self.headers, []  # what comes behind the body is nobody's header
         scope = self._base.copy()
@@ -250,6 +252,8 @@ class GuardProtocol(HttpToolsProtocol):
             self._start(line)
             return
         self.flow.pause_reading()
+        if len(self._waiting) >= _MOST_WAITING:
+            self._stop(InvalidRequest("Too many requests wait on this connection."))
         self._waiting.append(line)
         if len(self._waiting) <= _PIPELINED:
             self.flow.resume_reading()  # so that the caller's leaving is still noticed
@@ -357,7 +361,7 @@ class GuardProtocol(HttpToolsProtocol):
                 self._head_since = now
         elif self._is_late(now):
             self.transport.close()
-        elif self._in_body:
+        elif self._in_body and self._head_since is None:
             self._head_since = now  # answered early, and the rest of the body is still to come
 
     def _is_late(self, now: float) -> bool:

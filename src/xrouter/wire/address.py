@@ -12,6 +12,7 @@ from msgspec import Struct
 from xrouter.wire.errors import bad_address
 
 _PORTS = {"http": 80, "https": 443}
+LONGEST = 16 << 10
 _KEPT = "/?:@!$&'()*+,;=-._~%[]"
 """Of a path and query, besides letters and digits. What is encoded already stays so."""
 
@@ -40,6 +41,8 @@ class Address(Struct, frozen=True):
 @lru_cache(maxsize=1024)
 def address(text: str, setting: str = "base_url") -> Address:
     """Parse an absolute address. Raises UpstreamUnreachable that names the setting."""
+    if len(text) > LONGEST:  # what is remembered stays small
+        raise bad_address(setting)
     try:
         parts = urlsplit(text)
         usual = _PORTS[parts.scheme]

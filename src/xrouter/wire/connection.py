@@ -214,9 +214,9 @@ class Connection(asyncio.Protocol):
     async def _send(self, transport: asyncio.Transport, body: memoryview) -> None:
         """In pieces, so that others get their turn; no further when the answer is there."""
         for at in range(0, len(body), _PIECE):
-            while self._stuck and not self.answered and self.error is None:
+            while self._stuck and not (self.answered or self.error or self._stale):
                 await self._news()
-            if self.answered or self.error is not None:
+            if self.answered or self.error or self._stale:
                 self._sent = False
                 return
             transport.write(body[at : at + _PIECE])
@@ -337,7 +337,7 @@ class Connection(asyncio.Protocol):
         """The head is whole; that of an interim answer is not the one we wait for."""
         headers = self._told()
         status = self._parser.get_status_code()
-        if status < FIRST_FINAL:
+        if status < FIRST_FINAL or self.answered:
             return
         self.headers = headers
         self._read = True

@@ -130,3 +130,19 @@ async def test_without_redis_telling_costs_nothing(process: Make, redis: Redis) 
             here.signal.tell()
     finally:
         redis.start()
+
+
+async def test_a_redis_that_freezes_while_it_is_connected_anew_is_found_out(
+    link_to: Callable[..., Link],
+    redis_url: str,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a database to be chosen, connecting waits for an answer."""
+    patience(monkeypatch, 0.5)
+    here = Process(link_to(redis_url.rpartition("/")[0] + "/1"), check_s=0.05)
+    async with here.listening():
+        redis.ask("CLIENT KILL TYPE pubsub")
+        with frozen(redis):  # before the loop has its turn
+            await until(lambda: not here.signal.live)
+        await until(lambda: here.signal.live)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Literal
 
 from msgspec import Struct
@@ -14,7 +15,10 @@ from xrouter.domain.ports import Want
 from xrouter.domain.snapshot import EMPTY, Snapshot
 from xrouter.flow.ask import Ask
 
-_MAX_READY = 20_000
+_MAX_READY = 5_000
+_MOST_NAME = 300
+"""Of an end user: no limit names a longer one."""
+
 _SHOWN: tuple[Literal["requests", "tokens"], ...] = ("requests", "tokens")
 
 Shown = tuple[tuple[Literal["requests", "tokens"], int, tuple[int, ...]], ...]
@@ -87,7 +91,7 @@ class RuleBook:
         """Those of the key, its project and organisation and the end user, whoever answers."""
         if snapshot is not self._snapshot:
             self._begin(snapshot)
-        principal, user = ask.principal, ask.end_user if self._asks_user else None
+        principal, user = ask.principal, self._user(ask)
         found = self._common.get((principal.key_id, user))
         if found is None:
             subjects, tenant = _subjects(principal, user, snapshot)
@@ -99,7 +103,7 @@ class RuleBook:
         """Those that count only what this target's model, or its version, answers."""
         if snapshot is not self._snapshot:
             self._begin(snapshot)
-        principal, user = ask.principal, ask.end_user if self._asks_user else None
+        principal, user = ask.principal, self._user(ask)
         key = principal.key_id, user, target.model.model_id, target.version.label
         found = self._own.get(key)
         if found is None:
@@ -110,7 +114,7 @@ class RuleBook:
 
     def whole(self, ask: Ask, target: Target, snapshot: Snapshot) -> Sheet:
         """Both."""
-        common, user = self.common(ask, snapshot), ask.end_user if self._asks_user else None
+        common, user = self.common(ask, snapshot), self._user(ask)
         key = ask.principal.key_id, user, target.model.model_id, target.version.label
         found = self._whole.get(key)
         if found is None:
@@ -118,6 +122,13 @@ class RuleBook:
             found = Sheet(common.rules + own.rules, common.tenant)
             _keep(self._whole, key, found)
         return found
+
+    def _user(self, ask: Ask) -> str | None:
+        """The end user, where any limit is of one; known by a digest where the name is long."""
+        user = ask.end_user if self._asks_user else None
+        if user is None or len(user) <= _MOST_NAME:
+            return user
+        return blake2b(user.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
     def _begin(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot

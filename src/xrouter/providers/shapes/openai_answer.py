@@ -186,8 +186,8 @@ def usage_of(value: Any) -> Usage | None:
     if not isinstance(value, dict) or not value:
         return None
     get = value.get
-    prompt = _count(get("prompt_tokens") or get("input_tokens"))
-    completion = _count(get("completion_tokens") or get("output_tokens"))
+    prompt = _count(get("prompt_tokens")) or _count(get("input_tokens"))
+    completion = _count(get("completion_tokens")) or _count(get("output_tokens"))
     if not prompt and not completion:
         return None
     usage = Usage(prompt, completion, details=value)

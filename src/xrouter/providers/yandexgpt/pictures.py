@@ -14,6 +14,7 @@ _Dict = dict[str, Any]
 
 _MOST = 10
 _MOST_BYTES = 10 << 20
+_MOST_URL = 8192
 _MAGIC = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -40,6 +41,8 @@ class Pictures:
             raise _wrong("An image needs an address.", param)
         taken: _Dict = {"url": url} if detail is None else {"url": url, "detail": detail}
         if url.startswith(("http://", "https://")):
+            if len(url) > _MOST_URL:
+                raise _wrong("The address of the image is too long.", param)
             self._wait(param, taken)
         elif not url.startswith("data:image/") or ";base64," not in url:
             raise _wrong("It is no data URL of an image in base64.", param)

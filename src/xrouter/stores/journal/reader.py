@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from xrouter.domain.usage import UsageEvent
-from xrouter.stores.journal.frames import MAX_EVENT, SUFFIX, next_frame, read_frame
+from xrouter.stores.journal.frames import HEAD, MAX_EVENT, SUFFIX, next_frame, read_frame
 from xrouter.telemetry.logs import log
 
 _NUL = b"\\u0000"
@@ -95,7 +95,7 @@ class JournalReader:
                     "journal_damaged", segment=path.name, offset=at + offset, error=str(error)
                 )
                 if skipped is None:
-                    kept = max(offset, len(data) - MAX_EVENT)
+                    kept = max(offset, len(data) - MAX_EVENT - HEAD.size + 1)
                     self._unreadable[path] = data[kept:]  # until more is written behind it
                     return kept
                 offset = skipped

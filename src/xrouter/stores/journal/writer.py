@@ -25,6 +25,7 @@ from xrouter.telemetry.logs import log
 SEGMENT_BYTES = 8 << 20
 MAX_BYTES = 2 << 30
 MAX_WAITING = 10_000
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 
 _TEXT = 200
@@ -124,11 +125,19 @@ class JournalWriter(Journal):
         held = sum(path.stat().st_size for path in self._folder.glob("*" + SUFFIX))
         if held >= self._max_bytes:
             raise OSError(28, f"the journal holds {held} bytes, its limit is {self._max_bytes}")
-        path = self._folder / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(path, flags, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._fd, self._size = fd, 0
+        self._fd, self._size = self._made(), 0
+
+    def _made(self) -> int:
+        """A segment that is locked by us and still there: a reader may have found it in between,
+        empty and nobody's, and taken it away.
+        """
+        while True:
+            path = self._folder / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
+            fd = os.open(path, _NEW, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:
+                return fd
+            os.close(fd)
 
     def _close_segment(self) -> None:
         if self._fd >= 0:

@@ -73,7 +73,8 @@ class Hearing:
                 await pubsub.subscribe(*self._channels)
             asked = False
             while True:
-                message = await pubsub.get_message(timeout=self._check_s)
+                with Deadline(self._check_s + PATIENT_S):  # it may connect anew
+                    message = await pubsub.get_message(timeout=self._check_s)
                 if message is None and asked:
                     raise TimeoutError("no answer")
                 asked = message is None
