@@ -157,6 +157,25 @@ def test_a_damaged_record_costs_itself_only(tmp_path: Path, where: str) -> None:
     assert path.exists()
 
 
+def test_a_length_that_leads_past_the_end_costs_its_record_only(tmp_path: Path) -> None:
+    """It is a torn record as long as somebody writes, and damage afterwards."""
+    writer = JournalWriter(tmp_path)
+    events = [event(i) for i in range(1, 6)]
+    for each in events:
+        writer.append(each)
+    writer.close()
+    path = segments(tmp_path)[0]
+    raw = bytearray(path.read_bytes())
+    start = 2 * (len(raw) // 5)
+    raw[start : start + 4] = (60_000).to_bytes(4, "big")
+    path.write_bytes(bytes(raw))
+    reader = JournalReader(tmp_path)
+    with log.captured() as told:
+        assert drain(reader) + drain(reader) == events[:2] + events[3:]
+    assert [one["event"] for one in told] == ["journal_damaged"]
+    assert segments(tmp_path) == []
+
+
 def test_damage_at_the_end_does_not_stop_the_drain(tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path)
     events = [event(i) for i in range(3)]

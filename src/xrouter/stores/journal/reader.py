@@ -20,6 +20,8 @@ _NUL = b"\\u0000"
 READ_BYTES = 96 << 10
 """Read at once from a segment: more than the largest event, so that each reading moves on."""
 
+_NOTHING = -1
+
 BATCH_BYTES = 1 << 21
 """Of a segment in one batch, about: events may be large."""
 
@@ -59,8 +61,11 @@ class JournalReader:
     def commit(self, position: dict[Path, int]) -> None:
         """The events of a batch are safe; segments that are over and drained are deleted."""
         for path, offset in position.items():
-            self._read_to[path] = offset
-            if _is_over(path, offset):
+            ahead = _ahead(path, offset)
+            self._read_to[path] = offset + max(0, ahead)
+            if ahead > 0:
+                log.error("journal_damaged", segment=path.name, offset=offset, error="no record")
+            elif ahead == _NOTHING:
                 path.unlink(missing_ok=True)
                 self._read_to.pop(path, None)
                 self._unreadable.pop(path, None)
@@ -107,24 +112,29 @@ class JournalReader:
         return offset
 
 
-def _is_over(path: Path, offset: int) -> bool:
-    """Whether the writer has let go of the segment and all of it was read (a torn end aside)."""
+def _ahead(path: Path, offset: int) -> int:
+    """How far ahead the next whole record is in a segment whose writer has let go; _NOTHING when
+    there is none (a torn end aside). 0 while it is written to.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return 0
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _nothing_whole_after(fd, offset)
+        return _next_whole(fd, offset)
     except BlockingIOError:
-        return False
+        return 0
     finally:
         os.close(fd)
 
 
-def _nothing_whole_after(fd: int, offset: int) -> bool:
+def _next_whole(fd: int, offset: int) -> int:
     size = os.fstat(fd).st_size - offset
     try:
-        return read_frame(os.pread(fd, min(size, READ_BYTES), offset), 0) is None
+        if read_frame(os.pread(fd, min(size, READ_BYTES), offset), 0) is not None:
+            return 0
     except ValueError:
-        return next_frame(os.pread(fd, size, offset), 1) is None
+        pass
+    found = next_frame(os.pread(fd, size, offset), 1)
+    return _NOTHING if found is None else found
