@@ -324,7 +324,9 @@ async def test_the_tier_that_has_answered_is_charged(
         for line, tier in zip(rig.first.bill, told, strict=True)
     ]
     found = charge(rig)
-    assert (found.cost, found.price_id) == (sum(costs), 9 if is_later else 1)
+    assert found.cost == sum(costs)
+    shown = {9 if is_later else 1} if len(told) == 1 else {1, 9}  # that of any of the calls
+    assert found.price_id in shown
 
 
 async def test_a_patient_tier_without_a_price_of_its_own_costs_as_always(rig: Rig) -> None:
