@@ -20,6 +20,7 @@ from tests.edge.harness import (
 from xrouter.domain.answer import ChatDelta
 from xrouter.domain.chat import ChatRequest
 from xrouter.domain.ports import Reply
+from xrouter.edge import guard
 from xrouter.edge.limits import DoorLimits, GuardLimits
 
 HALF = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX: "
@@ -209,40 +210,33 @@ async def test_trailers_are_not_kept() -> None:
         wire.close()
 
 
-async def test_only_so_many_requests_wait_on_a_connection() -> None:
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n" * 20,
+        b"GET http:///// HTTP/1.1\r\nhost: x\r\n\r\n",
+    ],
+    ids=["too many", "bad"],
+)
+async def test_what_is_refused_behind_a_request_does_not_end_it(
+    behind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More requests than may wait on a connection, or a bad one."""
+    monkeypatch.setattr(guard, "_MOST_WAITING", 5)
+    go_on = asyncio.Event()
+
+    async def script(_request: ChatRequest, reply: Reply) -> None:
+        await go_on.wait()
+        await reply.answer(text_answer(), SERVED)
+
     async with open_house() as house:
-        go_on = asyncio.Event()
-
-        async def script(_request: ChatRequest, reply: Reply) -> None:
-            await go_on.wait()
-            await reply.answer(text_answer(), SERVED)
-
         house.flow.script = script
         wire = await house.connect()
         await wire.send(request("POST", "/v1/chat/completions", chat_body()))
         await house.until(lambda: bool(house.flow.requests))
-        for _ in range(20):
-            await wire.send(request("GET", "/health/live") * 100)
+        await wire.send(behind)
         await house.until(lambda: house.connections[0]._deaf_since is not None)
-        go_on.set()
-        assert (await wire.answer()).status == 200
-        assert await closed(wire) == b""
-
-
-async def test_a_bad_request_behind_another_does_not_end_that_one() -> None:
-    async with open_house() as house:
-        go_on = asyncio.Event()
-
-        async def script(_request: ChatRequest, reply: Reply) -> None:
-            await go_on.wait()
-            await reply.answer(text_answer(), SERVED)
-
-        house.flow.script = script
-        wire = await house.connect()
-        await wire.send(request("POST", "/v1/chat/completions", chat_body()))
-        await house.until(lambda: bool(house.flow.requests))
-        await wire.send(b"GET http:///// HTTP/1.1\r\nhost: x\r\n\r\n")
-        await house.until(lambda: house.connections[0]._deaf_since is not None)
+        assert len(house.connections[0]._waiting) <= 5
         go_on.set()
         assert (await wire.answer()).status == 200
         wire.close()
