@@ -28,9 +28,11 @@ from bench.machine import cpu_us, describe, memory_mb
 
 PROXY_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = (1, 8, 32, 128)
-ROUNDS = 3
-LOOK_S, RESTING = 0.5, 0.1
-"""Who uses less than this share of a core has nothing left to do."""
+ROUNDS, ROUND_S = 8, 1
+"""Many short ones: a machine that is shared is quiet for seconds, not for minutes."""
+LOOK_S, LOOKS, RESTING = 0.5, 3, 0.02
+"""Who uses hardly more of a core than when it is idle, so many looks long, has done all."""
+IDLE_S = 4.0
 
 BODY = json.dumps({"model": "MODEL", "messages": [{"role": "user", "content": "Weather? " * 100}]})
 
@@ -81,18 +83,29 @@ def load(running: proxies.Running, connections: int, seconds: int, folder: Path)
         text=True,
         check=True,
     ).stdout
-    return read_wrk(out, at_rest(running.process.pid) - before)
+    return read_wrk(out, at_rest(running.process.pid, running.idle) - before)
 
 
-def at_rest(pid: int) -> float:
-    """Microseconds that it has used once all is done, also what is left for after the answers."""
-    used = cpu_us(pid)
+def at_rest(pid: int, idle: float = 0.0) -> float:
+    """Microseconds that it has used once all is done, also what is left for after the answers.
+
+    idle: share of a core that it uses for nothing, which is not counted for the time of waiting.
+    """
+    used = [cpu_us(pid)]
     for _ in range(40):
         time.sleep(LOOK_S)
-        before, used = used, cpu_us(pid)
-        if used - before < LOOK_S * 1e6 * RESTING:
+        used.append(cpu_us(pid))
+        lately = used[-1] - used[max(0, len(used) - 1 - LOOKS)]
+        if len(used) > LOOKS and lately < LOOKS * LOOK_S * 1e6 * (idle + RESTING):
             break
-    return used
+    return used[-1] - idle * (len(used) - 1) * LOOK_S * 1e6
+
+
+def idle_share(pid: int) -> float:
+    """Of a core, that a process uses for which there is nothing to do."""
+    before = at_rest(pid)
+    time.sleep(IDLE_S)
+    return (cpu_us(pid) - before) / (IDLE_S * 1e6)
 
 
 def read_wrk(out: str, cpu: float) -> dict[str, Any]:
@@ -148,21 +161,21 @@ def _streaming(plan: dict[str, Any]) -> subprocess.Popen[str]:
     )
 
 
-def loads(running: proxies.Running, seconds: int, folder: Path) -> dict[int, dict[str, Any]]:
+def loads(running: proxies.Running, rounds: int, folder: Path) -> dict[int, dict[str, Any]]:
     """The cheapest of several rounds, by number of connections."""
-    rounds = {c: [load(running, c, seconds, folder) for _ in range(ROUNDS)] for c in CONNECTIONS}
-    return {c: min(runs, key=_cost) for c, runs in rounds.items()}
+    runs = {c: [load(running, c, ROUND_S, folder) for _ in range(rounds)] for c in CONNECTIONS}
+    return {c: min(each, key=_cost) for c, each in runs.items()}
 
 
 def compared(
-    running: proxies.Running, beside: proxies.Running, seconds: int, folder: Path
+    running: proxies.Running, beside: proxies.Running, rounds: int, folder: Path
 ) -> dict[int, dict[str, Any]]:
     """As `loads`, each round after one of the bare proxy. bare_us: what its cheapest cost."""
     found = {}
     for connections in CONNECTIONS:
         pairs = [
-            [load(each, connections, seconds, folder) for each in (beside, running)]
-            for _ in range(ROUNDS)
+            [load(each, connections, ROUND_S, folder) for each in (beside, running)]
+            for _ in range(rounds)
         ]
         bare, ours = (min(runs, key=_cost) for runs in zip(*pairs, strict=True))
         found[connections] = ours | {"bare_us": _cost(bare)}
@@ -174,18 +187,19 @@ def _cost(run: dict[str, Any]) -> float:
 
 
 def measure(
-    proxy: proxies.Proxy, folder: Path, seconds: int, beside: proxies.Running | None
+    proxy: proxies.Proxy, folder: Path, rounds: int, beside: proxies.Running | None
 ) -> dict[str, Any]:
     print(f"{proxy.name} ...", file=sys.stderr, flush=True)
     running = proxies.Running(proxy, folder, PROXY_CORE)
     try:
         idle = memory_mb(running.process.pid)
         load(running, 8, 2, folder)
+        running.idle = idle_share(running.process.pid)
         result: dict[str, Any] = {"name": proxy.name, "start_s": running.start_s, "idle_mb": idle}
         if beside is None:
-            result["load"] = loads(running, seconds, folder)
+            result["load"] = loads(running, rounds, folder)
         else:
-            result["load"] = compared(running, beside, seconds, folder)
+            result["load"] = compared(running, beside, rounds, folder)
         slow = proxy.name.startswith("LiteLLM")
         result["stream"] = stream(running, 50 if slow else 200, 52, 0.02)
         result["many"] = stream(running, 1000, 10, 1.0)
@@ -205,7 +219,7 @@ def contestants(upstream: int, folder: Path) -> dict[str, Callable[[], proxies.P
     }
 
 
-def measured(folder: Path, only: list[str] | None, seconds: int) -> list[dict[str, Any]]:
+def measured(folder: Path, only: list[str] | None, rounds: int) -> list[dict[str, Any]]:
     """All that are installed and asked for."""
     results, upstream = [], free_port()
     with mock_provider(upstream):
@@ -219,7 +233,7 @@ def measured(folder: Path, only: list[str] | None, seconds: int) -> list[dict[st
                 if proxy is None:
                     print(f"{key}: not installed, left out", file=sys.stderr)
                     continue
-                results.append(measure(proxy, folder, seconds, None if key == "bare" else beside))
+                results.append(measure(proxy, folder, rounds, None if key == "bare" else beside))
         finally:
             beside.stop()
     return results
@@ -227,7 +241,7 @@ def measured(folder: Path, only: list[str] | None, seconds: int) -> list[dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one second a run instead of three")
+    parser.add_argument("--quick", action="store_true", help="two rounds")
     parser.add_argument("--only", nargs="*", help="nginx bare xrouter metered portkey litellm")
     parser.add_argument("--no-write", action="store_true", help="do not write docs/benchmarks.md")
     arguments = parser.parse_args()
@@ -235,7 +249,7 @@ def main() -> None:
     if missing:
         sys.exit(f"The benchmark needs {', '.join(missing)} (Debian packages wrk, util-linux).")
     with tempfile.TemporaryDirectory(prefix="xrouter-bench-") as name:
-        results = measured(Path(name), arguments.only, 1 if arguments.quick else 3)
+        results = measured(Path(name), arguments.only, 2 if arguments.quick else ROUNDS)
     text = report.render(results, describe())
     print(text)
     if not arguments.no_write:

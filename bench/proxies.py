@@ -42,7 +42,11 @@ class Proxy:
 
 
 class Running:
-    """A started proxy. `start_s`: seconds from the start of the process to the first answer."""
+    """A started proxy. `start_s`: seconds from the start of the process to the first answer.
+    `idle`: share of a core that it uses for nothing.
+    """
+
+    idle = 0.0
 
     def __init__(self, proxy: Proxy, folder: Path, core: int) -> None:
         self.proxy = proxy

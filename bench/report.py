@@ -12,9 +12,9 @@ HEAD = """# Benchmarks
 Made by `make bench` on {day}. Machine: {machine}.
 
 Each proxy ran on one core, turn about with the bare one; the load (wrk) and the mock provider on
-the other. A 1 kB question, a small answer. Of three rounds the one is shown in which a request cost
-least, with all that is left to do after its answer: whatever else the machine does only adds. All
-figures come from one run: compare within this page only.
+the other. A 1 kB question, a small answer. Of several rounds of a second the one is shown in which
+a request cost least, with all that is left to do after its answer: whatever else the machine does
+only adds. All figures come from one run: compare within this page only.
 """
 
 

@@ -29,7 +29,7 @@ class Told(Struct):
     """refused: the place of a want, -1 for none, or below. at: microseconds of Redis.
 
     mates: processes that live. era: since when Redis knows what was spent, "" where it does not.
-    marks: of windows. missing: of each limit, what was kept free as Redis did not know of it.
+    marks: of windows. left: of each limit; below 0 where more was granted than there was.
     opened: the ways of the choices that are.
     """
 
@@ -40,12 +40,12 @@ class Told(Struct):
     era: str
     levels: list[Level]
     marks: list[str]
-    missing: Sequence[int] = ()
+    left: list[int]
     opened: tuple[int, ...] = ()
 
 
 class Ended(Struct, frozen=True):
-    """left: of each limit, and in which window; of rates 0 and an empty text."""
+    """left: of each limit, as in `Told`, and in which window; of rates 0 and an empty text."""
 
     era: str
     at: int
@@ -120,17 +120,19 @@ def micros(seconds: float) -> int:
 def told(raw: list[Any], wants: Sequence[Want]) -> Told:
     """What `take` and `look` answer."""
     if raw[0] == ENDED:
-        return Told(0, 0.0, 0, 0, "", [Level(0, 0.0)] * len(wants), [])
+        return Told(0, 0.0, 0, 0, "", [Level(0, 0.0)] * len(wants), [], [])
     levels: list[Level] = []
     found: list[str] = []
+    left: list[int] = []
     for place in range(_HEAD, _HEAD + len(wants) * _FIELDS, _FIELDS):
-        left, reset, mark = raw[place : place + _FIELDS]
-        levels.append(Level(int(left), _seconds(reset)))
+        amount, reset, mark = raw[place : place + _FIELDS]
+        left.append(int(amount))
+        levels.append(Level(max(0, left[-1]), _seconds(reset)))
         found.append(mark.decode())
     refused, wait, mates, at, era, opened = raw[:_HEAD]
     ways = tuple(int(number) - 1 for number in opened.split())
     seconds, alive = _seconds(wait), max(1, mates)
-    return Told(refused - 1, seconds, alive, at, era.decode(), levels, found, opened=ways)
+    return Told(refused - 1, seconds, alive, at, era.decode(), levels, found, left, ways)
 
 
 def ended(raw: list[Any]) -> Ended:

@@ -11,7 +11,8 @@
 --
 -- ARGV: take, hold, lease, process, force, ways; for each limit: kind, limit, amount, b0, b1, b2, b3
 --         -> refused (0 for none, -1 ended before, -2 nothing is known), wait, processes, now,
---            era, ways that are open; for each limit: remaining, reset, window. -1 for never.
+--            era, ways that are open; for each limit: remaining, reset, window. -1 for never;
+--            remaining is below 0 where more was granted without this server than was left.
 --            process: '' for one that grants nothing and does not count among them
 --            force: take it whatever is left, unless it is taken already.
 --            ways: '' for none; else how many are main, and of each which limits are its own:
@@ -151,8 +152,7 @@ if what == 'end' then
   for n = 1, limits do
     local state, i = KEYS[2 * n - 1], 4 + (n - 1) * 5
     local found = ARGV[i] == 'rate' and { '0', '' } or redis.call('HMGET', state, 'u', 's')
-    local left = math.max(0, tonumber(ARGV[i + 1]) - (tonumber(found[1]) or 0))
-    told[#told + 1] = text(left)
+    told[#told + 1] = text(tonumber(ARGV[i + 1]) - (tonumber(found[1]) or 0))
     told[#told + 1] = found[2] or ''
   end
   return told
@@ -263,7 +263,7 @@ for n = 1, limits do
       end
       redis.call('PEXPIRE', holders, math.ceil(tonumber(ARGV[3]) / 1000) + MARGIN_MS)
     end
-    told[#told + 1] = text(math.max(0, limit - u))
+    told[#told + 1] = text(limit - u)
     told[#told + 1] = ARGV[i] == 'now' and '0' or e == 0 and '-1' or text(math.max(0, e * SECOND - now))
     told[#told + 1] = text(s)
   end

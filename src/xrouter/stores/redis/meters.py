@@ -137,7 +137,8 @@ class RedisMeters(Meters):
             return Verdict(None, told.levels, told.refused, told.wait_s)
         mine, marks = chosen(wants, told.marks, choices, told.opened)
         hold = SharedHold(mine, hold_id, marks, lease_s)
-        if self._shares.owes and self._shares.are_overtaken(wants, told):
+        if self._shares.is_overtaken(mine, marks, told.at):
+            self._shares.free(hold, [0] * len(mine))
             self._end(hold, [0] * len(mine))
             return self._take_alone(wants, lease_s, self._new_id(), choices)
         return Verdict(self._opened(hold), told.levels, opened=told.opened)
@@ -152,7 +153,10 @@ class RedisMeters(Meters):
             pairs = zip(hold.wants, actual, strict=True)
             used = [amount for want, amount in pairs if want.window == "minute"]
             self._shares.settle_rates(hold.rates, used)
-            self._differ(hold, actual)
+        if hold.untold:
+            self._shares.differ(hold, actual)
+        else:
+            self._shares.free(hold, actual)
         self._end(hold, actual)
 
     @override
@@ -210,28 +214,13 @@ class RedisMeters(Meters):
         told = await self._ask("take", hold.hold_id, wants, hold.lease_s, force=True, patient=True)
         if hold.is_open and told.marks == marks:
             hold.is_known = True
-            self._told(hold, sure=self._is_sure(told))
+            self._shares.told(hold, told.at, sure=self._is_sure(told))
 
     async def _adopt_all(self, *, everything: bool) -> None:
         """everything: also what Redis has granted itself. Raises RedisAway."""
         for hold in list(self._open.values()):
             if everything or not hold.is_known:
                 await self._adopt(hold)
-
-    def _differ(self, hold: SharedHold, actual: Sequence[int]) -> None:
-        """It is used, not held any more, and Redis has not heard of it."""
-        hold.untold = hold.untold or [0] * len(hold.wants)
-        for place, (want, used) in enumerate(zip(hold.wants, actual, strict=True)):
-            if want.window != "minute":
-                more = max(0, used) - want.amount
-                hold.untold[place] += more
-                self._shares.owe(want.counter, hold.marks[place], more)
-
-    def _told(self, hold: SharedHold, *, sure: bool) -> None:
-        for want, mark, amount in zip(hold.wants, hold.marks, hold.untold, strict=False):
-            if amount:
-                self._shares.told(want.counter, mark, amount, sure=sure)
-        hold.untold = []
 
     # --- the ends of holds
 
@@ -250,7 +239,7 @@ class RedisMeters(Meters):
                     return await self._say_end(hold, actual)
                 except RedisAway:
                     if hold.lease_s and not hold.untold:
-                        self._differ(hold, actual)
+                        self._shares.exceed(hold, actual)
                     await asyncio.sleep(pause)
             return self._owed.add(hold, actual)
         finally:
@@ -260,7 +249,7 @@ class RedisMeters(Meters):
         keys = script.keys(hold.wants, hold.hold_id)
         told = script.ended(await self._run(keys, hold.end(actual, KEPT_S), patient=True))
         is_sure = told.era != "" and told.era == self._era
-        self._told(hold, sure=is_sure)
+        self._shares.told(hold, told.at, sure=is_sure)
         if is_sure:
             for want, (left, mark) in zip(hold.wants, told.left, strict=True):
                 if mark:
@@ -342,16 +331,16 @@ class RedisMeters(Meters):
         missing: list[int] = []
         for want in wants:
             bounds = script.bounds(want, now)
-            missing.append(self._shares.untold(want.counter, str(bounds[1])))
-            limit = max(0, want.limit - missing[-1])
+            untold = self._shares.untold(want.counter, str(bounds[1]))
+            limit = max(0, want.limit - untold)
+            missing.append(want.limit - limit)
             arguments += [script.kind(want), limit, want.amount, *bounds]
         raw: list[Any] = await self._run(script.keys(wants, hold_id), arguments, patient=patient)
         told = script.told(raw, wants)
-        told.missing = missing
         if told.mates:
             self._notice(told.era)
             if self._is_sure(told):
-                self._hear(told, wants)
+                self._hear(told, wants, missing)
         return told
 
     def _is_sure(self, told: Told) -> bool:
@@ -376,12 +365,11 @@ class RedisMeters(Meters):
         finally:
             self._joining = False
 
-    def _hear(self, told: Told, wants: Sequence[Want]) -> None:
+    def _hear(self, told: Told, wants: Sequence[Want], missing: Sequence[int]) -> None:
+        """missing: of each limit, what was kept free as Redis did not know of it."""
         self._mates.hear(told.mates)
-        for place, want in enumerate(wants):
-            left = told.levels[place].remaining
-            left += told.missing[place] if left else 0
-            self._shares.hear(want.counter, left, told.marks[place], told.at)
+        for want, left, kept, mark in zip(wants, told.left, missing, told.marks, strict=True):
+            self._shares.hear(want.counter, left + kept, mark, told.at)
 
     async def _seed(self, spent: Sequence[Spent]) -> None:
         self._unsaid = True

@@ -15,14 +15,14 @@ from xrouter.domain.choices import Choices
 from xrouter.domain.ports import Hold, Level, Verdict, Want
 from xrouter.domain.windows import FOREVER, span
 from xrouter.stores.memory.meters import SOON_S, MemoryMeters, held
+from xrouter.stores.redis.holds import SharedHold
 from xrouter.stores.redis.mates import Mates
-from xrouter.stores.redis.meter_script import Told
 
 MAX_KNOWN = 100_000
 
 
 class _Heard(Struct):
-    """left: in the window of the mark. at: microseconds of Redis."""
+    """left: in the window of the mark, below 0 where it was passed. at: microseconds of Redis."""
 
     left: int
     mark: str
@@ -39,14 +39,15 @@ class Shares:
         self._untold: dict[tuple[str, str], int] = {}
         self._vague: dict[tuple[str, str], int] = {}
         self._rates = MemoryMeters()
+        self._told_at = 0
 
     def hear(self, counter: str, left: int, mark: str, at: int) -> None:
         """Redis says what is left. Answers may overtake each other."""
-        if self._vague:
-            self._vague.pop((counter, mark), None)
         known = self._heard.get(counter)
         if known is not None and known.at > at:
             return
+        if self._vague:
+            self._vague.pop((counter, mark), None)
         if known is None and len(self._heard) >= MAX_KNOWN:
             for oldest in list(self._heard)[: MAX_KNOWN // 10]:
                 del self._heard[oldest]
@@ -57,37 +58,58 @@ class Shares:
         if len(self._spent) < MAX_KNOWN:
             self._spent[counter] = (amount, mark)
 
-    def owe(self, counter: str, mark: str, amount: int) -> None:
-        """So much was used that Redis does not know of; below 0 for what it believes held."""
-        _add(self._untold, (counter, mark), amount)
+    def differ(self, hold: SharedHold, actual: Sequence[int]) -> None:
+        """It is used, not held any more, and Redis has heard of neither."""
+        for place, (want, used) in enumerate(zip(hold.wants, actual, strict=True)):
+            if want.window != "minute":
+                more = max(0, used) - want.amount
+                hold.untold[place] += more
+                self._owe(want.counter, hold.marks[place], more)
 
-    def told(self, counter: str, mark: str, amount: int, *, sure: bool) -> None:
-        """Redis knows of it now. sure: its word counts; else it is ours until it does."""
-        _add(self._untold, (counter, mark), -amount)
-        if not sure and (len(self._vague) < MAX_KNOWN or (counter, mark) in self._vague):
-            _add(self._vague, (counter, mark), amount)
+    def exceed(self, hold: SharedHold, actual: Sequence[int]) -> None:
+        """More was used than Redis has granted, and it may not know."""
+        hold.untold = [
+            0 if want.window == "minute" else max(0, used - want.amount)
+            for want, used in zip(hold.wants, actual, strict=True)
+        ]
+        for want, mark, more in zip(hold.wants, hold.marks, hold.untold, strict=True):
+            self._owe(want.counter, mark, more)
+
+    def free(self, hold: SharedHold, actual: Sequence[int]) -> None:
+        """What is not used of what Redis has granted is left; when next heard, it says so."""
+        for want, used, mark in zip(hold.wants, actual, hold.marks, strict=True):
+            known = self._heard.get(want.counter)
+            if known is not None and known.mark == mark:
+                known.left += want.amount - max(0, used)
+
+    def told(self, hold: SharedHold, at: int, *, sure: bool) -> None:
+        """Redis knows of it since then. sure: its word counts; else it is ours until it does."""
+        self._told_at = max(self._told_at, at)
+        for want, mark, amount in zip(hold.wants, hold.marks, hold.untold, strict=False):
+            name = (want.counter, mark)
+            _add(self._untold, name, -amount)
+            if not sure and (len(self._vague) < MAX_KNOWN or name in self._vague):
+                _add(self._vague, name, amount)
+        hold.untold = []
 
     @property
     def mates(self) -> int:
         """Among how many it is shared out, this process among them."""
         return self._mates.count
 
-    @property
-    def owes(self) -> bool:
-        """Whether Redis does not know of everything."""
-        return bool(self._untold)
-
     def untold(self, counter: str, mark: str) -> int:
         """What was used that Redis does not know of."""
         return max(0, self._untold.get((counter, mark), 0)) if self._untold else 0
 
-    def are_overtaken(self, wants: Sequence[Want], told: Told) -> bool:
-        """While Redis was asked, so much was granted without it that not all of it is left."""
-        return any(
-            self.untold(want.counter, mark) - missing > level.remaining
-            for want, mark, missing, level in zip(
-                wants, told.marks, told.missing, told.levels, strict=True
-            )
+    def is_overtaken(self, wants: Sequence[Want], marks: Sequence[str], at: int) -> bool:
+        """Whether more is gone than there was, now that Redis has granted this: while it was asked,
+        others were granted theirs without it. at: when it granted; it may know of them by now.
+        """
+        return (bool(self._untold) or at < self._told_at) and any(
+            (known := self._heard.get(want.counter)) is not None
+            and known.mark == mark
+            and known.left < self._ours(want, mark)
+            for want, mark in zip(wants, marks, strict=True)
         )
 
     def _choose(
@@ -143,7 +165,7 @@ class Shares:
             return Verdict(None, levels, rates[verdict.refused], verdict.wait_s)
         for place, (want, mark, left) in enumerate(zip(wants, marks, free, strict=True)):
             if left is not None:
-                self.owe(want.counter, mark, want.amount)
+                self._owe(want.counter, mark, want.amount)
                 levels[place] = self.level(want, mark, wall)
             else:  # of the whole, as far as is known here
                 share = -(-want.limit // self.mates)
@@ -158,6 +180,10 @@ class Shares:
     def level(self, want: Want, mark: str, wall: float) -> Level:
         """How a limit stands, as far as is known here."""
         return _level(want, self._left(want, mark) - self._ours(want, mark), wall)
+
+    def _owe(self, counter: str, mark: str, amount: int) -> None:
+        """So much more was used that Redis does not know of."""
+        _add(self._untold, (counter, mark), amount)
 
     def _shared(self, want: Want) -> Want:
         """A part of a rate."""
