@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 import time
 
+import pytest
+
 from xrouter.domain.usage import new_id
 
 
@@ -20,3 +22,17 @@ def test_ids_hold_the_time_in_milliseconds() -> None:
 
 def test_ids_do_not_repeat() -> None:
     assert len({new_id() for _ in range(100_000)}) == 100_000
+
+
+def test_ids_sort_in_the_order_of_their_making() -> None:
+    """Over more than a second, of which each has its own random bits."""
+    made, ends_at = [new_id()], time.monotonic() + 1.2
+    while time.monotonic() < ends_at:
+        made.append(new_id())
+    assert made == sorted(made)
+
+
+def test_what_does_not_fit_into_a_second_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xrouter.domain.usage._LAST", 1 << 19)
+    made = {new_id() for _ in range(1 << 20)}
+    assert len(made) == 1 << 20

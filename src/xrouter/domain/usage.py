@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import count
 from random import getrandbits
 from time import time_ns
@@ -14,52 +13,43 @@ from xrouter.domain.money import Charge
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [one + two for one in _ALPHABET for two in _ALPHABET]
 _PAIR = 1023
-
-
 _LAST_BITS = 20
 _LAST = (1 << _LAST_BITS) - 1
 
 
-@lru_cache(maxsize=2)
-def _second(n: int) -> str:
-    """The beginning that the ids of 1024 milliseconds share."""
-    return "".join([_PAIRS[n >> at & _PAIR] for at in (30, 20, 10, 0)])
+class _Second:
+    """The ids of 1024 milliseconds: 60 random bits that they share, and 20 that are counted on."""
 
+    __slots__ = ("at", "head", "numbers", "tail")
 
-class _Moment:
-    """The ids of one millisecond: 60 random bits that they share, and 20 that are counted on."""
-
-    __slots__ = ("head", "ms", "numbers")
-
-    def __init__(self, ms: int) -> None:
-        n, pairs = getrandbits(60), _PAIRS
-        self.ms = ms
-        self.head = (
-            f"{_second(ms >> 10)}{pairs[ms & _PAIR]}{pairs[n >> 50]}{pairs[n >> 40 & _PAIR]}"
-            f"{pairs[n >> 30 & _PAIR]}{pairs[n >> 20 & _PAIR]}{pairs[n >> 10 & _PAIR]}"
-            f"{pairs[n & _PAIR]}"
-        )
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.head = "".join([_PAIRS[at >> bits & _PAIR] for bits in (30, 20, 10, 0)])
+        self.tail = "".join([_PAIRS[getrandbits(10)] for _ in range(6)])
         self.numbers = count(getrandbits(_LAST_BITS - 1))
 
 
-_moment = _Moment(0)
+_second = _Second(0)
 
 
 def new_id(prefix: str = "") -> str:
     """A ULID: 26 characters, sortable by time, within a process in the order of their making.
 
-    80 random bits; the last 20 are counted on within a millisecond. Not a secret.
+    Its 80 random bits are those of its second, the last 20 counted on. Not a secret.
     """
-    global _moment  # noqa: PLW0603 - whoever comes first in a millisecond makes it
-    ms = time_ns() // 1_000_000
-    moment = _moment
-    if moment.ms != ms:
-        _moment = moment = _Moment(ms)
-    number = next(moment.numbers)
+    global _second  # noqa: PLW0603 - whoever comes first in a second makes it
+    ms, second = time_ns() // 1_000_000, _second
+    if second.at != ms >> 10:
+        _second = second = _Second(ms >> 10)
+    number = next(second.numbers)
     if number > _LAST:
-        _moment = moment = _Moment(ms)
-        number = next(moment.numbers)
-    return f"{prefix}{moment.head}{_PAIRS[number >> 10]}{_PAIRS[number & _PAIR]}"
+        _second = second = _Second(ms >> 10)
+        number = next(second.numbers)
+    pairs = _PAIRS
+    return (
+        f"{prefix}{second.head}{pairs[ms & _PAIR]}{second.tail}"
+        f"{pairs[number >> 10]}{pairs[number & _PAIR]}"
+    )
 
 
 class Tried(Struct, frozen=True, omit_defaults=True):
