@@ -3,8 +3,8 @@
     python -m bench [--quick] [--only NAME ...] [--no-write]
 
 Each proxy runs on core 0, turn about with the bare one; the load and the mock provider run on core
-1. Of several rounds the one counts in which a request cost least: whatever else a machine does only
-adds.
+1. What a request costs is measured as a multiple of what it costs at the bare proxy: whatever else
+the machine does, it does to both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from bench.machine import cpu_us, describe, memory_mb
 
 PROXY_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = (1, 8, 32, 128)
-ROUNDS, ROUND_S = 8, 1
-"""Many short ones: a machine that is shared is quiet for seconds, not for minutes."""
-LOOK_S, LOOKS, RESTING = 0.5, 3, 0.02
+ROUNDS, ROUND_S = 12, 1
+"""Many short ones: how fast a shared machine is changes by the second."""
+LOOK_S, LOOKS, MOST_LOOKS, RESTING = 0.5, 3, 40, 0.02
 """Who uses hardly more of a core than when it is idle, so many looks long, has done all."""
 IDLE_S = 4.0
 
@@ -67,7 +67,9 @@ def wait_for(port: int) -> None:
 
 
 def load(running: proxies.Running, connections: int, seconds: int, folder: Path) -> dict[str, Any]:
-    """One run of wrk: requests/s, latencies in ms, CPU microseconds of the proxy per request."""
+    """One run of wrk: requests, requests/s, latencies in ms, and the microseconds of processor time
+    that the proxy has used for all of it.
+    """
     proxy = running.proxy
     script = folder / "post.lua"
     headers = {"content-type": "application/json"} | proxy.headers
@@ -83,16 +85,17 @@ def load(running: proxies.Running, connections: int, seconds: int, folder: Path)
         text=True,
         check=True,
     ).stdout
-    return read_wrk(out, at_rest(running.process.pid, running.idle) - before)
+    return read_wrk(out) | {"spent_us": at_rest(running.process.pid, running.idle) - before}
 
 
 def at_rest(pid: int, idle: float = 0.0) -> float:
     """Microseconds that it has used once all is done, also what is left for after the answers.
 
     idle: share of a core that it uses for nothing, which is not counted for the time of waiting.
+    Who uses nothing then leaves nothing for later.
     """
     used = [cpu_us(pid)]
-    for _ in range(40):
+    for _ in range(MOST_LOOKS if idle else 0):
         time.sleep(LOOK_S)
         used.append(cpu_us(pid))
         lately = used[-1] - used[max(0, len(used) - 1 - LOOKS)]
@@ -103,21 +106,22 @@ def at_rest(pid: int, idle: float = 0.0) -> float:
 
 def idle_share(pid: int) -> float:
     """Of a core, that a process uses for which there is nothing to do."""
-    before = at_rest(pid)
+    time.sleep(LOOKS * LOOK_S)
+    before = cpu_us(pid)
     time.sleep(IDLE_S)
     return (cpu_us(pid) - before) / (IDLE_S * 1e6)
 
 
-def read_wrk(out: str, cpu: float) -> dict[str, Any]:
+def read_wrk(out: str) -> dict[str, Any]:
     done = re.search(r"(\d+) requests in", out)
     count = int(done.group(1)) if done else 0
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     return {
+        "requests": count,
         "requests_s": float(rate.group(1)) if rate else 0.0,
         "p50_ms": latency(out, "50%"),
         "p99_ms": latency(out, "99%"),
-        "cpu_us": cpu / count if count else float("nan"),
         "failed": int(failed.group(1)) if failed else 0,
     }
 
@@ -161,33 +165,38 @@ def _streaming(plan: dict[str, Any]) -> subprocess.Popen[str]:
     )
 
 
-def loads(running: proxies.Running, rounds: int, folder: Path) -> dict[int, dict[str, Any]]:
-    """The cheapest of several rounds, by number of connections."""
-    runs = {c: [load(running, c, ROUND_S, folder) for _ in range(rounds)] for c in CONNECTIONS}
-    return {c: min(each, key=_cost) for c, each in runs.items()}
-
-
-def compared(
+def loads(
     running: proxies.Running, beside: proxies.Running, rounds: int, folder: Path
 ) -> dict[int, dict[str, Any]]:
-    """As `loads`, each round after one of the bare proxy. bare_us: what its cheapest cost."""
+    """By number of connections the round that was cheapest, each round after one of the bare proxy.
+    times_bare: what a request cost in all rounds, by what it cost there. bare_us: its cheapest.
+    """
     found = {}
     for connections in CONNECTIONS:
         pairs = [
             [load(each, connections, ROUND_S, folder) for each in (beside, running)]
             for _ in range(rounds)
         ]
-        bare, ours = (min(runs, key=_cost) for runs in zip(*pairs, strict=True))
-        found[connections] = ours | {"bare_us": _cost(bare)}
+        bare, ours = zip(*pairs, strict=True)
+        found[connections] = min(ours, key=_cost) | {
+            "times_bare": _mean(ours) / _mean(bare),
+            "bare_us": min(map(_cost, bare)),
+            "failed": sum(run["failed"] for run in ours),
+        }
     return found
 
 
 def _cost(run: dict[str, Any]) -> float:
-    return float(run["cpu_us"])
+    return float(run["spent_us"] / max(1, run["requests"]))
+
+
+def _mean(runs: Sequence[dict[str, Any]]) -> float:
+    spent = sum(run["spent_us"] for run in runs)
+    return float(spent / max(1, sum(run["requests"] for run in runs)))
 
 
 def measure(
-    proxy: proxies.Proxy, folder: Path, rounds: int, beside: proxies.Running | None
+    proxy: proxies.Proxy, folder: Path, rounds: int, beside: proxies.Running
 ) -> dict[str, Any]:
     print(f"{proxy.name} ...", file=sys.stderr, flush=True)
     running = proxies.Running(proxy, folder, PROXY_CORE)
@@ -196,10 +205,7 @@ def measure(
         load(running, 8, 2, folder)
         running.idle = idle_share(running.process.pid)
         result: dict[str, Any] = {"name": proxy.name, "start_s": running.start_s, "idle_mb": idle}
-        if beside is None:
-            result["load"] = loads(running, rounds, folder)
-        else:
-            result["load"] = compared(running, beside, rounds, folder)
+        result["load"] = loads(running, beside, rounds, folder)
         slow = proxy.name.startswith("LiteLLM")
         result["stream"] = stream(running, 50 if slow else 200, 52, 0.02)
         result["many"] = stream(running, 1000, 10, 1.0)
@@ -233,7 +239,7 @@ def measured(folder: Path, only: list[str] | None, rounds: int) -> list[dict[str
                 if proxy is None:
                     print(f"{key}: not installed, left out", file=sys.stderr)
                     continue
-                results.append(measure(proxy, folder, rounds, None if key == "bare" else beside))
+                results.append(measure(proxy, folder, rounds, beside))
         finally:
             beside.stop()
     return results
