@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,13 +169,22 @@ def metered(port: int, upstream: int, folder: Path) -> Proxy:
     return proxy
 
 
+def installed(command: Sequence[str | Path], folder: Path | None = None) -> bool:
+    """Whether the command that installs a peer has done so: one that cannot be had is left out."""
+    return (
+        subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    )
+
+
 def litellm(port: int, upstream: int, folder: Path) -> Proxy | None:
     """LiteLLM's proxy, one worker, without a database."""
     binary = PEERS / "litellm" / "bin" / "litellm"
     if not binary.exists():
         python = PEERS / "litellm" / "bin" / "python"
-        subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
-        subprocess.run([python, "-m", "pip", "-q", "install", LITELLM], check=True)
+        if not installed([sys.executable, "-m", "venv", python.parents[1]]) or not installed(
+            [python, "-m", "pip", "-q", "install", LITELLM]
+        ):
+            return None
     config = folder / "litellm.yaml"
     config.write_text(f"""
 model_list:
@@ -205,12 +215,10 @@ def portkey(port: int, upstream: int) -> Proxy | None:
         return None
     if not server.exists():
         home.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", PORTKEY],
-            cwd=home,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        if not installed(
+            [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", PORTKEY], home
+        ):
+            return None
     return Proxy(
         "Portkey gateway",
         [node, str(server), f"--port={port}", "--headless"],
