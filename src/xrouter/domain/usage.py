@@ -13,23 +13,23 @@ from xrouter.domain.money import Charge
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [one + two for one in _ALPHABET for two in _ALPHABET]
 _PAIR = 1023
-_LAST_BITS = 20
+_SHARED_BITS, _LAST_BITS = 60, 20
 _LAST = (1 << _LAST_BITS) - 1
 
 
 class _Second:
-    """The ids of 1024 milliseconds: 60 random bits that they share, and 20 that are counted on."""
+    """The ids of 1024 milliseconds: 60 bits that they share, and 20 that are counted on."""
 
-    __slots__ = ("at", "head", "numbers", "tail")
+    __slots__ = ("at", "head", "numbers", "shared", "tail")
 
-    def __init__(self, at: int) -> None:
-        self.at = at
+    def __init__(self, at: int, shared: int) -> None:
+        self.at, self.shared = at, shared
         self.head = "".join([_PAIRS[at >> bits & _PAIR] for bits in (30, 20, 10, 0)])
-        self.tail = "".join([_PAIRS[getrandbits(10)] for _ in range(6)])
+        self.tail = "".join([_PAIRS[shared >> bits & _PAIR] for bits in (50, 40, 30, 20, 10, 0)])
         self.numbers = count(getrandbits(_LAST_BITS - 1))
 
 
-_second = _Second(0)
+_second = _Second(0, 0)
 
 
 def new_id(prefix: str = "") -> str:
@@ -40,10 +40,10 @@ def new_id(prefix: str = "") -> str:
     global _second  # noqa: PLW0603 - whoever comes first in a second makes it
     ms, second = time_ns() // 1_000_000, _second
     if second.at != ms >> 10:
-        _second = second = _Second(ms >> 10)
+        _second = second = _Second(ms >> 10, getrandbits(_SHARED_BITS - 1))
     number = next(second.numbers)
     if number > _LAST:
-        _second = second = _Second(ms >> 10)
+        _second = second = _Second(ms >> 10, second.shared + 1)
         number = next(second.numbers)
     pairs = _PAIRS
     return (
