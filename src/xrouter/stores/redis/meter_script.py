@@ -135,6 +135,16 @@ def told(raw: list[Any], wants: Sequence[Want]) -> Told:
     return Told(refused - 1, seconds, alive, at, era.decode(), levels, found, left, ways)
 
 
+def wait(told: Told, wants: Sequence[Want]) -> float:
+    """Seconds, of a refusal: not for ever, only because something is kept free that Redis does not
+    know of.
+    """
+    want = wants[told.refused]
+    if told.wait_s == FOREVER and want.amount <= want.limit:
+        return told.levels[told.refused].reset_s
+    return told.wait_s
+
+
 def ended(raw: list[Any]) -> Ended:
     """What `end` answers."""
     left = [

@@ -21,6 +21,7 @@
 --       end, hold, keep; for each limit: kind, limit, held, actual, window
 --         -> 1 the first time, era, now; for each limit: remaining, window
 --       renew; for each of KEYS but the last four: lease, the member of these holders
+--         -> for each: 1 where it was there
 --       seed, who; for each limit: amount, b0, b1, b2, b3          at least so much was spent
 --       known, who                                                 -> 1 if nobody began after
 local MINUTE = 60000000
@@ -86,14 +87,16 @@ local function text(n)
 end
 
 if what == 'renew' then
+  local found = {}
   for n = 1, #KEYS - 4 do
     local lease, member = tonumber(ARGV[2 * n]), ARGV[2 * n + 1]
-    if redis.call('ZSCORE', KEYS[n], member) then
+    found[n] = redis.call('ZSCORE', KEYS[n], member) and 1 or 0
+    if found[n] == 1 then
       redis.call('ZADD', KEYS[n], now + lease, member)
       redis.call('PEXPIRE', KEYS[n], math.ceil(lease / 1000) + MARGIN_MS)
     end
   end
-  return 1
+  return found
 end
 
 if what == 'known' then
@@ -134,13 +137,17 @@ if what == 'end' then
         redis.call('SET', state, text(full), 'PX', math.ceil((full - now) / 1000) + 1000)
       end
     else
-      if redis.call('ZREM', holders, ARGV[2] .. '|' .. held .. '|' .. mark) == 0 then held = '0' end
       local s = redis.call('HGET', state, 's')
-      if not s then  -- forgotten with this server's memory
+      local is_new = s and tonumber(s) < tonumber(mark) and tonumber(mark) <= now_s + 60
+      if not s or is_new then  -- forgotten with this server's memory, or nobody has begun it
+        redis.call('DEL', holders)
+        redis.call('HDEL', state, 'e')
         redis.call('HSET', state, 's', mark, 'u', 0, 'h', 0)
         if mark ~= '0' then redis.call('EXPIRE', state, 40 * DAY) end
+        s = mark
       end
-      if not s or s == mark then
+      if redis.call('ZREM', holders, ARGV[2] .. '|' .. held .. '|' .. mark) == 0 then held = '0' end
+      if s == mark then
         redis.call('HINCRBY', state, 'u', actual)
         if held ~= '0' then
           redis.call('HINCRBY', state, 'u', '-' .. held)

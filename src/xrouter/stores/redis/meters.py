@@ -76,7 +76,9 @@ class RedisMeters(Meters):
         self._open: WeakValueDictionary[str, SharedHold] = WeakValueDictionary()
         self._met: tuple[dict[str, Want], dict[str, Want]] = ({}, {})
         self._beats = 0
+        self._renewed_at = clock()
         self._owed = Debts()
+        self._unheard: dict[str, tuple[SharedHold, Sequence[int]]] = {}
 
     @property
     def lost(self) -> bool:
@@ -106,23 +108,26 @@ class RedisMeters(Meters):
             self._mates.beat(told.mates)
             if self._mates.is_news:
                 await asyncio.to_thread(self._mates.keep)
+            await self._renew()
             await self._pay()
             await self._adopt_all(everything=False)
-            await self._renew()
             await self._recall()
         except RedisAway:
             self._listens = False
             self._mates.miss()
         else:
             self._listens = True
+            self._renewed_at = self._clock()
 
     @override
     async def take(
         self, wants: Sequence[Want], lease_s: float, choices: Choices | None = None
     ) -> Verdict:
         hold_id = self._new_id()
+        if self._open and self._clock() - self._renewed_at > lease_s:  # Redis may free what is held
+            return self._take_alone(wants, lease_s, hold_id, choices)
         for want in wants:
-            if len(self._met[0]) < MAX_MET:
+            if len(self._met[0]) < MAX_MET or want.counter in self._met[0]:
                 self._met[0][want.counter] = want
         try:
             told = await self._ask("take", hold_id, wants, lease_s, choices=choices)
@@ -134,7 +139,7 @@ class RedisMeters(Meters):
         if not self._is_sure(told):
             return self._take_alone(wants, lease_s, hold_id, choices)
         if told.refused >= 0:
-            return Verdict(None, told.levels, told.refused, told.wait_s)
+            return Verdict(None, told.levels, told.refused, script.wait(told, wants))
         mine, marks = chosen(wants, told.marks, choices, told.opened)
         hold = SharedHold(mine, hold_id, marks, lease_s)
         if self._shares.is_overtaken(mine, marks, told.at):
@@ -157,6 +162,7 @@ class RedisMeters(Meters):
             self._shares.differ(hold, actual)
         else:
             self._shares.free(hold, actual)
+            self._shares.exceed(hold, actual)
         self._end(hold, actual)
 
     @override
@@ -238,10 +244,11 @@ class RedisMeters(Meters):
                 try:
                     return await self._say_end(hold, actual)
                 except RedisAway:
-                    if hold.lease_s and not hold.untold:
-                        self._shares.exceed(hold, actual)
                     await asyncio.sleep(pause)
-            return self._owed.add(hold, actual)
+            if len(self._unheard) < MAX_TELLING:
+                self._unheard[hold.hold_id] = (hold, actual)
+            else:
+                self._owed.add(hold, actual)
         finally:
             self._telling -= 1
 
@@ -253,17 +260,19 @@ class RedisMeters(Meters):
         if is_sure:
             for want, (left, mark) in zip(hold.wants, told.left, strict=True):
                 if mark:
-                    self._shares.hear(want.counter, left, mark, told.at)
+                    self._shares.hear(want.counter, want.limit - left, mark, told.at)
 
     async def _pay(self) -> None:
-        """Tell what could not be told before. Raises RedisAway."""
-        while self._owed:
-            hold, amounts = self._owed.part(PART, self._new_id())
-            try:
-                await self._say_end(hold, amounts)
-            except BaseException:
-                self._owed.add(hold, amounts)
-                raise
+        """Tell what could not be told before, under the name that it had then: Redis may have
+        heard it. Raises RedisAway.
+        """
+        while self._unheard or self._owed:
+            if not self._unheard:
+                debt = self._owed.part(PART, self._new_id())
+                self._unheard[debt[0].hold_id] = debt
+            hold_id, (hold, actual) = next(iter(self._unheard.items()))
+            await self._say_end(hold, actual)
+            self._unheard.pop(hold_id, None)
 
     # --- Redis
 
@@ -278,13 +287,17 @@ class RedisMeters(Meters):
         due = [hold for hold in self._open.values() if hold.renew_at <= now]
         for start in range(0, len(due), PART):
             members: list[str] = []
+            holders: list[SharedHold] = []
             arguments: list[str | int] = ["renew"]
             for hold in due[start : start + PART]:
                 hold.renew_at = now + hold.lease_s / 4
                 for key, member in hold.members():
                     members.append(key)
+                    holders.append(hold)
                     arguments += [script.micros(hold.lease_s), member]
-            await self._run(members + script.shared_keys(), arguments, patient=True)
+            told = await self._run(members + script.shared_keys(), arguments, patient=True)
+            for hold, is_there in zip(holders, told, strict=True):
+                hold.is_known = hold.is_known and bool(is_there)
 
     async def _recall(self) -> None:
         """Hear how the limits stand that requests have met of late. Raises RedisAway."""
@@ -345,7 +358,7 @@ class RedisMeters(Meters):
 
     def _is_sure(self, told: Told) -> bool:
         """Whether Redis knows what was spent, and what is held here."""
-        return not told.mates or (told.era != "" and told.era == self._era)
+        return not told.mates or (told.era != "" and told.era == self._era and not self._joining)
 
     def _notice(self, era: str) -> None:
         """A Redis that has lost its memory is told what is held here before it is believed."""
@@ -369,7 +382,7 @@ class RedisMeters(Meters):
         """missing: of each limit, what was kept free as Redis did not know of it."""
         self._mates.hear(told.mates)
         for want, left, kept, mark in zip(wants, told.left, missing, told.marks, strict=True):
-            self._shares.hear(want.counter, left + kept, mark, told.at)
+            self._shares.hear(want.counter, want.limit - kept - left, mark, told.at)
 
     async def _seed(self, spent: Sequence[Spent]) -> None:
         self._unsaid = True

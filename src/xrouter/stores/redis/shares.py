@@ -19,13 +19,22 @@ from xrouter.stores.redis.holds import SharedHold
 from xrouter.stores.redis.mates import Mates
 
 MAX_KNOWN = 100_000
+LATEST = 5_000_000
+"""Microseconds: more than any answer is late."""
 
 
 class _Heard(Struct):
-    """left: in the window of the mark, below 0 where it was passed. at: microseconds of Redis."""
+    """used: or held, in the window of the mark. at: microseconds of Redis."""
 
-    left: int
+    used: int
     mark: str
+    at: int
+
+
+class _Vague(Struct):
+    """amount: that Redis was told of when its word did not count. at: then, as of Heard."""
+
+    amount: int
     at: int
 
 
@@ -37,21 +46,22 @@ class Shares:
         self._heard: dict[str, _Heard] = {}
         self._spent: dict[str, tuple[int, str]] = {}
         self._untold: dict[tuple[str, str], int] = {}
-        self._vague: dict[tuple[str, str], int] = {}
+        self._vague: dict[tuple[str, str], _Vague] = {}
         self._rates = MemoryMeters()
         self._told_at = 0
 
-    def hear(self, counter: str, left: int, mark: str, at: int) -> None:
-        """Redis says what is left. Answers may overtake each other."""
+    def hear(self, counter: str, used: int, mark: str, at: int) -> None:
+        """Redis says what is used. Answers may overtake each other."""
         known = self._heard.get(counter)
-        if known is not None and known.at > at:
+        if known is not None and _is_before(at, known.at):
             return
-        if self._vague:
-            self._vague.pop((counter, mark), None)
+        vague = self._vague.get((counter, mark)) if self._vague else None
+        if vague is not None and not _is_before(at, vague.at):
+            del self._vague[counter, mark]
         if known is None and len(self._heard) >= MAX_KNOWN:
             for oldest in list(self._heard)[: MAX_KNOWN // 10]:
                 del self._heard[oldest]
-        self._heard[counter] = _Heard(left, mark, at)
+        self._heard[counter] = _Heard(used, mark, at)
 
     def remember(self, counter: str, amount: int, mark: str) -> None:
         """So much was used in the window of the mark, as the database says."""
@@ -67,7 +77,7 @@ class Shares:
                 self._owe(want.counter, hold.marks[place], more)
 
     def exceed(self, hold: SharedHold, actual: Sequence[int]) -> None:
-        """More was used than Redis has granted, and it may not know."""
+        """More was used than Redis has granted, and it does not know."""
         hold.untold = [
             0 if want.window == "minute" else max(0, used - want.amount)
             for want, used in zip(hold.wants, actual, strict=True)
@@ -78,18 +88,23 @@ class Shares:
     def free(self, hold: SharedHold, actual: Sequence[int]) -> None:
         """What is not used of what Redis has granted is left; when next heard, it says so."""
         for want, used, mark in zip(hold.wants, actual, hold.marks, strict=True):
-            known = self._heard.get(want.counter)
-            if known is not None and known.mark == mark:
-                known.left += want.amount - max(0, used)
+            less = max(0, want.amount - max(0, used))
+            vague, known = self._vague.get((want.counter, mark)), self._heard.get(want.counter)
+            if vague is not None:
+                vague.amount = max(0, vague.amount - less)
+            elif known is not None and known.mark == mark:
+                known.used -= less
 
     def told(self, hold: SharedHold, at: int, *, sure: bool) -> None:
         """Redis knows of it since then. sure: its word counts; else it is ours until it does."""
-        self._told_at = max(self._told_at, at)
+        if not _is_before(at, self._told_at):
+            self._told_at = at
         for want, mark, amount in zip(hold.wants, hold.marks, hold.untold, strict=False):
             name = (want.counter, mark)
             _add(self._untold, name, -amount)
-            if not sure and (len(self._vague) < MAX_KNOWN or name in self._vague):
-                _add(self._vague, name, amount)
+            if amount and not sure and (len(self._vague) < MAX_KNOWN or name in self._vague):
+                before = self._vague.get(name, _Vague(0, at))
+                self._vague[name] = _Vague(before.amount + amount, max(before.at, at))
         hold.untold = []
 
     @property
@@ -105,10 +120,10 @@ class Shares:
         """Whether more is gone than there was, now that Redis has granted this: while it was asked,
         others were granted theirs without it. at: when it granted; it may know of them by now.
         """
-        return (bool(self._untold) or at < self._told_at) and any(
+        return (bool(self._untold) or _is_before(at, self._told_at)) and any(
             (known := self._heard.get(want.counter)) is not None
             and known.mark == mark
-            and known.left < self._ours(want, mark)
+            and want.limit - known.used < self._ours(want, mark)
             for want, mark in zip(wants, marks, strict=True)
         )
 
@@ -197,14 +212,20 @@ class Shares:
         """When Redis was last heard, or as the database said."""
         known, spent = self._heard.get(want.counter), self._spent.get(want.counter)
         if known is not None and known.mark == mark:
-            return min(want.limit, known.left)
+            return want.limit - known.used
         if spent is not None and spent[1] == mark:
             return want.limit - spent[0]
         return want.limit
 
     def _ours(self, want: Want, mark: str) -> int:
         name = (want.counter, mark)
-        return self._untold.get(name, 0) + self._vague.get(name, 0)
+        vague = self._vague.get(name)
+        return self._untold.get(name, 0) + (0 if vague is None else vague.amount)
+
+
+def _is_before(at: int, other: int) -> bool:
+    """Of two moments of Redis. None is that much late: then its clock was set back."""
+    return 0 < other - at < LATEST
 
 
 def _add(amounts: dict[tuple[str, str], int], name: tuple[str, str], more: int) -> None:
