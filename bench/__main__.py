@@ -28,7 +28,7 @@ from bench.machine import cpu_us, describe, memory_mb
 
 PROXY_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = (1, 8, 32, 128)
-ROUNDS, ROUND_S = 12, 1
+ROUNDS, ROUND_S = 10, 1
 """Many short ones: how fast a shared machine is changes by the second."""
 LOOK_S, LOOKS, MOST_LOOKS, RESTING = 0.5, 3, 40, 0.02
 """Who uses hardly more of a core than when it is idle, so many looks long, has done all."""
