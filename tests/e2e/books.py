@@ -37,8 +37,7 @@ SELECT c.event_id, coalesce(a.endpoint, u.endpoint), coalesce(a.model, c.model),
        coalesce(a.tokens_in, u.tokens_in), coalesce(a.tokens_out, u.tokens_out),
        coalesce(a.cost, c.cost), coalesce(a.is_estimated, c.is_estimated),
        coalesce(a.price_id, c.price_id), c.end_user,
-       u.outcome = 'ok' AND (a.number IS NULL OR a.number = (
-           SELECT max(number) FROM charge_attempts b WHERE b.event_id = c.event_id))
+       a.calls, u.outcome = 'ok'
 FROM charges c JOIN usage_events u ON u.event_id = c.event_id
 LEFT JOIN charge_attempts a ON a.event_id = c.event_id
 """
@@ -164,7 +163,19 @@ class Books:
         """By account and model."""
         found: dict[Place, Side] = {}
         for row in self.rows(_CALLS):
-            _, endpoint, model, asked, answered, cost, is_estimated, price, user, is_answer = row
+            (
+                _,
+                endpoint,
+                model,
+                asked,
+                answered,
+                cost,
+                is_estimated,
+                price,
+                user,
+                calls,
+                is_answer,
+            ) = row
             assert price is not None, row
             side = found.setdefault((endpoint, model), Side())
             copies = int(user.removeprefix("copies-"))
@@ -172,7 +183,7 @@ class Books:
                 side.guessed += copies
                 side.guessed_cost += cost
                 continue
-            copies = copies if is_answer else 1
+            copies = calls or (copies if is_answer else 1)
             assert asked % copies == answered % copies == 0, row
             side.heard[asked // copies, answered // copies] += copies
             side.cost += cost
