@@ -97,7 +97,7 @@ class Shares:
 
     def told(self, hold: SharedHold, at: int, *, sure: bool) -> None:
         """Redis knows of it since then. sure: its word counts; else it is ours until it does."""
-        if not _is_before(at, self._told_at):
+        if any(hold.untold) and not _is_before(at, self._told_at):
             self._told_at = at
         for want, mark, amount in zip(hold.wants, hold.marks, hold.untold, strict=False):
             name = (want.counter, mark)
